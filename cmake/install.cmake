@@ -1,0 +1,32 @@
+# Installed: the library, its modules, the headers, the program, and the two ways to find them.
+include(CMakePackageConfigHelpers)
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/DeepSpeed)
+
+if(TARGET deepspeed)
+  install(TARGETS deepspeed EXPORT DeepSpeedTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(EXPORT DeepSpeedTargets NAMESPACE DeepSpeed:: DESTINATION ${package_dir})
+endif()
+foreach(target deepspeed_onednn dspeed)
+  if(TARGET ${target})
+    install(TARGETS ${target} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+                              RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endif()
+endforeach()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/deepspeed DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+
+configure_package_config_file(
+  ${PROJECT_SOURCE_DIR}/cmake/DeepSpeedConfig.cmake.in ${PROJECT_BINARY_DIR}/DeepSpeedConfig.cmake
+  INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/DeepSpeedConfigVersion.cmake
+                                 COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/DeepSpeedConfig.cmake
+              ${PROJECT_BINARY_DIR}/DeepSpeedConfigVersion.cmake DESTINATION ${package_dir})
+
+# The prefix is found from where the .pc file lies, so an installed tree may be moved.
+set(pc_dir /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+cmake_path(RELATIVE_PATH pc_dir BASE_DIRECTORY /p OUTPUT_VARIABLE pc_relative)
+string(REGEX REPLACE "[^/]+" ".." pc_to_prefix ${pc_relative})
+configure_file(${PROJECT_SOURCE_DIR}/pkgconfig/deepspeed.pc.in ${PROJECT_BINARY_DIR}/deepspeed.pc
+               @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/deepspeed.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

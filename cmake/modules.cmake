@@ -1,0 +1,21 @@
+# One object library a module of src/, in the order of the floors (tools/floors.txt).
+# Header-only dependencies alone: the core links the C and C++ run time and nothing else.
+set(DS_MODULES base tensor device kernels comm param optim data model zero checkpoint infer engine)
+
+add_library(ds_options INTERFACE)
+target_include_directories(ds_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_include_directories(ds_options SYSTEM INTERFACE ${HWY_INCLUDE_DIR} ${XXHASH_INCLUDE_DIR})
+target_link_libraries(ds_options INTERFACE fmt::fmt-header-only nlohmann_json::nlohmann_json
+                                           Threads::Threads ${CMAKE_DL_LIBS})
+
+add_library(ds_core STATIC)
+set_target_properties(ds_core PROPERTIES OUTPUT_NAME deepspeed_core)
+target_link_libraries(ds_core PUBLIC ds_options)
+foreach(module ${DS_MODULES})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${module}/*.cc)
+  if(sources)
+    add_library(ds_${module} OBJECT ${sources})
+    target_link_libraries(ds_${module} PUBLIC ds_options)
+    target_sources(ds_core PRIVATE $<TARGET_OBJECTS:ds_${module}>)
+  endif()
+endforeach()

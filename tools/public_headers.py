@@ -1,0 +1,133 @@
+"""Reads include/deepspeed/*.h: functions, structs, enums and _INIT macros of the C ABI.
+
+The headers are the one source of truth; the symbol map and the ABI tests are made from this.
+It understands the headers' own plain style, not C: what it cannot read is an error, never skipped.
+"""
+import pathlib
+import re
+from dataclasses import dataclass, field
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+INCLUDE = ROOT / "include" / "deepspeed"
+
+
+@dataclass
+class Param:
+    type: str  # as written, e.g. "const ds_param_desc *"
+    name: str
+
+    @property
+    def is_pointer(self):
+        return self.type.endswith("*")
+
+    @property
+    def is_out(self):
+        return self.name.startswith("out_")
+
+
+@dataclass
+class Function:
+    name: str
+    returns: str
+    params: list
+    header: str
+
+    @property
+    def is_fallible(self):
+        return self.nodiscard and self.returns == "ds_status"
+
+    nodiscard: bool = False
+
+
+@dataclass
+class Struct:
+    name: str
+    fields: list  # names
+    header: str
+
+
+@dataclass
+class Enum:
+    name: str
+    values: list  # (name, value text)
+    header: str
+
+
+@dataclass
+class Abi:
+    version: tuple
+    functions: list = field(default_factory=list)
+    structs: list = field(default_factory=list)
+    enums: list = field(default_factory=list)
+    handles: list = field(default_factory=list)
+    inits: list = field(default_factory=list)  # struct names that have DS_..._INIT
+
+    def struct(self, name):
+        return next((s for s in self.structs if s.name == name), None)
+
+
+def headers():
+    return sorted(INCLUDE.glob("*.h"))
+
+
+def _strip_comments(text):
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+    return re.sub(r"//[^\n]*", " ", text)
+
+
+def _read_params(text, where):
+    text = " ".join(text.split())
+    if text in ("", "void"):
+        return []
+    params = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(.+?[\s*])(\w+)\s*", part)
+        if not match:
+            raise ValueError(f"{where}: cannot read the parameter '{part.strip()}'")
+        kind = re.sub(r"\s*\*", " *", match[1]).replace("* *", "**").strip()
+        params.append(Param(kind, match[2]))
+    return params
+
+
+def _read_fields(body, where):
+    names = []
+    for part in body.split(";"):
+        part = " ".join(part.split())
+        if not part:
+            continue
+        match = (re.fullmatch(r".+\(\*(\w+)\)\(.*\)", part) or
+                 re.fullmatch(r".+?[\s*](\w+)(\[\w+\])?", part))
+        if not match:
+            raise ValueError(f"{where}: cannot read the field '{part}'")
+        names.append(match[1])
+    return names
+
+
+def read():
+    base = (INCLUDE / "ds_base.h").read_text()
+    version = tuple(int(re.search(rf"#define DS_VERSION_{part} (\d+)", base)[1])
+                    for part in ("MAJOR", "MINOR", "PATCH"))
+    abi = Abi(version)
+    for path in headers():
+        text = _strip_comments(path.read_text())
+        for macro in re.findall(r"#define (DS_\w+)_INIT\b", text):
+            abi.inits.append(macro.lower())
+        text = re.sub(r"^\s*#(?:[^\n]*\\\n)*[^\n]*$", "", text, flags=re.M)
+        for match in re.finditer(r"typedef enum (\w+) \{(.*?)\} \1;", text, flags=re.S):
+            values = re.findall(r"(\w+)\s*=\s*(\w+)", match[2])
+            abi.enums.append(Enum(match[1], values, path.name))
+        for match in re.finditer(r"typedef struct (\w+) \{(.*?)\} \1;", text, flags=re.S):
+            abi.structs.append(Struct(match[1], _read_fields(match[2], match[1]), path.name))
+        abi.handles += re.findall(r"typedef struct (\w+) \1;", text)
+        declared = re.findall(r"DS_API\s+([^;]+);", text)
+        for declaration in declared:
+            match = re.fullmatch(r"(DS_NODISCARD\s+)?(.+?[\s*])(ds_\w+)\s*\((.*)\)",
+                                 declaration.strip(), flags=re.S)
+            if not match:
+                raise ValueError(f"{path.name}: cannot read '{' '.join(declaration.split())}'")
+            returns = re.sub(r"\s*\*", " *", " ".join(match[2].split()))
+            abi.functions.append(Function(match[3], returns, _read_params(match[4], match[3]),
+                                          path.name, bool(match[1])))
+    if not abi.functions:
+        raise ValueError(f"{INCLUDE}: no DS_API declaration found")
+    return abi
