@@ -1,0 +1,61 @@
+// Whole files: mapped to read, replaced atomically to write. Not for asynchronous or partial I/O.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace ds {
+
+// A regular file, read-only in memory. Moves, does not copy. Whoever truncates the file while it
+// is mapped kills the reader (SIGBUS); nothing here can prevent that.
+class MappedFile {
+ public:
+  static Result<MappedFile> Open(const std::string& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::string& path() const { return path_; }
+
+ private:
+  MappedFile() = default;
+  void Unmap();
+
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// A file that appears at `path` whole, or not at all: written beside it under a temporary name,
+// synced, renamed over it. Destroyed before Commit, it leaves what was there.
+class AtomicFile {
+ public:
+  static Result<AtomicFile> Create(const std::string& path);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&&) = delete;
+  ~AtomicFile();
+
+  Status Write(std::span<const std::byte> bytes);
+  Status Write(std::string_view text) { return Write(std::as_bytes(std::span(text))); }
+  // After a failure of Write or Commit the file can only be destroyed.
+  Status Commit();
+
+ private:
+  AtomicFile() = default;
+
+  std::string path_, temporary_;
+  int fd_ = -1;
+};
+
+Status WriteFileAtomic(const std::string& path, std::string_view text);
+// Refuses a file of more than `max_bytes`.
+Result<std::string> ReadFile(const std::string& path, int64_t max_bytes = int64_t{64} << 20);
+// With parents; one that exists already is fine.
+Status MakeDirectories(const std::string& path);
+
+}  // namespace ds

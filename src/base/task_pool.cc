@@ -1,0 +1,151 @@
+#include "base/task_pool.h"
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace ds {
+namespace {
+
+using Body = FunctionRef<void(int64_t, int)>;
+
+// A sleeping hand-off costs about 60 us against half of one spinning.
+constexpr auto kSpin = std::chrono::microseconds(60);
+constexpr int kSlots = 64;  // jobs at once that workers help with
+constexpr uint64_t kClosed = 0xFFFFFFFF;  // a next tile that no job has
+
+inline void Pause() { __builtin_ia32_pause(); }
+
+// Where a job lies while it runs. Slots are never freed, and a claim names the job's generation, so
+// a late worker that still looks at a finished job finds nothing to take; the caller waits for
+// tiles, never for workers.
+struct Slot {
+  std::atomic<bool> taken = false;
+  std::atomic<uint64_t> claim = kClosed;  // generation << 32 | next tile, or kClosed between jobs
+  std::atomic<uint32_t> tiles = 0;
+  std::atomic<const Body*> body = nullptr;
+  std::atomic<uint32_t> done = 0;
+
+  // Runs one tile of the job, if one is left.
+  bool RunOne(int lane) {
+    uint64_t seen = claim.load(std::memory_order_acquire);
+    for (;;) {
+      const Body* run = body.load(std::memory_order_relaxed);
+      const auto tile = static_cast<uint32_t>(seen);
+      if (tile >= tiles.load(std::memory_order_relaxed)) return false;
+      if (claim.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) {
+        (*run)(tile, lane);  // the job lives until this tile is done
+        done.fetch_add(1, std::memory_order_release);
+        return true;
+      }
+    }
+  }
+};
+
+}  // namespace
+
+struct TaskPool::Impl {
+  explicit Impl(int threads) : threads(threads) {
+    const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+    spins = threads <= cores;
+    for (int lane = 1; lane < threads; ++lane) workers.emplace_back([this, lane] { Serve(lane); });
+  }
+
+  ~Impl() {
+    {
+      const std::lock_guard lock(mutex);
+      ending = true;
+      ++epoch;
+    }
+    wake.notify_all();
+    for (std::thread& worker : workers) worker.join();
+  }
+
+  Slot* TakeSlot() {
+    for (Slot& slot : slots) {
+      if (!slot.taken.load(std::memory_order_relaxed) &&
+          !slot.taken.exchange(true, std::memory_order_acquire)) {
+        return &slot;
+      }
+    }
+    return nullptr;
+  }
+
+  void Announce() {
+    ++epoch;
+    if (sleepers.load() == 0) return;
+    const std::lock_guard lock(mutex);
+    wake.notify_all();
+  }
+
+  // One tile of each job in turn: ranks that share the pool get equal help.
+  bool HelpAll(int lane) {
+    bool helped = false;
+    for (Slot& slot : slots) {
+      if (slot.taken.load(std::memory_order_relaxed)) helped |= slot.RunOne(lane);
+    }
+    return helped;
+  }
+
+  void Serve(int lane) {
+    for (;;) {
+      const uint64_t seen = epoch.load();
+      while (HelpAll(lane)) {
+      }
+      const auto end = std::chrono::steady_clock::now() + kSpin;
+      while (epoch.load() == seen && std::chrono::steady_clock::now() < end) {
+        spins ? Pause() : std::this_thread::yield();
+      }
+      if (epoch.load() != seen && !ending) continue;
+      std::unique_lock lock(mutex);
+      ++sleepers;
+      wake.wait(lock, [&] { return epoch.load() != seen; });
+      --sleepers;
+      if (ending) return;
+    }
+  }
+
+  const int threads;
+  bool spins = true;
+  std::array<Slot, kSlots> slots;
+  std::atomic<uint64_t> epoch = 0;  // grows with every job
+  std::atomic<int> sleepers = 0;
+  std::atomic<bool> ending = false;
+  std::mutex mutex;  // for sleeping alone
+  std::condition_variable wake;
+  std::vector<std::thread> workers;
+};
+
+TaskPool::TaskPool(int threads) : impl_(std::make_unique<Impl>(threads < 1 ? 1 : threads)) {}
+
+TaskPool::~TaskPool() = default;
+
+int TaskPool::threads() const { return impl_->threads; }
+
+void TaskPool::Run(int64_t tiles, Body body) {
+  constexpr int64_t kMostTiles = int64_t{1} << 31;
+  Slot* slot = tiles > 1 && tiles < kMostTiles && impl_->threads > 1 ? impl_->TakeSlot() : nullptr;
+  if (slot == nullptr) {
+    for (int64_t tile = 0; tile < tiles; ++tile) body(tile, 0);
+    return;
+  }
+  slot->done.store(0, std::memory_order_relaxed);
+  slot->body.store(&body, std::memory_order_relaxed);
+  slot->tiles.store(static_cast<uint32_t>(tiles), std::memory_order_relaxed);
+  const uint64_t generation = (slot->claim.load(std::memory_order_relaxed) >> 32) + 1;
+  slot->claim.store(generation << 32, std::memory_order_release);
+  impl_->Announce();
+  while (slot->RunOne(0)) {
+  }
+  for (int spin = 0; slot->done.load(std::memory_order_acquire) != tiles; ++spin) {
+    impl_->spins && spin < 20000 ? Pause() : std::this_thread::yield();
+  }
+  slot->claim.store(generation << 32 | kClosed, std::memory_order_release);
+  slot->taken.store(false, std::memory_order_release);
+}
+
+}  // namespace ds

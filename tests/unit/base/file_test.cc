@@ -1,0 +1,70 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "support/temp_dir.h"
+
+namespace ds {
+namespace {
+
+using test::TempDir;
+
+TEST(AtomicFile, AppearsWholeOrNotAtAll) {
+  TempDir dir;
+  const std::string path = dir.file("f");
+  ASSERT_TRUE(WriteFileAtomic(path, "old").ok());
+  {
+    auto file = AtomicFile::Create(path);
+    ASSERT_TRUE(file.ok());
+    ASSERT_TRUE(file->Write("half").ok());
+    EXPECT_EQ(*ReadFile(path), "old");
+  }  // never committed
+  EXPECT_EQ(*ReadFile(path), "old");
+  EXPECT_EQ(dir.entries(), 1u);  // and nothing is left beside it
+
+  auto file = AtomicFile::Create(path);
+  ASSERT_TRUE(file.ok());
+  AtomicFile moved(std::move(file).Take());
+  ASSERT_TRUE(moved.Write("new ").ok());
+  ASSERT_TRUE(moved.Write("text").ok());
+  ASSERT_TRUE(moved.Commit().ok());
+  EXPECT_EQ(*ReadFile(path), "new text");
+  EXPECT_EQ(dir.entries(), 1u);
+  struct stat info;
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0400, 0400u);
+}
+
+TEST(AtomicFile, SaysWhy) {
+  TempDir dir;
+  const std::string path = dir.path() + "/none/f";
+  const Status status = WriteFileAtomic(path, "x");
+  EXPECT_EQ(status.code(), Code::kNotFound);
+  EXPECT_EQ(status.message(), path + ": cannot create: No such file or directory");
+  // The path is a folder: nothing is replaced, and the temporary file goes.
+  ASSERT_TRUE(MakeDirectories(dir.file("a/b")).ok());
+  EXPECT_FALSE(WriteFileAtomic(dir.file("a"), "x").ok());
+  EXPECT_EQ(dir.entries(), 1u);
+}
+
+TEST(MappedFile, ReadsAndRefuses) {
+  TempDir dir;
+  auto file = MappedFile::Open(dir.Write("f", "hello"));
+  ASSERT_TRUE(file.ok());
+  MappedFile moved(std::move(file).Take());
+  EXPECT_EQ(moved.bytes().size(), 5u);
+  EXPECT_EQ(static_cast<char>(moved.bytes()[4]), 'o');
+  EXPECT_TRUE(MappedFile::Open(dir.Write("empty", ""))->bytes().empty());
+
+  EXPECT_EQ(MappedFile::Open(dir.path()).status().message(),
+            dir.path() + ": is a directory, expected a file");
+  EXPECT_EQ(MappedFile::Open("/dev/null").status().message(),
+            "/dev/null: is no regular file, expected a file");
+  EXPECT_EQ(MappedFile::Open(dir.file("none")).status().code(), Code::kNotFound);
+  EXPECT_EQ(ReadFile(moved.path(), 4).status().message(),
+            moved.path() + ": 5 bytes, at most 4 are read");
+}
+
+}  // namespace
+}  // namespace ds
