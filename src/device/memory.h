@@ -1,0 +1,59 @@
+// Memory of the device, and the account of who holds how much of it. State and windows come from
+// here and are touched once, on huge pages where the system has them; nothing is returned per step.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/status.h"
+
+namespace ds::device {
+
+// What the bytes are for. State: weights, gradients, master, moments. Windows: gathered weights
+// and gradients on their way to reduction. Scratch: everything else.
+enum class MemoryKind { kWeights, kGradients, kMaster, kMoments, kWindows, kScratch };
+inline constexpr int kMemoryKinds = 6;
+const char* MemoryKindName(MemoryKind kind);
+
+class MemoryAccount {
+ public:
+  void Add(MemoryKind kind, int64_t bytes);  // negative: given back
+  int64_t bytes(MemoryKind kind) const { return current_[static_cast<int>(kind)]; }
+  int64_t total() const;
+  int64_t peak() const { return peak_; }
+
+ private:
+  std::array<std::atomic<int64_t>, kMemoryKinds> current_ = {};
+  std::atomic<int64_t> peak_ = 0;
+};
+
+// A zeroed, 64-byte aligned block that is booked in an account. Moves, does not copy.
+class Buffer {
+ public:
+  Buffer() = default;
+  // `account` outlives the buffer. 0 bytes give an empty buffer.
+  static Result<Buffer> Create(MemoryAccount& account, MemoryKind kind, int64_t bytes);
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+  ~Buffer();
+
+  std::byte* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+  template <typename T>
+  std::span<T> as() const {
+    return {reinterpret_cast<T*>(data_), static_cast<size_t>(bytes_) / sizeof(T)};
+  }
+
+ private:
+  void Free();
+
+  std::byte* data_ = nullptr;
+  int64_t bytes_ = 0;
+  MemoryAccount* account_ = nullptr;
+  MemoryKind kind_ = MemoryKind::kScratch;
+};
+
+}  // namespace ds::device

@@ -1,0 +1,37 @@
+#include "tensor/host_reduce.h"
+
+#include <algorithm>
+
+namespace ds {
+namespace {
+
+// Small enough that the sums stay in the first-level cache while every part streams past once.
+constexpr int64_t kBlock = 1024;
+
+template <typename T>
+void Reduce(float scale, std::span<const void* const> parts, int64_t n, T* out) {
+  float sum[kBlock];
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t count = std::min(kBlock, n - begin);
+    const T* first = static_cast<const T*>(parts[0]) + begin;
+    for (int64_t i = 0; i < count; ++i) sum[i] = static_cast<float>(first[i]);
+    for (const void* part : parts.subspan(1)) {
+      const T* x = static_cast<const T*>(part) + begin;
+      for (int64_t i = 0; i < count; ++i) sum[i] += static_cast<float>(x[i]);
+    }
+    for (int64_t i = 0; i < count; ++i) out[begin + i] = T(sum[i] * scale);
+  }
+}
+
+}  // namespace
+
+void ReduceInOrder(DType dtype, float scale, std::span<const void* const> parts, int64_t n,
+                   void* out) {
+  if (dtype == DType::kF32) {
+    Reduce(scale, parts, n, static_cast<float*>(out));
+  } else {
+    Reduce(scale, parts, n, static_cast<BF16*>(out));
+  }
+}
+
+}  // namespace ds
