@@ -1,0 +1,67 @@
+// Collectives over one group of ranks. One Communicator belongs to one rank and is used by one
+// thread at a time; the collectives of a group are entered in the same order by all its ranks.
+//
+// Every wait ends: in the result, in the error of a rank that failed or left, or in a time-out
+// that names the missing ranks. After such an error the group is dead and says why at each call.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/function_ref.h"
+#include "base/status.h"
+#include "tensor/dtype.h"
+
+namespace ds::comm {
+
+struct Options {
+  double timeout_seconds = 300.0;
+};
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  virtual const char* backend() const = 0;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // `what` names the subject ("h.3", "gradient norm") in errors, and must be alike on all ranks.
+
+  // Rank r's `send` lands at recv[r * send.size()]; send may be its own slot of recv.
+  virtual Status AllGather(std::string_view what, std::span<const std::byte> send,
+                           std::span<std::byte> recv) = 0;
+  // recv[i] = scale * (send of rank 0 + send of rank 1 + ...)[rank() * shard + i] for i < shard,
+  // summed in fp32 in rank order and rounded once. send has size() * shard elements; recv may be
+  // its own slot of send.
+  virtual Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
+                               void* recv, int64_t shard) = 0;
+  // Sums in rank order, in place; every rank gets the same bits.
+  virtual Status AllReduce(std::string_view what, std::span<double> values) = 0;
+  virtual Status Barrier(std::string_view what) = 0;
+
+  // A second communicator of the same ranks whose collectives are ordered on their own. Collective.
+  virtual Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) = 0;
+
+  // This rank will not come to the next collective: the calls of its peers, waiting or to come,
+  // on this communicator and its duplicates, fail with kRankLost and `why`.
+  virtual void Abort(const Status& why) = 0;
+};
+
+// A group of one.
+std::unique_ptr<Communicator> CreateSelf();
+
+// A group of `size` ranks that are threads of this process; element r belongs to rank r. To
+// destroy one is to leave the group: peers that still wait for this rank get an error.
+Result<std::vector<std::unique_ptr<Communicator>>> CreateThreads(int size, const Options& options);
+
+// Runs `body` once per rank, each on a thread of its own, and joins them. A rank that fails aborts
+// the group. Returns the failure that came first, prefixed with its rank when size > 1.
+Status RunThreads(int size, const Options& options, FunctionRef<Status(Communicator&)> body);
+// The same for a body that may keep its communicator; who takes it aborts it on failure.
+Status RunThreadsOwning(int size, const Options& options,
+                        FunctionRef<Status(std::unique_ptr<Communicator>&)> body);
+
+}  // namespace ds::comm

@@ -1,0 +1,178 @@
+// Ranks that are threads of one process: a peer's memory is read where it lies, in rank order.
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#include "comm/communicator.h"
+#include "comm/rendezvous.h"
+#include "tensor/host_reduce.h"
+
+namespace ds::comm {
+namespace {
+
+// What the ranks and all duplicates of their communicators share: one failure ends them all.
+class Fate {
+ public:
+  void Add(const std::shared_ptr<Rendezvous>& place) {
+    const std::lock_guard lock(mutex_);
+    places_.push_back(place);
+    if (!aborted_.ok()) place->Abort(aborted_);
+  }
+  void Abort(const Status& why) {
+    const std::lock_guard lock(mutex_);
+    if (!aborted_.ok()) return;
+    aborted_ = why;
+    for (const auto& place : places_) {
+      if (const auto alive = place.lock()) alive->Abort(why);
+    }
+  }
+
+ private:
+  std::mutex mutex_;  // guards what follows
+  std::vector<std::weak_ptr<Rendezvous>> places_;
+  Status aborted_;
+};
+
+class ThreadRank final : public Communicator {
+ public:
+  ThreadRank(std::shared_ptr<Fate> fate, std::shared_ptr<Rendezvous> place, int rank,
+             const Options& options)
+      : fate_(std::move(fate)), place_(std::move(place)), rank_(rank), options_(options) {}
+  ~ThreadRank() override { place_->Leave(rank_); }
+
+  const char* backend() const override { return "threads"; }
+  int rank() const override { return rank_; }
+  int size() const override { return place_->size(); }
+
+  Status AllGather(std::string_view what, std::span<const std::byte> send,
+                   std::span<std::byte> recv) override {
+    if (recv.size() != send.size() * size()) {
+      return InvalidArgument("all_gather({}): {} ranks send {} bytes, {} are received", what,
+                             size(), send.size(), recv.size());
+    }
+    DS_TRY(place_->Meet(rank_, "all_gather", what, send.size(), send.data()));
+    for (int i = 0; i < size(); ++i) {
+      const int r = (rank_ + i) % size();  // each starts elsewhere: less pull on one memory
+      std::byte* slot = recv.data() + r * send.size();
+      const void* data = place_->post(r).data;
+      if (slot != data && !send.empty()) std::memcpy(slot, data, send.size());
+    }
+    return place_->Part(rank_);
+  }
+
+  Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
+                       void* recv, int64_t shard) override {
+    const size_t shard_bytes = shard * DTypeBytes(dtype);
+    DS_TRY(place_->Meet(rank_, "reduce_scatter", what, shard_bytes, send));
+    parts_.clear();
+    for (int r = 0; r < size(); ++r) {
+      parts_.push_back(static_cast<const std::byte*>(place_->post(r).data) + rank_ * shard_bytes);
+    }
+    ReduceInOrder(dtype, scale, parts_, shard, recv);
+    return place_->Part(rank_);
+  }
+
+  Status AllReduce(std::string_view what, std::span<double> values) override {
+    DS_TRY(place_->Meet(rank_, "all_reduce", what, values.size_bytes(), values.data()));
+    sums_.assign(values.size(), 0.0);
+    for (int r = 0; r < size(); ++r) {
+      const double* theirs = static_cast<const double*>(place_->post(r).data);
+      for (size_t i = 0; i < sums_.size(); ++i) sums_[i] += theirs[i];
+    }
+    DS_TRY(place_->Part(rank_));
+    std::copy(sums_.begin(), sums_.end(), values.begin());
+    return {};
+  }
+
+  Status Barrier(std::string_view what) override {
+    return place_->Meet(rank_, "barrier", what, 0, nullptr);
+  }
+
+  Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) override {
+    if (rank_ == 0) {
+      place_->offered = std::make_shared<Rendezvous>(
+          size(), std::chrono::duration<double>(options_.timeout_seconds), place_);
+      fate_->Add(place_->offered);
+    }
+    DS_TRY(place_->Meet(rank_, "duplicate", what, 0, nullptr));
+    auto mine = std::make_unique<ThreadRank>(fate_, place_->offered, rank_, options_);
+    DS_TRY(place_->Part(rank_));
+    if (rank_ == 0) place_->offered.reset();
+    return std::unique_ptr<Communicator>(std::move(mine));
+  }
+
+  void Abort(const Status& why) override {
+    if (why.code() == Code::kRankLost || why.code() == Code::kRankMismatch ||
+        why.code() == Code::kTimeout) {
+      fate_->Abort(why);  // the group knows what happened; do not bury the first reason
+    } else {
+      fate_->Abort(Error(Code::kRankLost, "rank {} failed: {}", rank_, why.message()));
+    }
+  }
+
+ private:
+  const std::shared_ptr<Fate> fate_;
+  const std::shared_ptr<Rendezvous> place_;
+  const int rank_;
+  const Options options_;
+  std::vector<const void*> parts_;  // kept, so that collectives do not allocate
+  std::vector<double> sums_;
+};
+
+}  // namespace
+
+Result<std::vector<std::unique_ptr<Communicator>>> CreateThreads(int size,
+                                                                 const Options& options) {
+  if (size < 1 || size > 1024) return InvalidArgument("world size is {}, not in 1..1024", size);
+  if (!(options.timeout_seconds > 0) || options.timeout_seconds > 1e6) {
+    return InvalidArgument("timeout is {:g} s, not in (0, 1e6]", options.timeout_seconds);
+  }
+  std::vector<std::unique_ptr<Communicator>> ranks;
+  const auto fate = std::make_shared<Fate>();
+  const auto place = std::make_shared<Rendezvous>(
+      size, std::chrono::duration<double>(options.timeout_seconds), nullptr);
+  fate->Add(place);
+  for (int r = 0; r < size; ++r) {
+    ranks.push_back(std::make_unique<ThreadRank>(fate, place, r, options));
+  }
+  return ranks;
+}
+
+Status RunThreads(int size, const Options& options, FunctionRef<Status(Communicator&)> body) {
+  return RunThreadsOwning(size, options,
+                          [&](std::unique_ptr<Communicator>& comm) { return body(*comm); });
+}
+
+Status RunThreadsOwning(int size, const Options& options,
+                        FunctionRef<Status(std::unique_ptr<Communicator>&)> body) {
+  DS_ASSIGN(auto ranks, CreateThreads(size, options));
+  std::mutex mutex;
+  Status first;
+  const auto run = [&](int r) {
+    Status status;
+    try {
+      status = body(ranks[r]);
+    } catch (const std::bad_alloc&) {
+      status = Error(Code::kOutOfMemory, "out of memory");
+    } catch (const std::exception& e) {
+      status = Error(Code::kInternal, "{}", e.what());
+    }
+    if (!status.ok()) {
+      {
+        const std::lock_guard lock(mutex);
+        if (first.ok()) {
+          first = size == 1 ? status : Error(status.code(), "rank {}: {}", r, status.message());
+        }
+      }
+      if (ranks[r] != nullptr) ranks[r]->Abort(status);
+    }
+    ranks[r].reset();
+  };
+  std::vector<std::thread> threads;
+  for (int r = 1; r < size; ++r) threads.emplace_back(run, r);
+  run(0);
+  for (std::thread& thread : threads) thread.join();
+  return first;
+}
+
+}  // namespace ds::comm
