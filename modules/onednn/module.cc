@@ -1,0 +1,164 @@
+// oneDNN behind the module interface. One primitive a tile shape, run on the calling thread alone
+// with a scratchpad of that thread: the library's own scratchpad is shared, and gives wrong results
+// when primitives run from two threads at once.
+#include <dnnl.h>
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <new>
+#include <string>
+
+#include "kernels/onednn_module.h"
+
+namespace {
+
+thread_local struct Scratch {
+  void* data = nullptr;
+  size_t bytes = 0;
+
+  void* AtLeast(size_t need) {
+    if (need > bytes) {
+      std::free(data);
+      bytes = (need + (1 << 20)) & ~size_t{4095};
+      data = std::aligned_alloc(4096, bytes);
+      if (data == nullptr) bytes = 0;
+    }
+    return data;
+  }
+  ~Scratch() { std::free(data); }
+} scratch;
+
+// One thread for a primitive, whatever the host program set OpenMP to. The runtime comes with
+// oneDNN; its setting is per calling thread.
+void OneThread() {
+  using SetThreads = void (*)(int);
+  static const auto set = reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
+  thread_local bool done = false;
+  if (!done && set != nullptr) set(1);
+  done = true;
+}
+
+dnnl_engine_t Engine() {
+  static dnnl_engine_t engine = [] {
+    dnnl_engine_t created = nullptr;
+    return dnnl_engine_create(&created, dnnl_cpu, 0) == dnnl_success ? created : nullptr;
+  }();
+  return engine;
+}
+
+struct Product {
+  dnnl_primitive_t primitive = nullptr;
+  dnnl_memory_desc_t a, b, c, pad;
+  size_t scratch_bytes = 0;
+};
+
+// What a thread runs with: memory objects are not to be shared, and cost to make.
+struct Bound {
+  dnnl_stream_t stream = nullptr;
+};
+
+dnnl_stream_t Stream() {
+  thread_local Bound bound;
+  if (bound.stream == nullptr) dnnl_stream_create(&bound.stream, Engine(), dnnl_stream_default_flags);
+  return bound.stream;
+}
+
+dnnl_data_type_t Type(int32_t dtype) { return dtype == 1 ? dnnl_f32 : dnnl_bf16; }
+
+dnnl_status_t Describe(dnnl_memory_desc_t& desc, int64_t rows, int64_t columns, int64_t stride,
+                       bool transposed, int32_t dtype) {
+  const dnnl_dims_t dims = {rows, columns};
+  const dnnl_dims_t strides = {transposed ? 1 : stride, transposed ? stride : 1};
+  return dnnl_memory_desc_init_by_strides(&desc, 2, dims, Type(dtype), strides);
+}
+
+const char* Version() {
+  static const std::string text = [] {
+    const dnnl_version_t* v = dnnl_version();
+    return "oneDNN " + std::to_string(v->major) + "." + std::to_string(v->minor) + "." +
+           std::to_string(v->patch);
+  }();
+  return text.c_str();
+}
+
+void* Create(const ds_onednn_shape* s, const char** why) {
+  OneThread();
+  if (Engine() == nullptr) {
+    *why = "oneDNN has no CPU engine";
+    return nullptr;
+  }
+  auto* product = new (std::nothrow) Product;
+  if (product == nullptr) {
+    *why = "out of memory";
+    return nullptr;
+  }
+  dnnl_matmul_desc_t desc;
+  dnnl_primitive_attr_t attr = nullptr;
+  dnnl_post_ops_t post = nullptr;
+  dnnl_primitive_desc_t pd = nullptr;
+  bool ok = Describe(product->a, s->m, s->k, s->lda, s->trans_a != 0, s->in) == dnnl_success &&
+            Describe(product->b, s->k, s->n, s->ldb, s->trans_b != 0, s->in) == dnnl_success &&
+            Describe(product->c, s->m, s->n, s->ldc, false, s->out) == dnnl_success &&
+            dnnl_matmul_desc_init(&desc, &product->a, &product->b, nullptr, &product->c) ==
+                dnnl_success &&
+            dnnl_primitive_attr_create(&attr) == dnnl_success &&
+            dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) ==
+                dnnl_success;
+  if (ok && s->accumulate != 0) {
+    ok = dnnl_post_ops_create(&post) == dnnl_success &&
+         dnnl_post_ops_append_sum(post, 1.0f) == dnnl_success &&
+         dnnl_primitive_attr_set_post_ops(attr, post) == dnnl_success;
+  }
+  ok = ok && dnnl_primitive_desc_create(&pd, &desc, attr, Engine(), nullptr) == dnnl_success &&
+       dnnl_primitive_create(&product->primitive, pd) == dnnl_success;
+  if (ok) {
+    const dnnl_memory_desc_t* pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    product->scratch_bytes = pad == nullptr ? 0 : dnnl_memory_desc_get_size(pad);
+    if (pad != nullptr) product->pad = *pad;
+  }
+  dnnl_primitive_desc_destroy(pd);
+  dnnl_post_ops_destroy(post);
+  dnnl_primitive_attr_destroy(attr);
+  if (!ok) {
+    delete product;
+    *why = "oneDNN has no product for this shape";
+    return nullptr;
+  }
+  return product;
+}
+
+// A memory object around a pointer of the caller's.
+struct View {
+  dnnl_memory_t memory = nullptr;
+  View(const dnnl_memory_desc_t& desc, const void* data) {
+    dnnl_memory_create(&memory, &desc, Engine(), const_cast<void*>(data));
+  }
+  ~View() { dnnl_memory_destroy(memory); }
+};
+
+int32_t Run(void* primitive, const void* a, const void* b, void* c) {
+  const auto* product = static_cast<const Product*>(primitive);
+  OneThread();
+  const size_t pad_bytes = product->scratch_bytes;
+  void* pad = pad_bytes == 0 ? nullptr : scratch.AtLeast(pad_bytes);
+  if (pad_bytes != 0 && pad == nullptr) return dnnl_out_of_memory;
+  const View va(product->a, a), vb(product->b, b), vc(product->c, c);
+  if (pad_bytes == 0) {
+    const dnnl_exec_arg_t args[] = {
+        {DNNL_ARG_SRC, va.memory}, {DNNL_ARG_WEIGHTS, vb.memory}, {DNNL_ARG_DST, vc.memory}};
+    return dnnl_primitive_execute(product->primitive, Stream(), 3, args);
+  }
+  const View vp(product->pad, pad);
+  const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, va.memory},
+                                  {DNNL_ARG_WEIGHTS, vb.memory},
+                                  {DNNL_ARG_DST, vc.memory},
+                                  {DNNL_ARG_SCRATCHPAD, vp.memory}};
+  return dnnl_primitive_execute(product->primitive, Stream(), 4, args);
+}
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const ds_onednn_module* ds_onednn_entry(void) {
+  static const ds_onednn_module module = {DS_ONEDNN_MODULE_VERSION, Version, Create, Run};
+  return &module;
+}

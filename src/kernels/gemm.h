@@ -1,0 +1,49 @@
+// Matrix products: C[m, n] = A * B (+ C), row-major with leading dimensions, fp32 accumulation.
+//
+// A back end computes one tile on one thread; Matmul() cuts a product into tiles that depend on
+// its shape alone (over rows and columns of C, never over the inner dimension), so the bits do not
+// depend on the number of threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "base/task_pool.h"
+#include "tensor/dtype.h"
+
+namespace ds::kernels {
+
+// One product. A is stored [m, k], or [k, m] when trans_a; B is [k, n], or [n, k] when trans_b.
+// lda, ldb, ldc count elements between the starts of stored rows.
+struct GemmShape {
+  int64_t m = 0, n = 0, k = 0;
+  int64_t lda = 0, ldb = 0, ldc = 0;
+  bool trans_a = false, trans_b = false;
+  bool accumulate = false;        // C += A B in place of C = A B
+  DType in = DType::kF32;         // type of A and B
+  DType out = DType::kF32;        // type of C
+
+  bool operator==(const GemmShape&) const = default;
+};
+
+class Gemm {
+ public:
+  virtual ~Gemm() = default;
+  virtual const char* name() const = 0;
+  // On the calling thread alone; may be called from several threads at once. A product with k == 0
+  // gives zeros (or leaves C when it accumulates). The same shape gives the same bits always.
+  virtual void Tile(const GemmShape& shape, const void* a, const void* b, void* c) = 0;
+};
+
+// The SIMD product inside this library: always there, and the judge of the others.
+std::unique_ptr<Gemm> CreateSimdGemm();
+// oneDNN, from libdeepspeed_onednn.so beside this library; the status says why it is not to be had.
+Result<std::unique_ptr<Gemm>> LoadOneDnnGemm();
+
+void Matmul(Gemm& gemm, TaskPool& pool, const GemmShape& shape, const void* a, const void* b,
+            void* c);
+
+}  // namespace ds::kernels

@@ -1,0 +1,91 @@
+// The library's side of libdeepspeed_onednn.so.
+#include <atomic>
+#include <cstring>
+#include <mutex>
+#include <unordered_map>
+
+#include "base/library.h"
+#include "kernels/gemm.h"
+#include "kernels/onednn_module.h"
+
+namespace ds::kernels {
+namespace {
+
+constexpr char kModule[] = "libdeepspeed_onednn.so";
+
+struct ShapeHash {
+  size_t operator()(const GemmShape& s) const {
+    uint64_t hash = 1469598103934665603ull;
+    const auto mix = [&](uint64_t value) { hash = (hash ^ value) * 1099511628211ull; };
+    mix(s.m), mix(s.n), mix(s.k), mix(s.lda), mix(s.ldb), mix(s.ldc);
+    mix(s.trans_a | s.trans_b << 1 | s.accumulate << 2 | static_cast<int>(s.in) << 3 |
+        static_cast<int>(s.out) << 6);
+    return hash ^ hash >> 29;
+  }
+};
+using Primitives = std::unordered_map<GemmShape, void*, ShapeHash>;
+
+// Primitives live as long as the process: they hold compiled code, and few shapes occur. A thread
+// finds its own without a lock.
+class OneDnnGemm final : public Gemm {
+ public:
+  explicit OneDnnGemm(const ds_onednn_module& module) : module_(module) {}
+  const char* name() const override { return "onednn"; }
+
+  void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
+    void* primitive = shape.k > 0 ? Find(shape) : nullptr;
+    if (primitive == nullptr || module_.run(primitive, a, b, c) != 0) {
+      Fallback().Tile(shape, a, b, c);
+    }
+  }
+
+ private:
+  void* Find(const GemmShape& shape) {
+    thread_local Primitives mine;
+    if (const auto it = mine.find(shape); it != mine.end()) return it->second;
+    static std::mutex mutex;
+    static Primitives all;
+    const std::lock_guard lock(mutex);
+    const auto [it, made] = all.try_emplace(shape, nullptr);
+    if (made) it->second = Create(shape);
+    return mine[shape] = it->second;
+  }
+
+  void* Create(const GemmShape& s) const {
+    const ds_onednn_shape shape = {s.m,       s.n,       s.k,          s.lda,
+                                   s.ldb,     s.ldc,     s.trans_a,    s.trans_b,
+                                   s.accumulate, static_cast<int32_t>(s.in),
+                                   static_cast<int32_t>(s.out)};
+    const char* why = nullptr;
+    return module_.create(&shape, &why);
+  }
+
+  // For what oneDNN does not take: an empty sum, or a shape it refuses on this machine.
+  static Gemm& Fallback() {
+    static const std::unique_ptr<Gemm> simd = CreateSimdGemm();
+    return *simd;
+  }
+
+  const ds_onednn_module& module_;
+};
+
+Result<const ds_onednn_module*> Load() {
+  DS_ASSIGN(void* handle, LoadModule(kModule));
+  DS_ASSIGN(void* entry, FindSymbol(handle, kModule, DS_ONEDNN_ENTRY));
+  const ds_onednn_module* module = reinterpret_cast<ds_onednn_entry_fn>(entry)();
+  if (module->version != DS_ONEDNN_MODULE_VERSION) {
+    return Error(Code::kUnsupported, "{} has interface version {}, expected {}", kModule,
+                 module->version, DS_ONEDNN_MODULE_VERSION);
+  }
+  return module;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Gemm>> LoadOneDnnGemm() {
+  static Result<const ds_onednn_module*> loaded = Load();
+  if (!loaded.ok()) return loaded.status();
+  return std::unique_ptr<Gemm>(std::make_unique<OneDnnGemm>(**loaded));
+}
+
+}  // namespace ds::kernels

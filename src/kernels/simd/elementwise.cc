@@ -1,0 +1,162 @@
+#include "kernels/simd/simd.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/simd/elementwise.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/simd/vec-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ds::kernels::simd::HWY_NAMESPACE {
+namespace {
+
+// Calls body(begin, count) for each tile of n elements.
+template <typename Body>
+void ForTiles(TaskPool& pool, int64_t n, const Body& body) {
+  pool.Run(CeilDiv(n, kTile), [&](int64_t tile, int) {
+    body(tile * kTile, std::min(kTile, n - tile * kTile));
+  });
+}
+
+// Calls body(row) for each row, some rows a tile.
+template <typename Body>
+void ForRows(TaskPool& pool, int64_t rows, int64_t width, const Body& body) {
+  const int64_t step = TileRows(width);
+  pool.Run(CeilDiv(rows, step), [&](int64_t tile, int) {
+    for (int64_t r = tile * step; r < std::min(rows, (tile + 1) * step); ++r) body(r);
+  });
+}
+
+template <typename T>
+void Add(TaskPool& pool, int64_t n, const void* a_, const void* b_, void* out_) {
+  const T *a = static_cast<const T*>(a_), *b = static_cast<const T*>(b_);
+  T* out = static_cast<T*>(out_);
+  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
+    Map(count, out + i, [](VF x, VF y) HWY_ATTR { return x + y; }, a + i, b + i);
+  });
+}
+
+template <typename T>
+void AddBias(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, void* x_) {
+  const T* bias = static_cast<const T*>(bias_);
+  T* x = static_cast<T*>(x_);
+  ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
+    T* row = x + r * width;
+    Map(width, row, [](VF a, VF b) HWY_ATTR { return a + b; }, row, bias);
+  });
+}
+
+template <typename T>
+void BiasGrad(TaskPool& pool, int64_t rows, int64_t width, bool accumulate, const void* dy_,
+              void* dbias_) {
+  const T* dy = static_cast<const T*>(dy_);
+  T* dbias = static_cast<T*>(dbias_);
+  pool.Run(CeilDiv(width, kColumns), [&](int64_t tile, int) HWY_ATTR {
+    alignas(64) float sums[kColumns];
+    const int64_t at = tile * kColumns, count = std::min(kColumns, width - at);
+    SumColumns(rows, count, [&](int64_t r) { return dy + r * width + at; }, sums);
+    StoreSums(count, accumulate, sums, dbias + at);
+  });
+}
+
+// gelu_new: 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3)  (Hendrycks & Gimpel 2016).
+// 0.5 (1 + tanh(u)) is the logistic function of 2u, which loses nothing where tanh is near -1.
+constexpr float kTwoRoot = 1.59576912160573f;  // 2 sqrt(2/pi)
+constexpr float kCubic = 0.044715f;
+
+HWY_INLINE VF GeluGate(VF x) {
+  const F32 d;
+  const VF one = hn::Set(d, 1.0f);
+  const VF u = x * hn::Set(d, kTwoRoot) * hn::MulAdd(hn::Set(d, kCubic) * x, x, one);
+  return one / (one + Exp(hn::Neg(u)));
+}
+
+HWY_INLINE VF Gelu(VF x) { return x * GeluGate(x); }
+
+HWY_INLINE VF GeluSlope(VF x) {
+  const F32 d;
+  const VF one = hn::Set(d, 1.0f);
+  // Beyond 30 the gate is 0 or 1 and x^2 might overflow. NaN is the second operand and stays.
+  const VF z = hn::Max(hn::Set(d, -30.0f), hn::Min(hn::Set(d, 30.0f), x));
+  const VF gate = GeluGate(z);
+  const VF inner = hn::MulAdd(hn::Set(d, 3 * kCubic) * z, z, one) * hn::Set(d, kTwoRoot);
+  return hn::MulAdd(z * gate * (one - gate), inner, gate);
+}
+
+template <typename T>
+void BiasGeluForward(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, void* x_,
+                     void* y_) {
+  const T* bias = static_cast<const T*>(bias_);
+  T *x = static_cast<T*>(x_), *y = static_cast<T*>(y_);
+  ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
+    T *in = x + r * width, *out = y + r * width;
+    // gelu is of what was stored, so that backward, which reads it, is the derivative of this.
+    ForVectors(
+        width,
+        [&](int64_t c) HWY_ATTR {
+          StoreV(LoadV(in + c) + LoadV(bias + c), in + c);
+          StoreV(Gelu(LoadV(in + c)), out + c);
+        },
+        [&](int64_t c, int64_t n) HWY_ATTR {
+          StorePart(LoadPart(in + c, n) + LoadPart(bias + c, n), in + c, n);
+          StorePart(Gelu(LoadPart(in + c, n)), out + c, n);
+        });
+  });
+}
+
+template <typename T>
+void GeluBackward(TaskPool& pool, int64_t n, const void* x_, const void* dy_, void* dx_) {
+  const T *x = static_cast<const T*>(x_), *dy = static_cast<const T*>(dy_);
+  T* dx = static_cast<T*>(dx_);
+  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
+    Map(count, dx + i, [](VF a, VF g) HWY_ATTR { return g * GeluSlope(a); }, x + i, dy + i);
+  });
+}
+
+template <typename From, typename To>
+HWY_INLINE void Convert(TaskPool& pool, int64_t n, const From* x, To* y) {
+  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
+    Map(count, y + i, [](VF a) HWY_ATTR { return a; }, x + i);
+  });
+}
+
+template <typename T>
+void FromFloat(TaskPool& pool, int64_t n, const float* x, void* y) {
+  Convert(pool, n, x, static_cast<T*>(y));
+}
+
+template <typename T>
+void ToFloat(TaskPool& pool, int64_t n, const void* x, float* y) {
+  Convert(pool, n, static_cast<const T*>(x), y);
+}
+
+template <typename T>
+void FillRow(Ops& ops) {
+  ops.add = Add<T>;
+  ops.add_bias = AddBias<T>;
+  ops.bias_grad = BiasGrad<T>;
+  ops.bias_gelu_forward = BiasGeluForward<T>;
+  ops.gelu_backward = GeluBackward<T>;
+  ops.from_float = FromFloat<T>;
+  ops.to_float = ToFloat<T>;
+}
+
+}  // namespace
+
+void ElementwiseRows(Ops& f32, Ops& bf16) {
+  FillRow<float>(f32);
+  FillRow<BF16>(bf16);
+}
+
+}  // namespace ds::kernels::simd::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ds::kernels::simd {
+
+void FillElementwise(Level level, Ops& f32, Ops& bf16) {
+  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, ElementwiseRows))(f32, bf16);
+}
+
+}  // namespace ds::kernels::simd
+#endif

@@ -1,0 +1,205 @@
+// The matrix product inside the library: Goto's scheme (Goto & van de Geijn, "Anatomy of
+// High-Performance Matrix Multiplication", TOMS 2008). Panels of A and B are packed, widened to
+// fp32, into scratch of the thread; a register tile of kRows x two vectors is summed over k in
+// order, in chunks of kDepth whose partial sums go through fp32 memory.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "kernels/gemm.h"
+#include "kernels/ref/ref.h"
+#include "kernels/simd/level.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/simd/gemm.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+#ifndef DS_KERNELS_SIMD_GEMM_ONCE
+#define DS_KERNELS_SIMD_GEMM_ONCE
+namespace ds::kernels::simd {
+
+constexpr int64_t kRows = 6;        // of a register tile
+constexpr int64_t kDepth = 256;     // of a packed panel
+constexpr int64_t kMostLanes = 16;  // fp32 lanes of the widest vector
+constexpr int64_t kBlockRows = 96;  // rows of A packed at once: a multiple of kRows
+
+// Scratch of a thread: packed A, packed B, and fp32 sums of a block of C.
+struct GemmScratch {
+  float* a = nullptr;
+  float* b = nullptr;
+  float* c = nullptr;
+  int64_t columns = 0;
+
+  void Reserve(int64_t n) {
+    if (n <= columns) return;
+    Free();
+    columns = (n + 2 * kMostLanes - 1) / (2 * kMostLanes) * (2 * kMostLanes);
+    a = Take(kBlockRows * kDepth);
+    b = Take(kDepth * columns);
+    c = Take(kBlockRows * columns);
+  }
+  ~GemmScratch() { Free(); }
+
+ private:
+  static float* Take(int64_t count) {
+    void* p = std::aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64);
+    if (p == nullptr) throw std::bad_alloc();
+    return static_cast<float*>(p);
+  }
+  void Free() {
+    std::free(a), std::free(b), std::free(c);
+    a = b = c = nullptr;
+    columns = 0;
+  }
+};
+
+inline float LoadOne(DType dtype, const void* x, int64_t i) {
+  return dtype == DType::kF32 ? static_cast<const float*>(x)[i]
+                              : static_cast<float>(static_cast<const BF16*>(x)[i]);
+}
+
+}  // namespace ds::kernels::simd
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace ds::kernels::simd::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using V = hn::ScalableTag<float>;
+
+// rows x depth of A, as columns of kRows: out[(panel * depth + k) * kRows + r].
+void PackA(const GemmShape& s, const void* a, int64_t row, int64_t rows, int64_t k0,
+           int64_t depth, float* out) {
+  for (int64_t panel = 0; panel < rows; panel += kRows) {
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t r = 0; r < kRows; ++r) {
+        const int64_t i = row + panel + r;
+        const int64_t at = s.trans_a ? (k0 + k) * s.lda + i : i * s.lda + k0 + k;
+        *out++ = panel + r < rows ? LoadOne(s.in, a, at) : 0.0f;
+      }
+    }
+  }
+}
+
+// depth x n of B, as rows of two vectors: out[(panel * depth + k) * width + j].
+void PackB(const GemmShape& s, const void* b, int64_t k0, int64_t depth, int64_t width,
+           float* out) {
+  for (int64_t panel = 0; panel < s.n; panel += width) {
+    const int64_t used = std::min(width, s.n - panel);
+    for (int64_t k = 0; k < depth; ++k, out += width) {
+      if (!s.trans_b && s.in == DType::kF32) {
+        std::memcpy(out, static_cast<const float*>(b) + (k0 + k) * s.ldb + panel, used * 4);
+      } else {
+        for (int64_t j = 0; j < used; ++j) {
+          const int64_t at = s.trans_b ? (panel + j) * s.ldb + k0 + k
+                                       : (k0 + k) * s.ldb + panel + j;
+          out[j] = LoadOne(s.in, b, at);
+        }
+      }
+      for (int64_t j = used; j < width; ++j) out[j] = 0.0f;
+    }
+  }
+}
+
+// c[kRows, two vectors] += packed a * packed b.
+HWY_INLINE void RegisterTile(int64_t depth, const float* HWY_RESTRICT a,
+                             const float* HWY_RESTRICT b, float* HWY_RESTRICT c, int64_t ldc) {
+  const V d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto c00 = hn::Load(d, c), c01 = hn::Load(d, c + lanes);
+  auto c10 = hn::Load(d, c + ldc), c11 = hn::Load(d, c + ldc + lanes);
+  auto c20 = hn::Load(d, c + 2 * ldc), c21 = hn::Load(d, c + 2 * ldc + lanes);
+  auto c30 = hn::Load(d, c + 3 * ldc), c31 = hn::Load(d, c + 3 * ldc + lanes);
+  auto c40 = hn::Load(d, c + 4 * ldc), c41 = hn::Load(d, c + 4 * ldc + lanes);
+  auto c50 = hn::Load(d, c + 5 * ldc), c51 = hn::Load(d, c + 5 * ldc + lanes);
+  for (int64_t k = 0; k < depth; ++k, a += kRows, b += 2 * lanes) {
+    const auto b0 = hn::Load(d, b), b1 = hn::Load(d, b + lanes);
+    const auto a0 = hn::Set(d, a[0]), a1 = hn::Set(d, a[1]), a2 = hn::Set(d, a[2]);
+    c00 = hn::MulAdd(a0, b0, c00), c01 = hn::MulAdd(a0, b1, c01);
+    c10 = hn::MulAdd(a1, b0, c10), c11 = hn::MulAdd(a1, b1, c11);
+    c20 = hn::MulAdd(a2, b0, c20), c21 = hn::MulAdd(a2, b1, c21);
+    const auto a3 = hn::Set(d, a[3]), a4 = hn::Set(d, a[4]), a5 = hn::Set(d, a[5]);
+    c30 = hn::MulAdd(a3, b0, c30), c31 = hn::MulAdd(a3, b1, c31);
+    c40 = hn::MulAdd(a4, b0, c40), c41 = hn::MulAdd(a4, b1, c41);
+    c50 = hn::MulAdd(a5, b0, c50), c51 = hn::MulAdd(a5, b1, c51);
+  }
+  hn::Store(c00, d, c), hn::Store(c01, d, c + lanes);
+  hn::Store(c10, d, c + ldc), hn::Store(c11, d, c + ldc + lanes);
+  hn::Store(c20, d, c + 2 * ldc), hn::Store(c21, d, c + 2 * ldc + lanes);
+  hn::Store(c30, d, c + 3 * ldc), hn::Store(c31, d, c + 3 * ldc + lanes);
+  hn::Store(c40, d, c + 4 * ldc), hn::Store(c41, d, c + 4 * ldc + lanes);
+  hn::Store(c50, d, c + 5 * ldc), hn::Store(c51, d, c + 5 * ldc + lanes);
+}
+
+void StoreBlock(const GemmShape& s, int64_t row, int64_t rows, const float* sums, int64_t stride,
+                void* c) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t at = (row + r) * s.ldc;
+    for (int64_t j = 0; j < s.n; ++j) {
+      float value = sums[r * stride + j];
+      if (s.accumulate) value += LoadOne(s.out, c, at + j);
+      if (s.out == DType::kF32) {
+        static_cast<float*>(c)[at + j] = value;
+      } else {
+        static_cast<BF16*>(c)[at + j] = BF16(value);
+      }
+    }
+  }
+}
+
+void Tile(const GemmShape& s, const void* a, const void* b, void* c) {
+  thread_local GemmScratch scratch;
+  scratch.Reserve(s.n);
+  const int64_t width = 2 * static_cast<int64_t>(hn::Lanes(V()));
+  const int64_t stride = (s.n + width - 1) / width * width;
+  for (int64_t row = 0; row < s.m; row += kBlockRows) {
+    const int64_t rows = std::min(kBlockRows, s.m - row);
+    const int64_t padded = (rows + kRows - 1) / kRows * kRows;
+    std::memset(scratch.c, 0, padded * stride * sizeof(float));
+    for (int64_t k0 = 0; k0 < s.k; k0 += kDepth) {
+      const int64_t depth = std::min(kDepth, s.k - k0);
+      PackA(s, a, row, rows, k0, depth, scratch.a);
+      PackB(s, b, k0, depth, width, scratch.b);
+      for (int64_t j = 0; j < stride; j += width) {
+        for (int64_t i = 0; i < padded; i += kRows) {
+          RegisterTile(depth, scratch.a + i * depth, scratch.b + j * depth,
+                       scratch.c + i * stride + j, stride);
+        }
+      }
+    }
+    StoreBlock(s, row, rows, scratch.c, stride, c);
+  }
+}
+
+}  // namespace ds::kernels::simd::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ds::kernels {
+namespace {
+
+using TileFn = void (*)(const GemmShape&, const void*, const void*, void*);
+
+class SimdGemm final : public Gemm {
+ public:
+  explicit SimdGemm(simd::Level level)
+      : tile_(simd::ChooseAt<TileFn>(level, ref::GemmTile, DS_SIMD_TARGETS(simd, Tile))) {}
+  const char* name() const override { return "simd"; }
+  void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
+    tile_(shape, a, b, c);
+  }
+
+ private:
+  const TileFn tile_;
+};
+
+}  // namespace
+
+std::unique_ptr<Gemm> CreateSimdGemm() { 
+  return std::make_unique<SimdGemm>(simd::BestLevel());
+}
+
+}  // namespace ds::kernels
+#endif

@@ -1,0 +1,180 @@
+#include <cmath>
+
+#include "kernels/simd/simd.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/simd/norm.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/simd/vec-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ds::kernels::simd::HWY_NAMESPACE {
+namespace {
+
+template <typename T>
+HWY_INLINE float SumOf(int64_t n, const T* x) {
+  VF sum = hn::Zero(F32());
+  ForVectors(
+      n, [&](int64_t i) HWY_ATTR { sum = sum + LoadV(x + i); },
+      [&](int64_t i, int64_t count) HWY_ATTR { sum = sum + LoadPart(x + i, count); });
+  return Sum(sum);
+}
+
+struct Moments {
+  float mean, rstd;
+};
+
+// Two passes. The second also sums the deviations, which corrects the mean for what the first lost
+// when it is large beside them.
+template <typename T>
+HWY_INLINE Moments MomentsOf(int64_t width, float eps, const T* x) {
+  if (width == 0) return {0.0f, static_cast<float>(1.0 / std::sqrt(static_cast<double>(eps)))};
+  const F32 d;
+  const double n = static_cast<double>(width);
+  const float guess = static_cast<float>(SumOf(width, x) / n);
+  const VF center = hn::Set(d, guess);
+  VF sum = hn::Zero(d), squares = hn::Zero(d);
+  const auto add = [&](VF dev) HWY_ATTR {
+    sum = sum + dev;
+    squares = hn::MulAdd(dev, dev, squares);
+  };
+  ForVectors(
+      width, [&](int64_t c) HWY_ATTR { add(LoadV(x + c) - center); },
+      [&](int64_t c, int64_t count) HWY_ATTR {
+        add(hn::IfThenElseZero(hn::FirstN(d, count), LoadPart(x + c, count) - center));
+      });
+  const double off = Sum(sum) / n;
+  const double variance = std::max(0.0, Sum(squares) / n - off * off);
+  return {static_cast<float>(guess + off), static_cast<float>(1.0 / std::sqrt(variance + eps))};
+}
+
+template <typename T>
+void Forward(TaskPool& pool, int64_t rows, int64_t width, float eps, const void* x_,
+             const void* gamma_, const void* beta_, void* y_, float* mean, float* rstd) {
+  const T *x = static_cast<const T*>(x_), *gamma = static_cast<const T*>(gamma_);
+  const T* beta = static_cast<const T*>(beta_);
+  T* y = static_cast<T*>(y_);
+  const int64_t step = TileRows(width);
+  pool.Run(CeilDiv(rows, step), [&](int64_t tile, int) HWY_ATTR {
+    for (int64_t r = tile * step; r < std::min(rows, (tile + 1) * step); ++r) {
+      const Moments of = MomentsOf(width, eps, x + r * width);
+      mean[r] = of.mean;
+      rstd[r] = of.rstd;
+      const VF center = hn::Set(F32(), of.mean), scale = hn::Set(F32(), of.rstd);
+      Map(
+          width, y + r * width,
+          [&](VF v, VF g, VF b) HWY_ATTR { return hn::MulAdd(g, (v - center) * scale, b); },
+          x + r * width, gamma, beta);
+    }
+  });
+}
+
+// dx += rstd (dxhat - mean(dxhat) - xhat mean(dxhat xhat)), dxhat = dy gamma.
+template <typename T>
+HWY_INLINE void BackwardRow(int64_t width, float mean, float rstd, const T* x, const T* gamma,
+                            const T* dy, T* dx) {
+  const F32 d;
+  const VF center = hn::Set(d, mean), scale = hn::Set(d, rstd);
+  VF sum = hn::Zero(d), dot = hn::Zero(d);
+  const auto add = [&](VF v, VF g, VF grad) HWY_ATTR {
+    const VF dxhat = grad * g;
+    sum = sum + dxhat;
+    dot = hn::MulAdd(dxhat, (v - center) * scale, dot);
+  };
+  ForVectors(  // of a part, the padding has dxhat = 0
+      width, [&](int64_t c) HWY_ATTR { add(LoadV(x + c), LoadV(gamma + c), LoadV(dy + c)); },
+      [&](int64_t c, int64_t n) HWY_ATTR {
+        add(LoadPart(x + c, n), LoadPart(gamma + c, n), LoadPart(dy + c, n));
+      });
+  const double n = static_cast<double>(width);
+  const VF mean_sum = hn::Set(d, static_cast<float>(Sum(sum) / n));
+  const VF mean_dot = hn::Set(d, static_cast<float>(Sum(dot) / n));
+  Map(
+      width, dx,
+      [&](VF v, VF g, VF grad, VF old) HWY_ATTR {
+        const VF rest = hn::NegMulAdd((v - center) * scale, mean_dot, grad * g - mean_sum);
+        return hn::MulAdd(scale, rest, old);
+      },
+      x, gamma, dy, dx);
+}
+
+// dgamma and dbeta of up to kColumns columns: all rows in order, in chunks as SumColumns has them.
+template <typename T>
+HWY_INLINE void ColumnSums(int64_t rows, int64_t width, int64_t columns, const T* x, const T* dy,
+                           const float* mean, const float* rstd, float* dgamma, float* dbeta) {
+  constexpr int64_t kChunk = 64;
+  alignas(64) float part_gamma[kColumns], part_beta[kColumns];
+  const F32 d;
+  std::fill(dgamma, dgamma + kColumns, 0.0f);
+  std::fill(dbeta, dbeta + kColumns, 0.0f);
+  for (int64_t start = 0; start < rows; start += kChunk) {
+    std::memset(part_gamma, 0, sizeof(part_gamma));
+    std::memset(part_beta, 0, sizeof(part_beta));
+    for (int64_t r = start; r < std::min(rows, start + kChunk); ++r) {
+      const T *in = x + r * width, *grad = dy + r * width;
+      const VF center = hn::Set(d, mean[r]), scale = hn::Set(d, rstd[r]);
+      const auto add = [&](int64_t c, VF v, VF g) HWY_ATTR {
+        const VF xhat = (v - center) * scale;
+        hn::Store(hn::MulAdd(g, xhat, hn::Load(d, part_gamma + c)), d, part_gamma + c);
+        hn::Store(hn::Load(d, part_beta + c) + g, d, part_beta + c);
+      };
+      ForVectors(
+          columns, [&](int64_t c) HWY_ATTR { add(c, LoadV(in + c), LoadV(grad + c)); },
+          [&](int64_t c, int64_t n) HWY_ATTR { add(c, LoadPart(in + c, n), LoadPart(grad + c, n)); });
+    }
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      hn::Store(hn::Load(d, dgamma + c) + hn::Load(d, part_gamma + c), d, dgamma + c);
+      hn::Store(hn::Load(d, dbeta + c) + hn::Load(d, part_beta + c), d, dbeta + c);
+    }
+  }
+}
+
+template <typename T>
+void Backward(TaskPool& pool, int64_t rows, int64_t width, bool accumulate, const void* x_,
+              const void* gamma_, const float* mean, const float* rstd, const void* dy_, void* dx_,
+              void* dgamma_, void* dbeta_) {
+  const T *x = static_cast<const T*>(x_), *gamma = static_cast<const T*>(gamma_);
+  const T* dy = static_cast<const T*>(dy_);
+  T *dx = static_cast<T*>(dx_), *dgamma = static_cast<T*>(dgamma_);
+  T* dbeta = static_cast<T*>(dbeta_);
+  const int64_t step = TileRows(width);
+  pool.Run(CeilDiv(rows, step), [&](int64_t tile, int) HWY_ATTR {
+    for (int64_t r = tile * step; r < std::min(rows, (tile + 1) * step); ++r) {
+      BackwardRow(width, mean[r], rstd[r], x + r * width, gamma, dy + r * width, dx + r * width);
+    }
+  });
+  pool.Run(CeilDiv(width, kColumns), [&](int64_t tile, int) HWY_ATTR {
+    alignas(64) float sum_gamma[kColumns], sum_beta[kColumns];
+    const int64_t at = tile * kColumns, columns = std::min(kColumns, width - at);
+    ColumnSums(rows, width, columns, x + at, dy + at, mean, rstd, sum_gamma, sum_beta);
+    StoreSums(columns, accumulate, sum_gamma, dgamma + at);
+    StoreSums(columns, accumulate, sum_beta, dbeta + at);
+  });
+}
+
+template <typename T>
+void FillRow(Ops& ops) {
+  ops.layer_norm_forward = Forward<T>;
+  ops.layer_norm_backward = Backward<T>;
+}
+
+}  // namespace
+
+void NormRows(Ops& f32, Ops& bf16) {
+  FillRow<float>(f32);
+  FillRow<BF16>(bf16);
+}
+
+}  // namespace ds::kernels::simd::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ds::kernels::simd {
+
+void FillNorm(Level level, Ops& f32, Ops& bf16) {
+  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, NormRows))(f32, bf16);
+}
+
+}  // namespace ds::kernels::simd
+#endif
