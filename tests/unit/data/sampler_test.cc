@@ -1,0 +1,80 @@
+#include "data/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace ds::data {
+namespace {
+
+std::vector<uint8_t> Text(size_t n) {
+  std::vector<uint8_t> text(n);
+  for (size_t i = 0; i < n; ++i) text[i] = static_cast<uint8_t>(i * 37 + i / 256);
+  return text;
+}
+
+// The global batch is the same however it is cut over ranks and accumulation steps.
+TEST(Sampler, TheGlobalBatchIsIndependentOfRanksAndAccumulation) {
+  const auto text = Text(5000);
+  const int64_t tokens = 16, global = 12;
+  auto sampler = Sampler::Create(text, tokens, 42);
+  ASSERT_TRUE(sampler.ok());
+  for (const int64_t step : {0, 1, 1000000}) {
+    std::vector<int32_t> ids(global * tokens), targets(global * tokens);
+    sampler->Fill(step, 0, global, ids.data(), targets.data());
+    for (const auto& [world, accumulation] :
+         {std::pair<int64_t, int64_t>(1, 1), {2, 3}, {3, 2}, {4, 1}, {1, 12}}) {
+      const int64_t micro = global / (world * accumulation);
+      std::vector<int32_t> part(ids.size()), part_targets(ids.size());
+      for (int64_t a = 0; a < accumulation; ++a) {
+        for (int64_t rank = 0; rank < world; ++rank) {
+          const int64_t first = (a * world + rank) * micro;
+          sampler->Fill(step, first, micro, &part[static_cast<size_t>(first * tokens)],
+                        &part_targets[static_cast<size_t>(first * tokens)]);
+        }
+      }
+      EXPECT_EQ(part, ids);
+      EXPECT_EQ(part_targets, targets);
+    }
+  }
+}
+
+TEST(Sampler, DrawsEveryPlaceAndNothingBeyond) {
+  const auto text = Text(20);
+  auto sampler = Sampler::Create(text, 16, 1);
+  std::set<int64_t> starts;
+  for (int64_t i = 0; i < 400; ++i) starts.insert(sampler->WindowStart(i / 20, i % 20));
+  EXPECT_EQ(starts, (std::set<int64_t>{0, 1, 2, 3}));  // 20 - 17 is the last
+  std::vector<int32_t> ids(16), targets(16);
+  sampler->Fill(3, 5, 1, ids.data(), targets.data());
+  const auto start = static_cast<size_t>(sampler->WindowStart(3, 5));
+  EXPECT_EQ(ids[0], text[start]);
+  EXPECT_EQ(targets[15], text[start + 16]);
+  EXPECT_TRUE(std::equal(ids.begin() + 1, ids.end(), targets.begin()));
+}
+
+TEST(Sampler, SeedsAndStepsDiffer) {
+  const auto text = Text(100000);
+  auto a = Sampler::Create(text, 16, 1), b = Sampler::Create(text, 16, 2);
+  std::set<int64_t> starts;
+  for (int64_t step = 0; step < 4; ++step) {
+    for (int64_t i = 0; i < 4; ++i) {
+      starts.insert(a->WindowStart(step, i));
+      starts.insert(b->WindowStart(step, i));
+    }
+  }
+  EXPECT_EQ(starts.size(), 32u);
+  EXPECT_FALSE(Sampler::Create(text, 100000, 1).ok());
+  EXPECT_TRUE(Sampler::Create(text, 99999, 1).ok());
+}
+
+TEST(EvenWindows, CoverTheTextWithoutOverlap) {
+  EXPECT_EQ(EvenWindows(100, 9, 4), (std::vector<int64_t>{0, 30, 60, 90}));
+  EXPECT_EQ(EvenWindows(100, 9, 1), (std::vector<int64_t>{0}));
+  EXPECT_EQ(EvenWindows(10, 9, 8), (std::vector<int64_t>{0}));
+  EXPECT_EQ(EvenWindows(9, 9, 8), (std::vector<int64_t>{}));
+  EXPECT_EQ(EvenWindows(29, 9, 8), (std::vector<int64_t>{0, 19}));
+}
+
+}  // namespace
+}  // namespace ds::data
