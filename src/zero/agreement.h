@@ -1,0 +1,21 @@
+// What the ranks registered must be alike. Compares short digests, and on a difference finds the
+// first one and words it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace ds::zero {
+
+struct Declaration {
+  uint64_t digest;   // of everything that must be alike
+  std::string text;  // "h.0.w f32[3, 4] in unit h.0"
+};
+
+// Collective. kRankMismatch, on every rank alike, names the first declaration that differs.
+Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarations);
+
+}  // namespace ds::zero

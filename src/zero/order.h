@@ -1,0 +1,36 @@
+// The order in which a step first uses its units, recorded to foretell the next step. It is the
+// same on every rank as long as the program is, and so are the predictions made from it.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace ds::zero {
+
+class Order {
+ public:
+  // A unit is used now. A use that differs from the prediction ends prediction for this step.
+  void Use(int unit) {
+    if (foretells_ && (now_.size() >= last_.size() || last_[now_.size()] != unit)) {
+      foretells_ = false;
+    }
+    now_.push_back(unit);
+  }
+  // The units expected next, nearest first; empty while recording.
+  std::span<const int> Coming() const {
+    if (!foretells_) return {};
+    return std::span(last_).subspan(now_.size());
+  }
+  void EndStep() {
+    last_.swap(now_);
+    now_.clear();
+    foretells_ = !last_.empty();
+  }
+
+ private:
+  std::vector<int> last_, now_;
+  bool foretells_ = false;
+};
+
+}  // namespace ds::zero

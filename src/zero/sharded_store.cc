@@ -1,0 +1,261 @@
+#include "zero/sharded_store.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace ds::zero {
+
+ShardedStore::ShardedStore(const StoreOptions& options, comm::Communicator& comm, TaskPool& pool,
+                           device::MemoryAccount& account)
+    : options_(options),
+      comm_(comm),
+      context_{.placement = kPlacements[comm.size() == 1 ? 0 : options.zero.stage],
+               .dtype = options.dtype,
+               .rank = comm.rank(),
+               .world = comm.size(),
+               .pool = pool,
+               .ops = kernels::BestOps(options.dtype),
+               .account = account},
+      windows_(account) {}
+
+Result<std::unique_ptr<ShardedStore>> ShardedStore::Create(const StoreOptions& options,
+                                                           comm::Communicator& comm,
+                                                           TaskPool& pool,
+                                                           device::MemoryAccount& account) {
+  std::unique_ptr<ShardedStore> store(new ShardedStore(options, comm, pool, account));
+  // Two more communicators: gathers follow the order of acquires, reductions that of units, and
+  // neither waits for the other.
+  DS_ASSIGN(auto gathers, comm.Duplicate("gathers"));
+  DS_ASSIGN(auto reductions, comm.Duplicate("reductions"));
+  const float scale = 1.0f / static_cast<float>(comm.size() * options.accumulation);
+  const bool beside = options.zero.overlap_comm && comm.size() > 1;
+  ZeroOptions zero = options.zero;
+  zero.overlap_comm = beside;
+  store->gatherer_ = std::make_unique<Gatherer>(zero, std::move(gathers), store->windows_);
+  store->reducer_ =
+      std::make_unique<Reducer>(beside, scale, std::move(reductions), store->windows_);
+  return store;
+}
+
+ShardedStore::~ShardedStore() = default;
+
+Status ShardedStore::Sticky(Status status) {
+  if (!status.ok() && failure_.ok()) {
+    failure_ = status;
+    comm_.Abort(status);
+  }
+  return status;
+}
+
+Result<ShardedStore::Param*> ShardedStore::Check(ParamId id) {
+  if (!failure_.ok()) return failure_;
+  if (id < 0 || id >= param_count()) {
+    return Error(Code::kNotFound, "parameter {}: {} are registered", id, param_count());
+  }
+  DS_TRY(Seal());
+  return &params_[id];
+}
+
+Result<const void*> ShardedStore::Acquire(ParamId id) {
+  DS_ASSIGN(Param * param, Check(id));
+  Unit& unit = *units_[param->unit];
+  if (context_.placement.shards_parameters) {
+    DS_TRY(Sticky(gatherer_->Acquire(units_, param->unit)));
+  } else {
+    ++unit.acquired;
+  }
+  return unit.Full(param->offset);
+}
+
+Status ShardedStore::Release(ParamId id) {
+  DS_ASSIGN(Param * param, Check(id));
+  Unit& unit = *units_[param->unit];
+  if (unit.acquired == 0) {
+    return InvalidState("{}: released more often than acquired", param->spec.name);
+  }
+  if (context_.placement.shards_parameters) {
+    gatherer_->Release(param->unit, unit);
+  } else {
+    --unit.acquired;
+  }
+  return {};
+}
+
+Result<GradVerdict> ShardedStore::RunHooks(ParamId id, DType dtype, const void* data) {
+  for (const GradHook& hook : hooks_) {
+    DS_ASSIGN(const GradVerdict verdict,
+              hook({id, params_[id].spec, dtype, data, micro_step_}));
+    if (verdict == GradVerdict::kSkip) return verdict;
+  }
+  return GradVerdict::kContinue;
+}
+
+std::span<ShardedStore::Param> ShardedStore::ParamsOf(int unit) {
+  const size_t begin = unit_begin_[unit];
+  const size_t next = unit + 1;
+  const size_t end = next < unit_begin_.size() ? unit_begin_[next] : params_.size();
+  return std::span(params_).subspan(begin, end - begin);
+}
+
+// A gradient that never came, or that hooks skipped, counts as zero.
+void ShardedStore::ZeroUnwritten(int unit) {
+  for (const Param& param : ParamsOf(unit)) {
+    if (!param.written) units_[unit]->ZeroLocalGrad(param.offset, param.numel);
+  }
+}
+
+Status ShardedStore::OpenGrad(Param& param) {
+  if (param.last_micro_step == micro_step_) {
+    return InvalidState("{}: a second gradient in micro-batch {}", param.spec.name, micro_step_);
+  }
+  Unit& unit = *units_[param.unit];
+  if (unit.grad == Unit::Grad::kEmpty) {
+    DS_TRY(Sticky(reducer_->Open(unit, context_.placement.shards_gradients)));
+  }
+  return {};
+}
+
+Status ShardedStore::CloseGrad(Param& param) {
+  param.last_micro_step = micro_step_;
+  if (++param.micro_batches < options_.accumulation) return {};
+  Unit& unit = *units_[param.unit];
+  if (--unit.missing > 0) return {};
+  ZeroUnwritten(param.unit);
+  return Sticky(reducer_->Queue(unit));
+}
+
+Status ShardedStore::AddGrad(ParamId id, DType dtype, const void* grad) {
+  DS_ASSIGN(Param * param, Check(id));
+  if (dtype != DType::kF32 && dtype != options_.dtype) {
+    return InvalidArgument("{}: gradient is {}, neither f32 nor the engine's {}",
+                           param->spec.name, DTypeName(dtype), DTypeName(options_.dtype));
+  }
+  if (param->open) return InvalidState("{}: between begin_grad and end_grad", param->spec.name);
+  DS_TRY(OpenGrad(*param));
+  DS_ASSIGN(const GradVerdict verdict, RunHooks(id, dtype, grad));
+  if (verdict == GradVerdict::kContinue) {
+    void* local = units_[param->unit]->LocalGrad(param->offset);
+    if (param->written) {
+      context_.ops.accumulate(context_.pool, param->numel, dtype, grad, local);
+    } else if (dtype == DType::kF32) {
+      context_.ops.from_float(context_.pool, param->numel, static_cast<const float*>(grad), local);
+    } else {
+      std::copy_n(static_cast<const std::byte*>(grad), param->numel * DTypeBytes(dtype),
+                  static_cast<std::byte*>(local));
+    }
+    param->written = true;
+  }
+  return CloseGrad(*param);
+}
+
+Result<GradView> ShardedStore::BeginGrad(ParamId id) {
+  DS_ASSIGN(Param * param, Check(id));
+  if (!param->open) DS_TRY(OpenGrad(*param));
+  const GradView view = {units_[param->unit]->LocalGrad(param->offset),
+                         param->written || param->open};
+  param->open = true;
+  return view;
+}
+
+Status ShardedStore::EndGrad(ParamId id) {
+  DS_ASSIGN(Param * param, Check(id));
+  if (!param->open) return InvalidState("{}: end_grad without begin_grad", param->spec.name);
+  DS_ASSIGN(const GradVerdict verdict,
+            RunHooks(id, options_.dtype, units_[param->unit]->LocalGrad(param->offset)));
+  if (verdict == GradVerdict::kSkip) {
+    return Error(Code::kUnsupported, "{}: a hook skips a gradient that was written in place",
+                 param->spec.name);
+  }
+  param->open = false;
+  param->written = true;
+  return CloseGrad(*param);
+}
+
+Status ShardedStore::EndMicroBatch() {
+  if (!failure_.ok()) return failure_;
+  DS_TRY(Seal());
+  for (const Param& param : params_) {
+    if (param.open) return InvalidState("{}: begin_grad without end_grad", param.spec.name);
+    if (!options_.zero.ignore_unused_parameters && param.last_micro_step != micro_step_) {
+      return InvalidState("{}: no gradient in micro-batch {}", param.spec.name, micro_step_);
+    }
+  }
+  for (const auto& unit : units_) {
+    if (unit->acquired > 0) {
+      return InvalidState("{}: acquired {} times more than released at the end of a micro-batch",
+                          unit->name(), unit->acquired);
+    }
+  }
+  ++micro_step_;
+  return {};
+}
+
+Status ShardedStore::FinishReduce() {
+  for (size_t u = 0; u < units_.size(); ++u) {
+    Unit& unit = *units_[u];
+    if (unit.missing == 0) continue;
+    // Parameters that got fewer gradients than micro-batches: what came is summed, the rest is 0.
+    if (unit.grad == Unit::Grad::kEmpty) {
+      DS_TRY(Sticky(reducer_->Open(unit, context_.placement.shards_gradients)));
+    }
+    ZeroUnwritten(static_cast<int>(u));
+    unit.missing = 0;
+    DS_TRY(Sticky(reducer_->Queue(unit)));
+  }
+  return Sticky(reducer_->Finish());
+}
+
+Result<double> ShardedStore::GradNorm() {
+  double sum = 0;
+  for (const auto& unit : units_) sum += unit->SumOfSquares();
+  DS_TRY(Sticky(comm_.AllReduce("gradient norm", {&sum, 1})));
+  return std::sqrt(sum);
+}
+
+Status ShardedStore::Update(const kernels::AdamScalars& decayed,
+                            const kernels::AdamScalars& undecayed) {
+  for (const auto& unit : units_) {
+    unit->Update(decayed, undecayed);
+    DS_TRY(Sticky(unit->SpreadWeights(comm_)));
+  }
+  return {};
+}
+
+Status ShardedStore::EndStep() {
+  if (context_.placement.shards_parameters) DS_TRY(Sticky(gatherer_->EndStep(units_)));
+  reducer_->EndStep();
+  micro_step_ = 0;
+  for (const auto& unit : units_) unit->missing = 0;
+  for (Param& param : params_) {
+    ++units_[param.unit]->missing;
+    param.micro_batches = 0;
+    param.last_micro_step = -1;
+    param.written = false;
+  }
+  return {};
+}
+
+Status ShardedStore::ForEachPiece(const std::function<Status(const StatePiece&)>& visit) {
+  if (!failure_.ok()) return failure_;
+  DS_TRY(Seal());
+  for (const auto& unit : units_) DS_TRY(unit->ForEachPiece(visit));
+  return {};
+}
+
+Status ShardedStore::SyncRestored() {
+  if (!failure_.ok()) return failure_;
+  for (const auto& unit : units_) DS_TRY(Sticky(unit->SyncRestored(comm_)));
+  return EndStep();
+}
+
+Status ShardedStore::ReadMaster(ParamId id, std::span<float> out) {
+  DS_ASSIGN(Param * param, Check(id));
+  if (static_cast<int64_t>(out.size()) != param->numel) {
+    return InvalidArgument("{}: {} values asked for, {} registered", param->spec.name, out.size(),
+                           param->numel);
+  }
+  return Sticky(units_[param->unit]->ReadMaster(comm_, param->offset, out));
+}
+
+}  // namespace ds::zero

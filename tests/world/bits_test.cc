@@ -1,0 +1,101 @@
+// A stage is a placement: at one world size every stage, overlap setting and number of threads
+// gives the same bits; gradients that sum exactly give the same bits at every world size.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "toy.h"
+
+namespace ds::toy {
+namespace {
+
+void ExpectSameBits(const Outcome& want, const Outcome& got, const std::string& label) {
+  ASSERT_EQ(want.state.size(), got.state.size()) << label;
+  for (const auto& [name, a] : want.state) {
+    const auto& b = got.state.at(name);
+    ASSERT_EQ(a.size(), b.size()) << label << " " << name;
+    ASSERT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0) << label << " " << name;
+  }
+  ASSERT_EQ(want.norms, got.norms) << label;
+}
+
+Outcome MustTrain(const Trial& run) {
+  Outcome out;
+  const Status status = TrainWorld(run, out);
+  EXPECT_TRUE(status.ok()) << status.message();
+  return out;
+}
+
+class Bits : public testing::TestWithParam<std::tuple<int, DType, int>> {};
+
+TEST_P(Bits, EveryStageAndOverlapGivesTheSame) {
+  const auto [world, dtype, accumulation] = GetParam();
+  Trial run{.world = world, .dtype = dtype, .accumulation = accumulation};
+  const Outcome want = MustTrain(run);
+  ASSERT_FALSE(want.state.empty());
+  for (int stage = 0; stage <= 3; ++stage) {
+    for (const bool overlap : {false, true}) {
+      for (const int threads : {1, 3}) {
+        run.stage = stage;
+        run.overlap = overlap;
+        run.threads = threads;
+        ExpectSameBits(want, MustTrain(run),
+                       fmt::format("stage {} overlap {} threads {}", stage, overlap, threads));
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(World, Bits,
+                         testing::Combine(testing::Values(1, 2, 3, 4),
+                                          testing::Values(DType::kF32, DType::kBF16),
+                                          testing::Values(1, 3)));
+
+TEST(BitsAcrossWorlds, IntegerGradientsGiveTheSame) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int accumulation : {1, 2}) {
+      Trial run{.dtype = dtype, .accumulation = accumulation, .integers = true};
+      const Outcome want = MustTrain(run);
+      for (const int world : {2, 4}) {  // 1/world is exact
+        for (int stage = 0; stage <= 3; ++stage) {
+          run.world = world;
+          run.stage = stage;
+          ExpectSameBits(want, MustTrain(run), fmt::format("world {} stage {}", world, stage));
+        }
+      }
+    }
+  }
+}
+
+TEST(BitsAcrossWorlds, NormIsThatOfTheMean) {
+  // One step with known gradients: the norm in double, computed here from the definition.
+  Trial run{.world = 3, .stage = 2, .accumulation = 2, .steps = 1};
+  double sum = 0;
+  for (size_t p = 0; p < Params().size(); ++p) {
+    int64_t numel = 1;
+    for (const int64_t extent : Params()[p].shape) numel *= extent;
+    for (int64_t i = 0; i < numel; ++i) {
+      double mean = 0;
+      for (int rank = 0; rank < 3; ++rank) {
+        for (int micro = 0; micro < 2; ++micro) {
+          mean += GradAt(run, 0, micro, rank, static_cast<int>(p), i) / 6.0;
+        }
+      }
+      sum += mean * mean;
+    }
+  }
+  const Outcome out = MustTrain(run);
+  ASSERT_EQ(out.norms.size(), 1u);
+  EXPECT_NEAR(out.norms[0], std::sqrt(sum), 1e-6 * std::sqrt(sum));
+}
+
+TEST(Bits, TrainingMovesTheWeights) {
+  Trial run{.world = 2, .stage = 3, .steps = 0};
+  const Outcome before = MustTrain(run);
+  run.steps = 5;
+  const Outcome after = MustTrain(run);
+  EXPECT_NE(before.state.at("a/master"), after.state.at("a/master"));
+}
+
+}  // namespace
+}  // namespace ds::toy

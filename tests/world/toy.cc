@@ -1,0 +1,101 @@
+#include "toy.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "base/rng.h"
+
+namespace ds::toy {
+
+std::string ConfigText(const Trial& run) {
+  return fmt::format(
+      R"({{"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": {}, {}
+          "bf16": {{"enabled": {}}},
+          "optimizer": {{"type": "AdamW", "params": {{"lr": 0.01, "weight_decay": 0.1}}}},
+          "scheduler": {{"type": "WarmupCosineLR",
+                         "params": {{"total_num_steps": 20, "warmup_num_steps": 2}}}},
+          "zero_optimization": {{"stage": {}, "overlap_comm": {},
+                                 "stage3_prefetch_bucket_size": 1000,
+                                 "stage3_max_live_parameters": 2500}}}})",
+      run.accumulation, run.extra, run.dtype == DType::kBF16, run.stage, run.overlap);
+}
+
+float GradAt(const Trial& run, int step, int micro, int rank, int param, int64_t i) {
+  if (run.integers) {
+    return static_cast<float>((i * 7 + step * 3 + param) % 11 - 5);
+  }
+  const uint64_t stream = ((step * 16 + micro) * 64 + rank) * 64 + param;
+  return static_cast<float>(RandomNormal(7, stream, i)) * 0.1f;
+}
+
+Status RegisterAll(Engine& engine) {
+  for (size_t p = 0; p < Params().size(); ++p) {
+    const Param& param = Params()[p];
+    ParamSpec spec{param.name, param.shape, param.unit, param.decay};
+    std::vector<float> init(spec.numel());
+    for (size_t i = 0; i < init.size(); ++i) {
+      init[i] = static_cast<float>(RandomNormal(1, p, i));
+    }
+    DS_ASSIGN([[maybe_unused]] const ParamId id, engine.store().Register(spec, init));
+  }
+  return {};
+}
+
+Status MicroBatch(const Trial& run, Engine& engine, int step, int micro) {
+  zero::ShardedStore& store = engine.store();
+  const int count = store.param_count();
+  const auto touch = [&](int p) -> Status {
+    DS_ASSIGN(const void* weights, store.Acquire(p));
+    if (weights == nullptr) return Error(Code::kInternal, "no weights");
+    return store.Release(p);
+  };
+  for (int p = 0; p < count; ++p) DS_TRY(touch(p));
+  for (int p = count - 1; p >= 0; --p) {
+    DS_TRY(touch(p));
+    const int64_t numel = store.spec(p).numel();
+    std::vector<float> grad(numel);
+    for (int64_t i = 0; i < numel; ++i) {
+      grad[i] = GradAt(run, step, micro, engine.comm().rank(), p, i);
+    }
+    DS_TRY(store.AddGrad(p, DType::kF32, grad.data()));
+  }
+  return {};
+}
+
+Status Train(const Trial& run, Engine& engine, Outcome& out) {
+  for (int step = 0; step < run.steps; ++step) {
+    for (int micro = 0; micro < run.accumulation; ++micro) {
+      DS_TRY(MicroBatch(run, engine, step, micro));
+      DS_ASSIGN(const StepInfo info, engine.Step());
+      if (info.applied != (micro == run.accumulation - 1)) {
+        return Error(Code::kInternal, "step {} micro {}: applied {}", step, micro, info.applied);
+      }
+      if (info.applied) out.norms.push_back(info.grad_norm);
+    }
+  }
+  return {};
+}
+
+Status TrainWorld(const Trial& run, Outcome& out) {
+  std::mutex mutex;  // guards out
+  TaskPool pool(run.threads);
+  return comm::RunThreads(
+      run.world, {.timeout_seconds = 60}, [&](comm::Communicator& comm) -> Status {
+        DS_ASSIGN(const EngineConfig config, ParseConfig(ConfigText(run), comm.size()));
+        DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
+        DS_TRY(RegisterAll(*engine));
+        DS_TRY(engine->Seal());
+        Outcome mine;
+        DS_TRY(Train(run, *engine, mine));
+        const std::lock_guard lock(mutex);
+        if (comm.rank() == 0) out.norms = mine.norms;
+        return engine->store().ForEachPiece([&](const StatePiece& piece) -> Status {
+          auto& whole = out.state[piece.name];
+          whole.resize(piece.numel);
+          std::copy(piece.data.begin(), piece.data.end(), whole.begin() + piece.begin);
+          return {};
+        });
+      });
+}
+
+}  // namespace ds::toy
