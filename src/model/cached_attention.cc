@@ -1,0 +1,85 @@
+#include "model/cached_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace ds::model {
+namespace {
+
+// Eight running sums, so that the compiler can use vectors without changing the order of a sum.
+template <typename T>
+float Dot(const T* a, const T* b, int64_t n) {
+  float sums[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    for (int64_t j = 0; j < 8; ++j) {
+      sums[j] += static_cast<float>(a[i + j]) * static_cast<float>(b[i + j]);
+    }
+  }
+  for (; i < n; ++i) sums[i % 8] += static_cast<float>(a[i]) * static_cast<float>(b[i]);
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+template <typename T>
+void AttendHead(int64_t length, int64_t width, int64_t head_dim, const T* q, const T* keys,
+                const T* values, float* scores, T* out) {
+  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  float largest = -std::numeric_limits<float>::infinity();
+  for (int64_t t = 0; t < length; ++t) {
+    scores[t] = scale * Dot(q, keys + t * width, head_dim);
+    largest = std::max(largest, scores[t]);
+  }
+  float sum = 0;
+  for (int64_t t = 0; t < length; ++t) {
+    scores[t] = std::exp(scores[t] - largest);
+    sum += scores[t];
+  }
+  constexpr int64_t kPiece = 64;  // columns at a time, summed in fp32 on the stack
+  for (int64_t begin = 0; begin < head_dim; begin += kPiece) {
+    const int64_t columns = std::min(kPiece, head_dim - begin);
+    float acc[kPiece] = {};
+    for (int64_t t = 0; t < length; ++t) {
+      const T* row = values + t * width + begin;
+      for (int64_t d = 0; d < columns; ++d) acc[d] += scores[t] * static_cast<float>(row[d]);
+    }
+    for (int64_t d = 0; d < columns; ++d) out[begin + d] = T(acc[d] / sum);
+  }
+}
+
+template <typename T>
+void AttendAs(TaskPool& pool, int64_t length, int64_t heads, int64_t head_dim, const void* qkv,
+              const KvCache& cache, void* out) {
+  const int64_t width = heads * head_dim;
+  pool.Run(heads, [&](int64_t head, int) {
+    const int64_t at = head * head_dim;
+    AttendHead(length, width, head_dim, static_cast<const T*>(qkv) + at,
+               static_cast<const T*>(cache.keys) + at, static_cast<const T*>(cache.values) + at,
+               cache.scores + head * cache.context, static_cast<T*>(out) + at);
+  });
+}
+
+}  // namespace
+
+void AppendToCache(DType dtype, int64_t tokens, int64_t past, int64_t width, const void* qkv,
+                   const KvCache& cache) {
+  const auto bytes = static_cast<size_t>(width) * DTypeBytes(dtype);
+  for (int64_t t = 0; t < tokens; ++t) {
+    const std::byte* row = static_cast<const std::byte*>(qkv) + 3 * bytes * static_cast<size_t>(t);
+    const size_t at = bytes * static_cast<size_t>(past + t);
+    std::memcpy(static_cast<std::byte*>(cache.keys) + at, row + bytes, bytes);
+    std::memcpy(static_cast<std::byte*>(cache.values) + at, row + 2 * bytes, bytes);
+  }
+}
+
+void AttendToCache(TaskPool& pool, DType dtype, int64_t length, int64_t heads, int64_t head_dim,
+                   const void* qkv, const KvCache& cache, void* out) {
+  if (dtype == DType::kF32) {
+    AttendAs<float>(pool, length, heads, head_dim, qkv, cache, out);
+  } else {
+    AttendAs<BF16>(pool, length, heads, head_dim, qkv, cache, out);
+  }
+}
+
+}  // namespace ds::model

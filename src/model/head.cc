@@ -1,0 +1,151 @@
+#include "model/head.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+namespace ds::model {
+
+using kernels::GemmShape;
+
+TiedHead::TiedHead(const std::string& norm_name, const std::string& unit, int64_t vocab,
+                   int64_t width, float norm_eps, Param& embedding)
+    : vocab_(vocab),
+      width_(width),
+      norm_(norm_name, unit, width, norm_eps),
+      embedding_(embedding),
+      norm_params_{&norm_.weight, &norm_.bias},
+      embedding_param_{&embedding} {}
+
+// At most 16 Mi logits at once: enough rows that re-reading the gradient of the embedding costs
+// little beside the product, and no more memory than a layer of the models with such vocabularies.
+int64_t TiedHead::chunk_rows() const {
+  constexpr int64_t kLogits = int64_t{16} << 20;
+  return std::clamp<int64_t>(kLogits / vocab_ / 32 * 32, 64, 2048);
+}
+
+std::byte* TiedHead::normed_row(const Compute& compute, int64_t row) const {
+  return static_cast<std::byte*>(normed_) +
+         row * width_ * static_cast<int64_t>(DTypeBytes(compute.ops.dtype));
+}
+
+void TiedHead::Plan(const Compute&, const Shape& shape, Carver& carver) {
+  const int64_t rows = shape.rows();
+  normed_ = carver.Elements(rows * width_);
+  logits_ = carver.Elements(std::min(rows, chunk_rows()) * vocab_);
+  mean_ = carver.Floats(rows);
+  rstd_ = carver.Floats(rows);
+  losses_ = carver.Floats(rows);
+}
+
+// Loss and gradients of one chunk; the rows of normed_ become their own gradient.
+void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, const int32_t* targets,
+                     float scale, const GradView* embedding_grad) {
+  const DType dtype = compute.ops.dtype;
+  void* const normed = normed_row(compute, begin);
+  GemmShape product{.m = rows,
+                    .n = vocab_,
+                    .k = width_,
+                    .lda = width_,
+                    .ldb = width_,
+                    .ldc = vocab_,
+                    .trans_b = true,
+                    .in = dtype,
+                    .out = dtype};
+  Matmul(compute.gemm, compute.pool, product, normed, embedding_.data, logits_);
+  compute.ops.cross_entropy(compute.pool, rows, vocab_, scale, targets + begin, logits_,
+                            losses_ + begin);
+  if (embedding_grad == nullptr) return;
+
+  product = {.m = vocab_,
+             .n = width_,
+             .k = rows,
+             .lda = vocab_,
+             .ldb = width_,
+             .ldc = width_,
+             .trans_a = true,
+             .accumulate = embedding_grad->accumulate || begin > 0,
+             .in = dtype,
+             .out = dtype};
+  Matmul(compute.gemm, compute.pool, product, logits_, normed, embedding_grad->data);
+  product = {.m = rows,
+             .n = width_,
+             .k = vocab_,
+             .lda = vocab_,
+             .ldb = width_,
+             .ldc = width_,
+             .in = dtype,
+             .out = dtype};
+  Matmul(compute.gemm, compute.pool, product, logits_, embedding_.data, normed);
+}
+
+Result<double> TiedHead::Loss(const Pass& pass, const void* x, const int32_t* targets) {
+  const Compute& compute = pass.compute;
+  const int64_t rows = pass.shape.rows();
+  {
+    Acquired norm(compute.store, norm_params_);
+    DS_TRY(norm.Acquire());
+    norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
+    DS_TRY(norm.Release());
+  }
+  Acquired embedding(compute.store, embedding_param_);
+  DS_TRY(embedding.Acquire());
+  for (int64_t begin = 0; begin < rows; begin += chunk_rows()) {
+    Chunk(compute, begin, std::min(chunk_rows(), rows - begin), targets, 1.0f, nullptr);
+  }
+  DS_TRY(embedding.Release());
+  return std::accumulate(losses_, losses_ + rows, 0.0);
+}
+
+Result<double> TiedHead::LossAndGrad(const Pass& pass, const void* x, const int32_t* targets,
+                                     float scale, void* dx) {
+  const Compute& compute = pass.compute;
+  const int64_t rows = pass.shape.rows();
+  Acquired norm(compute.store, norm_params_);
+  DS_TRY(norm.Acquire());
+  norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
+  {
+    Acquired embedding(compute.store, embedding_param_);
+    DS_TRY(embedding.Acquire());
+    DS_ASSIGN(const GradView grad, compute.store.BeginGrad(embedding_.id));
+    for (int64_t begin = 0; begin < rows; begin += chunk_rows()) {
+      Chunk(compute, begin, std::min(chunk_rows(), rows - begin), targets, scale, &grad);
+    }
+    DS_TRY(embedding.Release());
+  }
+  // The residual stream begins here: backward of the norm adds to nothing.
+  std::memset(dx, 0, static_cast<size_t>(rows * width_) * DTypeBytes(compute.ops.dtype));
+  DS_TRY(norm_.Backward(compute, rows, x, mean_, rstd_, normed_, dx));
+  DS_TRY(norm.Release());
+  return std::accumulate(losses_, losses_ + rows, 0.0);
+}
+
+Status TiedHead::Logits(const Pass& pass, const void* x, int64_t first, float* logits) {
+  const Compute& compute = pass.compute;
+  const Shape& shape = pass.shape;
+  {
+    Acquired norm(compute.store, norm_params_);
+    DS_TRY(norm.Acquire());
+    norm_.Forward(compute, shape.rows(), x, normed_, mean_, rstd_);
+    DS_TRY(norm.Release());
+  }
+  Acquired embedding(compute.store, embedding_param_);
+  DS_TRY(embedding.Acquire());
+  const int64_t rows = shape.tokens - first;
+  const GemmShape product{.m = rows,
+                          .n = vocab_,
+                          .k = width_,
+                          .lda = width_,
+                          .ldb = width_,
+                          .ldc = vocab_,
+                          .trans_b = true,
+                          .in = compute.ops.dtype,
+                          .out = DType::kF32};
+  for (int64_t b = 0; b < shape.batch; ++b) {
+    Matmul(compute.gemm, compute.pool, product, normed_row(compute, b * shape.tokens + first),
+           embedding_.data, logits + b * rows * vocab_);
+  }
+  return embedding.Release();
+}
+
+}  // namespace ds::model

@@ -1,0 +1,51 @@
+#include <cmath>
+#include <numbers>
+
+#include "base/rng.h"
+#include "model/model.h"
+
+namespace ds::model {
+namespace {
+
+// FNV-1a: the stream of a parameter, from its name.
+uint64_t StreamOf(std::string_view name) {
+  uint64_t hash = 0xCBF29CE484222325u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  return hash;
+}
+
+// Box-Muller on both pairs of a group: four values a group.
+void NormalGroup(uint64_t seed, uint64_t stream, uint64_t group, float stddev, float out[4]) {
+  const auto bits = RandomBits(seed, stream, group);
+  for (int pair = 0; pair < 2; ++pair) {
+    const double u = (static_cast<double>(bits[2 * pair]) + 1.0) * 0x1.0p-32;
+    const double angle =
+        2.0 * std::numbers::pi * (static_cast<double>(bits[2 * pair + 1]) * 0x1p-32);
+    const double radius = stddev * std::sqrt(-2.0 * std::log(u));
+    out[2 * pair] = static_cast<float>(radius * std::cos(angle));
+    out[2 * pair + 1] = static_cast<float>(radius * std::sin(angle));
+  }
+}
+
+}  // namespace
+
+Status FillRandom(TaskPool& pool, uint64_t seed, const Param& param, std::span<float> values) {
+  if (param.init.kind != InitRule::Kind::kNormal) {
+    std::fill(values.begin(), values.end(), param.init.kind == InitRule::Kind::kOnes ? 1.0f : 0.0f);
+    return {};
+  }
+  constexpr int64_t kTile = 1 << 14;
+  const auto n = static_cast<int64_t>(values.size());
+  const uint64_t stream = StreamOf(param.spec.name);
+  pool.Run((n + kTile - 1) / kTile, [&](int64_t tile, int) {
+    const int64_t end = std::min(n, (tile + 1) * kTile);
+    for (int64_t i = tile * kTile; i < end; i += 4) {
+      float group[4];
+      NormalGroup(seed, stream, static_cast<uint64_t>(i / 4), param.init.stddev, group);
+      std::copy_n(group, std::min<int64_t>(4, end - i), values.begin() + i);
+    }
+  });
+  return {};
+}
+
+}  // namespace ds::model

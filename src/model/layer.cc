@@ -1,0 +1,53 @@
+#include "model/layer.h"
+
+namespace ds::model {
+
+Block::Block(std::vector<std::unique_ptr<Layer>> layers, int64_t width)
+    : layers_(std::move(layers)), width_(width), between_(layers_.size() - 1) {
+  for (const auto& layer : layers_) layer->AppendParams(params_);
+}
+
+void Block::Plan(const Compute& compute, const Shape& shape, Carver& carver) {
+  for (const auto& layer : layers_) layer->Plan(compute, shape, carver);
+  for (void*& x : between_) x = carver.Elements(shape.rows() * width_);
+}
+
+void Block::PlanScratch(const Compute& compute, const Shape& shape, bool backward, Carver& carver) {
+  const int64_t mark = carver.mark();
+  for (const auto& layer : layers_) {
+    carver.Rewind(mark);
+    layer->PlanScratch(compute, shape, backward, carver);
+  }
+}
+
+void Block::PlanCache(int64_t context, Carver& carver) {
+  for (const auto& layer : layers_) layer->PlanCache(context, carver);
+}
+
+Status Block::RunForward(const Pass& pass, const void* x, void* y) {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    void* out = i + 1 < layers_.size() ? between_[i] : y;
+    DS_TRY(layers_[i]->Forward(pass, x, out));
+    x = out;
+  }
+  return {};
+}
+
+Status Block::Forward(const Pass& pass, const void* x, void* y) {
+  Acquired unit(pass.compute.store, params_);
+  DS_TRY(unit.Acquire());
+  DS_TRY(RunForward(pass, x, y));
+  return unit.Release();
+}
+
+Status Block::Backward(const Pass& pass, bool recompute, const void* x, void* dx) {
+  Acquired unit(pass.compute.store, params_);
+  DS_TRY(unit.Acquire());
+  if (recompute) DS_TRY(RunForward(pass, x, nullptr));
+  for (size_t i = layers_.size(); i-- > 0;) {
+    DS_TRY(layers_[i]->Backward(pass, i > 0 ? between_[i - 1] : x, dx));
+  }
+  return unit.Release();
+}
+
+}  // namespace ds::model

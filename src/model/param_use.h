@@ -1,0 +1,59 @@
+// Parameters as the layers of a model use them: what each is, how it starts, and its weights while
+// they are acquired.
+#pragma once
+
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/task_pool.h"
+#include "kernels/gemm.h"
+#include "kernels/ops.h"
+#include "param/param.h"
+
+namespace ds::model {
+
+// How a fresh parameter is filled.
+struct InitRule {
+  enum class Kind { kZeros, kOnes, kNormal };
+  Kind kind = Kind::kZeros;
+  float stddev = 0;  // kNormal, mean 0
+};
+
+struct Param {
+  ParamSpec spec;
+  InitRule init;
+  ParamId id = -1;             // set at registration
+  const void* data = nullptr;  // the full weights, while acquired
+};
+
+using ParamList = std::span<Param* const>;
+
+// What the arithmetic runs on. All outlive the model.
+struct Compute {
+  ParamStore& store;
+  TaskPool& pool;
+  kernels::Gemm& gemm;
+  const kernels::Ops& ops;  // the row of store.dtype()
+};
+
+// Holds a unit's parameters acquired, all or none; given back by Release, or on leaving a scope
+// with an error.
+class Acquired {
+ public:
+  Acquired(ParamStore& store, ParamList params) : store_(store), params_(params) {}
+  Acquired(const Acquired&) = delete;
+  Acquired& operator=(const Acquired&) = delete;
+  ~Acquired() { (void)Release(); }
+
+  Status Acquire();
+  Status Release();  // the first failure, when all were tried
+
+ private:
+  ParamStore& store_;
+  const ParamList params_;
+  size_t held_ = 0;
+};
+
+}  // namespace ds::model
