@@ -1,0 +1,63 @@
+// A Hugging Face model folder: config.json and model.safetensors. What the config says and which
+// names a model has is the business of the model; here they are text and shapes.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/function_ref.h"
+#include "base/status.h"
+#include "checkpoint/safetensors.h"
+#include "tensor/dtype.h"
+
+namespace ds::checkpoint {
+
+struct HfModel {
+  std::string config_json;
+  DType dtype = DType::kF32;        // of every tensor
+  std::vector<TensorInfo> tensors;  // name and shape; their dtype is set from the above
+};
+
+using ByteSink = FunctionRef<Status(std::span<const std::byte>)>;
+// Hands the bytes of tensor `index` to the sink, so that the caller can hold (gather) one unit at
+// a time. Called for 0, 1, 2, ... in order.
+using TensorSource = FunctionRef<Status(size_t index, ByteSink sink)>;
+
+// Each file is atomic; config.json comes last, so a folder with a config is whole.
+//
+// The source may be collective: ranks with `write` false make the same calls of it and store
+// nothing, and a rank whose disk fails goes on calling it to the end before it reports, so that no
+// peer waits. A failure of the source itself ends it at once.
+Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write,
+                     TensorSource source);
+
+class HfFolder {
+ public:
+  // Tensors may also be stored without `optional_prefix`, as older GPT-2 files are.
+  static Result<HfFolder> Open(const std::string& folder,
+                               std::string optional_prefix = "transformer.");
+
+  const std::string& config_json() const { return config_json_; }
+  const SafetensorsReader& file() const { return reader_; }
+
+  // Widened to fp32. Fails by name when the tensor is missing or has another shape.
+  Status Read(const std::string& name, std::span<const int64_t> shape, std::span<float> out);
+  // Names of the file that no Read asked for: what a model did not understand.
+  std::vector<std::string> Unread() const;
+
+ private:
+  HfFolder(std::string path, std::string prefix, std::string config, SafetensorsReader reader)
+      : path_(std::move(path)),
+        prefix_(std::move(prefix)),
+        config_json_(std::move(config)),
+        reader_(std::move(reader)) {}
+
+  std::string path_, prefix_, config_json_;
+  SafetensorsReader reader_;
+  std::set<std::string> read_;
+};
+
+}  // namespace ds::checkpoint

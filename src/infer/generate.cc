@@ -1,0 +1,39 @@
+#include "infer/generate.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace ds::infer {
+
+Status Generate(model::Model& model, std::span<const int32_t> prompt,
+                const GenerateOptions& options, TokenCallback callback) {
+  DS_TRY(options.sampling.Check());
+  if (prompt.empty()) return InvalidArgument("the prompt is empty, expected at least one token");
+  if (options.tokens < 0) {
+    return InvalidArgument("{} tokens to generate, expected 0 or more", options.tokens);
+  }
+  const auto context = static_cast<size_t>(model.context());
+  std::vector<float> logits(static_cast<size_t>(model.vocab()));
+  TokenSampler sampler(options.sampling);
+
+  std::vector<int32_t> window;  // what the model has read since its last Prefill
+  window.reserve(context);
+  const auto seen = prompt.last(std::min(prompt.size(), context));
+  window.assign(seen.begin(), seen.end());
+  if (options.tokens > 0) DS_TRY(model.Prefill(window, logits.data()));
+  for (int64_t i = 0; i < options.tokens; ++i) {
+    DS_ASSIGN(const int32_t token, sampler.Sample(logits, static_cast<uint64_t>(i)));
+    if (!callback(token) || i + 1 == options.tokens) break;
+    if (window.size() < context) {
+      window.push_back(token);
+      DS_TRY(model.Decode(token, logits.data()));
+    } else {
+      window.erase(window.begin(), window.end() - static_cast<ptrdiff_t>(context / 2));
+      window.push_back(token);
+      DS_TRY(model.Prefill(window, logits.data()));
+    }
+  }
+  return {};
+}
+
+}  // namespace ds::infer

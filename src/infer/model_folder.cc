@@ -1,0 +1,83 @@
+#include "infer/model_folder.h"
+
+#include <cstring>
+#include <optional>
+
+#include "base/file.h"
+#include "checkpoint/hf_folder.h"
+
+namespace ds::infer {
+namespace {
+
+using checkpoint::HfFolder;
+using checkpoint::TensorView;
+using model::Param;
+using model::ParamList;
+
+// The head of a tied model may be stored a second time; another one would be another model.
+bool RepeatsEmbedding(const HfFolder& folder, const TensorView& head) {
+  for (const char* name : {"transformer.wte.weight", "wte.weight"}) {
+    const TensorView* wte = folder.file().Find(name);
+    if (wte == nullptr) continue;
+    return wte->dtype == head.dtype && wte->bytes.size() == head.bytes.size() &&
+           std::memcmp(wte->bytes.data(), head.bytes.data(), head.bytes.size()) == 0;
+  }
+  return false;
+}
+
+Status CheckUnread(const std::string& path, const HfFolder& folder) {
+  for (const std::string& name : folder.Unread()) {
+    if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")) continue;
+    if (name == "lm_head.weight" && RepeatsEmbedding(folder, *folder.file().Find(name))) continue;
+    return Error(Code::kUnsupported, "{}: tensor {} is not a part of this model", path, name);
+  }
+  return {};
+}
+
+// The parameters of the unit that begins at `first`.
+ParamList UnitAt(ParamList params, size_t first) {
+  size_t end = first + 1;
+  while (end < params.size() && params[end]->spec.unit == params[first]->spec.unit) ++end;
+  return params.subspan(first, end - first);
+}
+
+}  // namespace
+
+Result<model::HfGptConfig> ReadModelConfig(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  DS_ASSIGN(const std::string text, ReadFile(path));
+  return model::ParseHfConfig(text, path);
+}
+
+Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store) {
+  DS_ASSIGN(HfFolder hf, HfFolder::Open(folder));
+  DS_TRY(model.RegisterParams(store, [&](const Param& param, std::span<float> values) {
+    return hf.Read(param.spec.name, param.spec.shape, values);
+  }));
+  return CheckUnread(folder, hf);
+}
+
+Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,
+                 bool write) {
+  const ParamList params = model.params();
+  checkpoint::HfModel hf{.config_json = model.HfConfig(), .dtype = store.dtype(), .tensors = {}};
+  for (const Param* param : params) hf.tensors.push_back({param->spec.name, "", param->spec.shape});
+
+  std::optional<model::Acquired> unit;
+  size_t unit_end = 0;
+  return checkpoint::WriteHfFolder(
+      folder, hf, write, [&](size_t index, checkpoint::ByteSink sink) -> Status {
+        if (index == unit_end) {
+          const ParamList members = UnitAt(params, index);
+          unit.emplace(store, members);
+          DS_TRY(unit->Acquire());
+          unit_end = index + members.size();
+        }
+        const Param& param = *params[index];
+        const size_t bytes = static_cast<size_t>(param.spec.numel()) * DTypeBytes(store.dtype());
+        DS_TRY(sink({static_cast<const std::byte*>(param.data), bytes}));
+        return index + 1 == unit_end ? unit->Release() : Status();
+      });
+}
+
+}  // namespace ds::infer

@@ -1,0 +1,27 @@
+// A model and its Hugging Face folder: where the names of the one meet the file of the other. On
+// sharded weights these are collective, like the Acquire they call.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+#include "model/gpt_config.h"
+#include "model/model.h"
+
+namespace ds::infer {
+
+// What config.json says, checked.
+Result<model::HfGptConfig> ReadModelConfig(const std::string& folder);
+
+// Registers the model's parameters with the values of the folder. A tensor that the model has no
+// use for is an error by name, but for what GPT-2 files are known to carry beside the weights: mask
+// buffers, and an lm_head that repeats the embedding.
+Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store);
+
+// Writes config.json and the weights in the store's dtype, one unit gathered at a time. Every rank
+// calls it; those with `write` false store nothing. An error of the disk is known to the writer
+// alone: the caller tells the others.
+Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,
+                 bool write);
+
+}  // namespace ds::infer
