@@ -1,0 +1,195 @@
+// ds_config.json: every key is honoured or refused by name, and the batch triangle is DeepSpeed's.
+#include "engine/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "engine/config_keys.h"
+
+namespace ds {
+namespace {
+
+std::string Message(std::string_view text, int world = 1) {
+  auto config = ParseConfig(text, world);
+  if (config.ok()) return "accepted";
+  EXPECT_EQ(config.status().code(), Code::kConfig);
+  return config.status().message();
+}
+
+EngineConfig Must(std::string_view text, int world = 1) {
+  auto config = ParseConfig(text, world);
+  EXPECT_TRUE(config.ok()) << config.status().message();
+  return config.ok() ? *config : EngineConfig();
+}
+
+TEST(Config, EmptyIsAllDefaults) {
+  for (const char* text : {"", "  \n", "{}", "{ /* nothing */ }"}) {
+    const EngineConfig config = Must(text, 4);
+    EXPECT_EQ(config.train_batch, 4);
+    EXPECT_EQ(config.gradient_clipping, 1.0);
+    EXPECT_EQ(config.zero.stage, 0);
+    EXPECT_EQ(config.dtype, DType::kF32);
+  }
+}
+
+TEST(Config, KeysOfThisSliceAreHonoured) {
+  const EngineConfig c = Must(R"({
+      "train_batch_size": 16, "gradient_accumulation_steps": 2, "gradient_clipping": 0.5,
+      "steps_per_print": 10,
+      "bf16": {"enabled": true, "check_grad_overflow": false},
+      "optimizer": {"type": "Adam", "params": {"lr": 0.01, "betas": [0.8, 0.95], "eps": 1e-6,
+                    "weight_decay": 0.2, "bias_correction": false, "adam_w_mode": false}},
+      "scheduler": {"type": "WarmupCosineLR", "params": {"total_num_steps": 100,
+                    "warmup_num_steps": 7, "warmup_type": "linear", "cos_min_ratio": 0.1,
+                    "warmup_min_ratio": 0.2}},
+      "zero_optimization": {"stage": 3, "overlap_comm": false, "stage3_prefetch_bucket_size": 5e7,
+                    "stage3_max_live_parameters": 1e6, "reduce_bucket_size": 1000,
+                    "ignore_unused_parameters": false}})",
+                              4);
+  EXPECT_EQ(c.micro_batch, 2);
+  EXPECT_EQ(c.accumulation, 2);
+  EXPECT_EQ(c.gradient_clipping, 0.5);
+  EXPECT_EQ(c.steps_per_print, 10);
+  EXPECT_EQ(c.dtype, DType::kBF16);
+  EXPECT_FALSE(c.check_grad_overflow);
+  EXPECT_EQ(c.optimizer.lr, 0.01);
+  EXPECT_EQ(c.optimizer.beta1, 0.8);
+  EXPECT_EQ(c.optimizer.beta2, 0.95);
+  EXPECT_EQ(c.optimizer.eps, 1e-6);
+  EXPECT_EQ(c.optimizer.weight_decay, 0.2);
+  EXPECT_FALSE(c.optimizer.bias_correction);
+  EXPECT_FALSE(c.optimizer.decoupled);
+  EXPECT_EQ(c.schedule.type, optim::ScheduleOptions::Type::kWarmupCosineLR);
+  EXPECT_EQ(c.schedule.warmup_num_steps, 7);
+  EXPECT_EQ(c.schedule.warmup_type, optim::ScheduleOptions::Warmup::kLinear);
+  EXPECT_EQ(c.schedule.cos_min_ratio, 0.1);
+  EXPECT_EQ(c.schedule.warmup_min_ratio, 0.2);
+  EXPECT_EQ(c.zero.stage, 3);
+  EXPECT_FALSE(c.zero.overlap_comm);
+  EXPECT_EQ(c.zero.prefetch_bucket_size, 50'000'000);
+  EXPECT_EQ(c.zero.max_live_parameters, 1'000'000);
+  EXPECT_EQ(c.zero.reduce_bucket_size, 1000);
+  EXPECT_FALSE(c.zero.ignore_unused_parameters);
+  // The resolved text means the same.
+  EXPECT_EQ(Must(c.ToJson(), 4).ToJson(), c.ToJson());
+}
+
+TEST(Config, StagesDecideTheDefaultOfOverlap) {
+  EXPECT_TRUE(Must(R"({"zero_optimization": {"stage": 3}})").zero.overlap_comm);
+  EXPECT_FALSE(Must(R"({"zero_optimization": {"stage": 2}})").zero.overlap_comm);
+  EXPECT_EQ(Must(R"({"zero_optimization": true})").zero.stage, 1);
+}
+
+TEST(Config, EveryKnownKeyIsHonouredOrRefusedByName) {
+  for (const ConfigKey& key : ConfigKeys()) {
+    if (key.refusal.empty()) continue;
+    // A value that no key takes as neutral.
+    Json section = {{std::string(key.name), "something else"}};
+    if (key.section == "optimizer" || key.section == "optimizer.params") {
+      Json optimizer = {{"type", "AdamW"}};
+      if (key.section == "optimizer") optimizer.update(section);
+      if (key.section == "optimizer.params") optimizer["params"] = section;
+      section = {{"optimizer", optimizer}};
+    } else if (key.section == "scheduler.params") {
+      section = {{"scheduler", {{"type", "WarmupLR"}, {"params", section}}}};
+    } else if (!key.section.empty()) {
+      section = {{std::string(key.section), section}};
+    }
+    const std::string message = Message(section.dump());
+    EXPECT_NE(message.find(key.name), std::string::npos) << section << ": " << message;
+    EXPECT_NE(message.find(key.refusal), std::string::npos) << section << ": " << message;
+    const Json neutral = Json::parse(key.neutral);
+    if (!key.section.empty()) continue;
+    for (const Json& value : neutral) {
+      const Json accepted = {{std::string(key.name), value}};
+      EXPECT_EQ(Message(accepted.dump()), "accepted") << accepted;
+    }
+  }
+}
+
+TEST(Config, ErrorsNameTheKeyAndBothValues) {
+  EXPECT_EQ(Message(R"({"zero_optimisation": {}})"),
+            "config: zero_optimisation is not a key that this release knows; did you mean "
+            "zero_optimization?");
+  EXPECT_EQ(Message(R"({"zero_optimization": {"stage": 4}})"),
+            "config: zero_optimization.stage is 4, not 0, 1, 2 or 3");
+  EXPECT_EQ(Message(R"({"gradient_clipping": -1})"),
+            "config: gradient_clipping is -1, not a number in [0, inf)");
+  EXPECT_EQ(Message(R"({"train_batch_size": 6, "train_micro_batch_size_per_gpu": 2})", 2),
+            "config: train_batch_size 6 is not train_micro_batch_size_per_gpu 2 * "
+            "gradient_accumulation_steps 1 * 2 ranks");
+  EXPECT_EQ(Message(R"({"optimizer": {"type": "Lion"}})"),
+            "config: optimizer.type is \"Lion\"; this release has Adam and AdamW");
+  EXPECT_EQ(Message(R"({"optimizer": {"type": "Adam", "params": {"betas": [0.9]}}})"),
+            "config: optimizer.params.betas is [0.9], not two numbers in [0, 1)");
+  EXPECT_EQ(Message(R"({"scheduler": {"type": "WarmupCosineLR", "params": {}}})"),
+            "config: scheduler.params.total_num_steps is missing, which WarmupCosineLR needs");
+  EXPECT_EQ(Message(R"({"scheduler": {"type": "WarmupLR", "params": {"cos_min_ratio": 1}}})"),
+            "config: scheduler.params.cos_min_ratio = 1 is not a parameter of WarmupLR");
+  EXPECT_EQ(Message(R"({"zero_optimization": {"stage3_prefetch_bucket_size": 1,
+                                              "prefetch_bucket_size": 2}})"),
+            "config: zero_optimization.stage3_prefetch_bucket_size and prefetch_bucket_size are "
+            "the same key, given as 1 and 2");
+  EXPECT_EQ(Message("[1]"), "config: the text is array, not an object");
+  EXPECT_NE(Message("{").find("line 1"), std::string::npos);
+  EXPECT_NE(Message(R"({"steps_per_print": 1, "steps_per_print": 2})").find("steps_per_print"),
+            std::string::npos);
+}
+
+TEST(Config, WrongTypesNeverCrash) {
+  const char* values[] = {"null", "true", "-1", "1e400", "\"x\"", "[]", "[1]", "{}",
+                          "{\"enabled\": 3}", "\"auto\"", "99999999999999999999"};
+  for (const ConfigKey& key : ConfigKeys()) {
+    for (const char* value : values) {
+      std::string text = fmt::format("{{\"{}\": {}}}", key.name, value);
+      std::string_view section = key.section;
+      while (!section.empty()) {
+        const size_t dot = section.rfind('.');
+        const std::string_view last = dot == section.npos ? section : section.substr(dot + 1);
+        text = fmt::format("{{\"{}\": {}}}", last, text);
+        section = dot == section.npos ? "" : section.substr(0, dot);
+      }
+      (void)ParseConfig(text, 2).ok();
+    }
+  }
+}
+
+TEST(Config, BatchTriangleIsDeepSpeeds) {
+  const char* folder = std::getenv("DS_GOLDEN_DIR");
+  const std::string path =
+      std::string(folder != nullptr ? folder : DS_SOURCE_DIR "/tests/golden") +
+      "/batch_triangle.json";
+  auto text = ReadFile(path);
+  ASSERT_TRUE(text.ok()) << text.status().message();
+  auto table = ParseJson(*text, path);
+  ASSERT_TRUE(table.ok()) << table.status().message();
+  int compared = 0;
+  for (const Json& row : (*table)["cases"]) {
+    const Json& config = row["config"];
+    bool ours = true;
+    for (const auto& [key, value] : config.items()) {
+      ours = ours && value.is_number_integer() &&
+             (key == "train_batch_size" || key == "train_micro_batch_size_per_gpu" ||
+              key == "gradient_accumulation_steps");
+    }
+    // With none of the three an engine whose caller feeds it has nothing to check: ours accepts.
+    if (!ours || config.empty()) continue;
+    auto parsed = ParseConfig(config.dump(), row["world"]);
+    ++compared;
+    if (!row.contains("resolved")) {
+      EXPECT_FALSE(parsed.ok()) << row;
+      continue;
+    }
+    ASSERT_TRUE(parsed.ok()) << row << parsed.status().message();
+    EXPECT_EQ(Json({parsed->train_batch, parsed->micro_batch, parsed->accumulation}),
+              row["resolved"])
+        << row;
+  }
+  EXPECT_GT(compared, 100);
+}
+
+}  // namespace
+}  // namespace ds
