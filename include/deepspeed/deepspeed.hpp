@@ -1,0 +1,206 @@
+/**
+ * @file deepspeed.hpp
+ * The C ABI as C++11 objects: handles that destroy themselves, failures as exceptions. Header only;
+ * adds nothing to the library and no C++ type to its boundary.
+ */
+#ifndef DEEPSPEED_DEEPSPEED_HPP
+#define DEEPSPEED_DEEPSPEED_HPP
+
+#include <deepspeed/deepspeed.h>
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace deepspeed {
+
+/** A ds_status that is not DS_OK, with the message of the thread it happened on. */
+class Error : public std::runtime_error {
+ public:
+  Error(ds_status status, const std::string &message)
+      : std::runtime_error(message), status_(status) {}
+  ds_status status() const noexcept { return status_; }
+  ds_status_scope scope() const noexcept { return ds_status_get_scope(status_); }
+
+ private:
+  ds_status status_;
+};
+
+/** Throws Error unless ok. */
+inline void Check(ds_status status) {
+  if (status == DS_OK) return;
+  const std::unique_ptr<ds_error, void (*)(ds_error *)> error(ds_error_take(), ds_error_destroy);
+  throw Error(status, error ? ds_error_get_message(error.get()) : ds_status_string(status));
+}
+
+/** A rank's membership of a group (ds_comm). Owned, or borrowed from RunThreads. */
+class Comm {
+ public:
+  static Comm Self() {
+    ds_comm *comm = nullptr;
+    Check(ds_comm_create_self(nullptr, &comm));
+    return Comm(comm, true);
+  }
+  static Comm Borrow(ds_comm *comm) { return Comm(comm, false); }
+
+  int rank() const {
+    int32_t rank = 0;
+    Check(ds_comm_get_rank(comm_.get(), &rank));
+    return rank;
+  }
+  int size() const {
+    int32_t size = 0;
+    Check(ds_comm_get_size(comm_.get(), &size));
+    return size;
+  }
+  void Barrier() { Check(ds_comm_barrier(comm_.get())); }
+  /** The sum over the ranks. */
+  double AllReduce(double value) {
+    Check(ds_comm_all_reduce(comm_.get(), &value, 1));
+    return value;
+  }
+  ds_comm *get() const noexcept { return comm_.get(); }
+
+ private:
+  static void Keep(ds_comm *) noexcept {}
+  Comm(ds_comm *comm, bool owned) : comm_(comm, owned ? ds_comm_destroy : Keep) {}
+  std::unique_ptr<ds_comm, void (*)(ds_comm *)> comm_;
+};
+
+/** Runs body(Comm &) once per rank, each on a thread; throws the first failure. */
+template <typename Body>
+void RunThreads(int world_size, Body &&body, const ds_comm_options *options = nullptr) {
+  struct Call {
+    static ds_status Rank(ds_comm *comm, void *user_data) noexcept {
+      try {
+        Comm borrowed = Comm::Borrow(comm);
+        (*static_cast<typename std::remove_reference<Body>::type *>(user_data))(borrowed);
+        return DS_OK;
+      } catch (const Error &error) {
+        ds_error_set(error.status(), error.what());
+        return error.status();
+      } catch (const std::exception &error) {
+        ds_error_set(DS_ERR_CALLBACK, error.what());
+      } catch (...) {
+        ds_error_set(DS_ERR_CALLBACK, "unknown exception");
+      }
+      return DS_ERR_CALLBACK;
+    }
+  };
+  Check(ds_comm_run_threads(world_size, options, Call::Rank, &body));
+}
+
+/** A parameter. Belongs to its Engine. */
+class Param {
+ public:
+  explicit Param(ds_param *param = nullptr) : param_(param) {}
+
+  /** Full weights for as long as it lives. */
+  class Weights {
+   public:
+    explicit Weights(ds_param *param) : param_(param), view_() {
+      Check(ds_param_acquire(param, &view_));
+    }
+    Weights(Weights &&other) noexcept : param_(other.param_), view_(other.view_) {
+      other.param_ = nullptr;
+    }
+    Weights(const Weights &) = delete;
+    Weights &operator=(const Weights &) = delete;
+    Weights &operator=(Weights &&) = delete;
+    ~Weights() {
+      if (param_ != nullptr && ds_param_release(param_) != DS_OK) ds_error_destroy(ds_error_take());
+    }
+    const ds_tensor &view() const noexcept { return view_; }
+    /** fp32 engines. */
+    const float *data() const noexcept { return static_cast<const float *>(view_.data); }
+
+   private:
+    ds_param *param_;
+    ds_tensor view_;
+  };
+
+  Weights Acquire() const { return Weights(param_); }
+  void AddGrad(const float *grad, int64_t numel) {
+    Check(ds_param_add_grad(param_, DS_DTYPE_F32, grad, numel));
+  }
+  void AddGrad(const std::vector<float> &grad) {
+    AddGrad(grad.data(), static_cast<int64_t>(grad.size()));
+  }
+  int64_t numel() const {
+    int64_t numel = 0;
+    Check(ds_param_get_numel(param_, &numel));
+    return numel;
+  }
+  /** The fp32 master weights. Collective. */
+  std::vector<float> Read() const {
+    std::vector<float> values(static_cast<size_t>(numel()));
+    Check(ds_param_read(param_, values.data(), static_cast<int64_t>(values.size())));
+    return values;
+  }
+  ds_param *get() const noexcept { return param_; }
+
+ private:
+  ds_param *param_;
+};
+
+/** A training engine (ds_engine). */
+class Engine {
+ public:
+  explicit Engine(const std::string &config_json, const Comm *comm = nullptr)
+      : engine_(nullptr, ds_engine_destroy) {
+    ds_engine_options options = DS_ENGINE_OPTIONS_INIT;
+    options.config_json = config_json.c_str();
+    options.comm = comm == nullptr ? nullptr : comm->get();
+    ds_engine *engine = nullptr;
+    Check(ds_engine_create(&options, &engine));
+    engine_.reset(engine);
+  }
+
+  Param Register(const std::string &name, const std::vector<int64_t> &shape,
+                 const std::vector<float> &init, const char *unit = nullptr) {
+    int64_t numel = 1;
+    for (const int64_t extent : shape) numel *= extent;
+    if (!init.empty() && numel != static_cast<int64_t>(init.size())) {
+      throw Error(DS_ERR_INVALID_ARGUMENT, name + ": " + std::to_string(init.size()) +
+                                               " initial values for " + std::to_string(numel) +
+                                               " elements");
+    }
+    ds_param_desc desc = DS_PARAM_DESC_INIT;
+    desc.name = name.c_str();
+    desc.shape = shape.data();
+    desc.ndim = static_cast<int32_t>(shape.size());
+    desc.init = init.empty() ? nullptr : init.data();
+    desc.unit = unit;
+    ds_param *param = nullptr;
+    Check(ds_param_register(engine_.get(), &desc, &param));
+    return Param(param);
+  }
+  void Seal() { Check(ds_engine_seal(engine_.get())); }
+  ds_step_info Step() {
+    ds_step_info info = DS_STEP_INFO_INIT;
+    Check(ds_engine_step(engine_.get(), &info));
+    return info;
+  }
+  ds_memory_info memory() const {
+    ds_memory_info info = DS_MEMORY_INFO_INIT;
+    Check(ds_engine_get_memory(engine_.get(), &info));
+    return info;
+  }
+  std::string config() const {
+    ds_buffer buffer = DS_BUFFER_INIT;
+    Check(ds_engine_get_config(engine_.get(), &buffer));
+    const std::unique_ptr<ds_buffer, void (*)(ds_buffer *)> owner(&buffer, ds_buffer_dispose);
+    return std::string(buffer.data, buffer.size);
+  }
+  ds_engine *get() const noexcept { return engine_.get(); }
+
+ private:
+  std::unique_ptr<ds_engine, void (*)(ds_engine *)> engine_;
+};
+
+}  // namespace deepspeed
+
+#endif

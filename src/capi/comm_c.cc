@@ -1,0 +1,153 @@
+#include <deepspeed/ds_comm.h>
+
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "capi/guard.h"
+#include "capi/handles.h"
+
+using ds::Code;
+using ds::Status;
+using ds::capi::Guard;
+using ds::capi::Membership;
+
+namespace ds::capi {
+namespace {
+
+struct GroupOptions {
+  comm::Options comm;
+  int threads = 1;
+};
+
+Result<GroupOptions> ReadOptions(const ds_comm_options* options) {
+  ds_comm_options known = DS_COMM_OPTIONS_INIT;
+  if (options != nullptr) DS_TRY(ReadStruct("options", options, known));
+  GroupOptions read;
+  if (known.timeout_seconds != 0) read.comm.timeout_seconds = known.timeout_seconds;
+  if (!(read.comm.timeout_seconds > 0 && read.comm.timeout_seconds <= 1e6)) {
+    return InvalidArgument("options.timeout_seconds is {:g}, not in (0, 1e6]",
+                           known.timeout_seconds);
+  }
+  if (known.threads < 0 || known.threads > 4096) {
+    return InvalidArgument("options.threads is {}, not in 0..4096", known.threads);
+  }
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  read.threads = known.threads != 0 ? known.threads : std::max(1, cores);
+  return read;
+}
+
+std::shared_ptr<TaskPool> CreatePool(int threads, int ranks) {
+  return std::make_shared<TaskPool>(TaskPool::SizeFor(threads, ranks));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Membership>> CreateSelfMembership(const ds_comm_options* options) {
+  DS_ASSIGN(const GroupOptions group, ReadOptions(options));
+  auto self = std::make_shared<Membership>();
+  self->pool = CreatePool(group.threads, 1);
+  self->comm = comm::CreateSelf();
+  return self;
+}
+
+}  // namespace ds::capi
+
+extern "C" {
+
+ds_status ds_comm_create_self(const ds_comm_options* options, ds_comm** out_comm) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(out_comm);
+    DS_ASSIGN(auto membership, ds::capi::CreateSelfMembership(options));
+    *out_comm = new ds_comm{std::move(membership)};
+    return {};
+  });
+}
+
+ds_status ds_comm_create_threads(int32_t world_size, const ds_comm_options* options,
+                                 ds_comm** out_comms) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(out_comms);
+    DS_ASSIGN(const auto group, ds::capi::ReadOptions(options));
+    DS_ASSIGN(auto ranks, ds::comm::CreateThreads(world_size, group.comm));
+    const auto pool = ds::capi::CreatePool(group.threads, world_size);
+    std::vector<std::unique_ptr<ds_comm>> comms;
+    for (auto& rank : ranks) {
+      comms.push_back(std::make_unique<ds_comm>());
+      comms.back()->membership = std::make_shared<Membership>(Membership{pool, std::move(rank)});
+    }
+    for (int32_t r = 0; r < world_size; ++r) out_comms[r] = comms[r].release();
+    return {};
+  });
+}
+
+void ds_comm_destroy(ds_comm* comm) { delete comm; }
+
+ds_status ds_comm_run_threads(int32_t world_size, const ds_comm_options* options, ds_rank_fn fn,
+                              void* user_data) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(fn);
+    DS_ASSIGN(const auto group, ds::capi::ReadOptions(options));
+    const auto pool = world_size >= 1 ? ds::capi::CreatePool(group.threads, world_size) : nullptr;
+    return ds::comm::RunThreadsOwning(
+        world_size, group.comm, [&](std::unique_ptr<ds::comm::Communicator>& rank) -> Status {
+          ds_comm comm{std::make_shared<Membership>(Membership{pool, std::move(rank)})};
+          (void)ds::capi::TakeThreadError();
+          const ds_status status = fn(&comm, user_data);
+          Status said;
+          if (status != DS_OK) {
+            said = ds::capi::TakeThreadError();
+            if (static_cast<ds_status>(said.code()) != status) {
+              said = ds::Error(static_cast<Code>(status), "the rank function returned {} ({})",
+                               static_cast<int>(status), ds_status_string(status));
+            }
+            comm.membership->comm->Abort(said);
+          }
+          return said;
+        });
+  });
+}
+
+ds_status ds_comm_get_rank(const ds_comm* comm, int32_t* out_rank) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(comm);
+    DS_REQUIRE(out_rank);
+    *out_rank = comm->membership->comm->rank();
+    return {};
+  });
+}
+
+ds_status ds_comm_get_size(const ds_comm* comm, int32_t* out_size) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(comm);
+    DS_REQUIRE(out_size);
+    *out_size = comm->membership->comm->size();
+    return {};
+  });
+}
+
+ds_status ds_comm_barrier(ds_comm* comm) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(comm);
+    return comm->membership->comm->Barrier("caller");
+  });
+}
+
+ds_status ds_comm_all_reduce(ds_comm* comm, double* values, size_t count) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(comm);
+    DS_REQUIRE(values);
+    return comm->membership->comm->AllReduce("caller", {values, count});
+  });
+}
+
+ds_status ds_comm_abort(ds_comm* comm, const char* message) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(comm);
+    DS_REQUIRE(message);
+    comm->membership->comm->Abort(Status(Code::kCancelled, message));
+    return {};
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,106 @@
+#include <deepspeed/ds_engine.h>
+
+#include <cstdlib>
+#include <memory>
+#include <utility>
+
+#include "base/log.h"
+#include "capi/guard.h"
+#include "capi/handles.h"
+
+using ds::Status;
+using ds::capi::Guard;
+using ds::capi::RefuseInHook;
+using ds::device::MemoryKind;
+
+namespace {
+
+Status CopyText(const std::string& text, ds_buffer* out) {
+  auto* data = static_cast<char*>(std::malloc(text.size() + 1));
+  if (data == nullptr) return ds::Error(ds::Code::kOutOfMemory, "out of memory");
+  std::memcpy(data, text.c_str(), text.size() + 1);
+  *out = {data, text.size()};
+  return {};
+}
+
+}  // namespace
+
+extern "C" {
+
+ds_status ds_engine_create(const ds_engine_options* options, ds_engine** out_engine) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(out_engine);
+    ds_engine_options known = DS_ENGINE_OPTIONS_INIT;
+    if (options != nullptr) DS_TRY(ds::capi::ReadStruct("options", options, known));
+    auto handle = std::make_unique<ds_engine>();
+    if (known.comm != nullptr) {
+      handle->membership = known.comm->membership;
+    } else {
+      DS_ASSIGN(handle->membership, ds::capi::CreateSelfMembership(nullptr));
+    }
+    ds::comm::Communicator& comm = *handle->membership->comm;
+    const char* json = known.config_json == nullptr ? "" : known.config_json;
+    DS_ASSIGN(const ds::EngineConfig config, ds::ParseConfig(json, comm.size()));
+    DS_ASSIGN(handle->engine, ds::Engine::Create(config, comm, *handle->membership->pool));
+    *out_engine = handle.release();
+    return {};
+  });
+}
+
+void ds_engine_destroy(ds_engine* engine) {
+  if (engine != nullptr && engine->in_hook) {
+    ds::Log(ds::LogLevel::kError, "engine", "destroyed inside its own gradient hook: ignored");
+    return;
+  }
+  delete engine;
+}
+
+ds_status ds_engine_seal(ds_engine* engine) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_TRY(RefuseInHook(engine));
+    return engine->engine->Seal();
+  });
+}
+
+ds_status ds_engine_step(ds_engine* engine, ds_step_info* out_info) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_TRY(RefuseInHook(engine));
+    if (out_info != nullptr) DS_TRY(ds::capi::CheckOutput("out_info", out_info));
+    DS_ASSIGN(const ds::StepInfo step, engine->engine->Step());
+    if (out_info == nullptr) return {};
+    const ds_step_info info = {sizeof(ds_step_info), step.applied,   step.skipped, step.step,
+                               step.grad_norm,       step.lr,        step.clip_factor};
+    ds::capi::WriteStruct(info, out_info);
+    return {};
+  });
+}
+
+ds_status ds_engine_get_memory(ds_engine* engine, ds_memory_info* out_info) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_REQUIRE(out_info);
+    DS_TRY(ds::capi::CheckOutput("out_info", out_info));
+    const auto& memory = engine->engine->memory();
+    const ds_memory_info info = {sizeof(ds_memory_info),
+                                 memory.bytes(MemoryKind::kWeights),
+                                 memory.bytes(MemoryKind::kGradients),
+                                 memory.bytes(MemoryKind::kMaster),
+                                 memory.bytes(MemoryKind::kMoments),
+                                 memory.bytes(MemoryKind::kWindows),
+                                 memory.peak()};
+    ds::capi::WriteStruct(info, out_info);
+    return {};
+  });
+}
+
+ds_status ds_engine_get_config(ds_engine* engine, ds_buffer* out_json) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_REQUIRE(out_json);
+    return CopyText(engine->engine->config().ToJson(), out_json);
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs into an empty prefix, moves it, and builds and runs the examples against it as a stranger
+# would: outside the tree, by pkg-config and by find_package, with no library path but the prefix's.
+#
+#   install_test.sh BUILD_DIR
+set -euo pipefail
+source_dir=$(cd "$(dirname "$0")/../.." && pwd)
+build_dir=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+unset LD_LIBRARY_PATH PKG_CONFIG_PATH CPATH LIBRARY_PATH
+
+cmake --install "$build_dir" --prefix "$work/first" >"$work/log" || { cat "$work/log" >&2; exit 1; }
+mv "$work/first" "$work/prefix"  # nothing may remember where it was installed to
+prefix=$work/prefix
+libdir=$(dirname "$(find "$prefix" -name libdeepspeed.so -printf '%h\n' -quit)/.")
+cd "$work"
+
+fail() { echo "install_test: $*" >&2; exit 1; }
+for file in "$libdir/libdeepspeed.so.0" "$libdir/pkgconfig/deepspeed.pc" \
+  "$libdir/cmake/DeepSpeed/DeepSpeedConfig.cmake" "$prefix/include/deepspeed/deepspeed.h" \
+  "$prefix/bin/dspeed"; do
+  [ -e "$file" ] || fail "${file#"$prefix"/} is not installed"
+done
+[ -z "$(find "$prefix" -name '*.a')" ] || fail "a static archive is installed, which is no interface"
+if grep -rIl -e "$source_dir" -e "$build_dir" "$prefix" >leaks; then
+  fail "the path of the source or build tree is in $(head -n 1 leaks)"
+fi
+[ "$(find "$prefix/include" -type f | wc -l)" = "$(find "$source_dir/include" -name '*.h*' | wc -l)" ] ||
+  fail "the installed headers are not those of the tree"
+
+export PKG_CONFIG_PATH=$libdir/pkgconfig
+flags="$(pkg-config --cflags --libs deepspeed) -Wl,-rpath,$libdir"
+# shellcheck disable=SC2086
+cc -std=c99 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/c/train_mlp.c" -o train_mlp_c $flags -lm
+# shellcheck disable=SC2086
+c++ -std=c++17 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/cpp/train_mlp.cc" -o train_mlp_cpp $flags
+
+# What the README shows is C that runs.
+sed -n '/^```c$/,/^```$/p' "$source_dir/README.md" | grep -v '^```' >readme.c
+# shellcheck disable=SC2086
+cc -std=c99 -pedantic -Wall -Wextra -Werror readme.c -o readme $flags
+
+mkdir consumer
+cat >consumer/CMakeLists.txt <<'CMAKE'
+cmake_minimum_required(VERSION 3.20)
+project(consumer LANGUAGES CXX)
+find_package(DeepSpeed 0.1 REQUIRED)
+add_executable(train_mlp train_mlp.cc)
+target_compile_features(train_mlp PRIVATE cxx_std_17)
+target_link_libraries(train_mlp PRIVATE DeepSpeed::deepspeed)
+CMAKE
+cp "$source_dir/examples/cpp/train_mlp.cc" consumer/
+cmake -S consumer -B consumer/build -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >log 2>&1 &&
+  cmake --build consumer/build >log 2>&1 || { cat log >&2; fail "find_package(DeepSpeed) does not work"; }
+
+for program in ./readme ./train_mlp_c ./train_mlp_cpp consumer/build/train_mlp; do
+  ldd "$program" | grep -q "$(realpath "$libdir")/libdeepspeed.so.0" ||
+    fail "$program does not use the installed library"
+  "$program" >out || { cat out >&2; fail "$program failed"; }
+done
+"$prefix/bin/dspeed" report >out || fail "the installed dspeed does not run"
+echo "installed, moved, built against and run"
