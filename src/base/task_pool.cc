@@ -103,7 +103,7 @@ struct TaskPool::Impl {
       if (epoch.load() != seen && !ending) continue;
       std::unique_lock lock(mutex);
       ++sleepers;
-      wake.wait(lock, [&] { return epoch.load() != seen; });
+      wake.wait(lock, [&] { return epoch.load() != seen || ending; });
       --sleepers;
       if (ending) return;
     }

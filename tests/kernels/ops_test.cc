@@ -37,7 +37,7 @@ Ops At(Level level) {
 
 std::vector<Level> Levels() {
   std::vector<Level> levels;
-  for (Level level : {Level::kSse4, Level::kAvx2, Level::kAvx512}) {
+  for (Level level : {Level::kAvx512, Level::kAvx2, Level::kSse4}) {
     if (level <= simd::BestLevel()) levels.push_back(level);
   }
   return levels;
