@@ -22,9 +22,9 @@ struct GemmShape {
   int64_t m = 0, n = 0, k = 0;
   int64_t lda = 0, ldb = 0, ldc = 0;
   bool trans_a = false, trans_b = false;
-  bool accumulate = false;        // C += A B in place of C = A B
-  DType in = DType::kF32;         // type of A and B
-  DType out = DType::kF32;        // type of C
+  bool accumulate = false;  // C += A B in place of C = A B
+  DType in = DType::kF32;   // type of A and B
+  DType out = DType::kF32;  // type of C
 
   bool operator==(const GemmShape&) const = default;
 };

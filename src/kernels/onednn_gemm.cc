@@ -52,9 +52,16 @@ class OneDnnGemm final : public Gemm {
   }
 
   void* Create(const GemmShape& s) const {
-    const ds_onednn_shape shape = {s.m,       s.n,       s.k,          s.lda,
-                                   s.ldb,     s.ldc,     s.trans_a,    s.trans_b,
-                                   s.accumulate, static_cast<int32_t>(s.in),
+    const ds_onednn_shape shape = {s.m,
+                                   s.n,
+                                   s.k,
+                                   s.lda,
+                                   s.ldb,
+                                   s.ldc,
+                                   s.trans_a,
+                                   s.trans_b,
+                                   s.accumulate,
+                                   static_cast<int32_t>(s.in),
                                    static_cast<int32_t>(s.out)};
     const char* why = nullptr;
     return module_.create(&shape, &why);
