@@ -68,25 +68,31 @@ void BiasGrad(TaskPool& pool, int64_t rows, int64_t width, bool accumulate, cons
 constexpr float kTwoRoot = 1.59576912160573f;  // 2 sqrt(2/pi)
 constexpr float kCubic = 0.044715f;
 
-HWY_INLINE VF GeluGate(VF x) {
+// -2u in powers of two.
+HWY_INLINE VF GeluExponent(VF x) {
   const F32 d;
-  const VF one = hn::Set(d, 1.0f);
-  const VF u = x * hn::Set(d, kTwoRoot) * hn::MulAdd(hn::Set(d, kCubic) * x, x, one);
-  return one / (one + Exp(hn::Neg(u)));
+  return x * hn::Set(d, -kTwoRoot * kLog2E) *
+         hn::MulAdd(hn::Set(d, kCubic) * x, x, hn::Set(d, 1.0f));
 }
 
-HWY_INLINE VF Gelu(VF x) { return x * GeluGate(x); }
+HWY_INLINE VF Gelu(VF x) {
+  const F32 d;
+  const VF one = hn::Set(d, 1.0f);
+  // Below -30 the gate stays at 2^-126. NaN is the second operand and stays.
+  x = hn::Max(hn::Set(d, -30.0f), x);
+  return x / (one + Exp2(GeluExponent(x)));
+}
 
 HWY_INLINE VF GeluSlope(VF x) {
   const F32 d;
   const VF one = hn::Set(d, 1.0f);
-  // Beyond 30 the gate is 0 or 1 and x^2 might overflow. NaN is the second operand and stays.
+  // Beyond 30 the gate is 0 or 1 and x^2 might overflow.
   const VF z = hn::Max(hn::Set(d, -30.0f), hn::Min(hn::Set(d, 30.0f), x));
-  const VF u = z * hn::Set(d, kTwoRoot) * hn::MulAdd(hn::Set(d, kCubic) * z, z, one);
-  // By e = exp(-|u|) both gate and gate (1 - gate) keep their relative precision.
-  const VF e = Exp(hn::Neg(hn::Abs(u)));
+  const VF exponent = GeluExponent(z);
+  // By e = exp(-2|u|) both gate and gate (1 - gate) keep their relative precision.
+  const VF e = Exp2(hn::Neg(hn::Abs(exponent)));
   const VF high = one / (one + e), low = e * high;
-  const VF gate = hn::IfThenElse(u < hn::Zero(d), low, high);
+  const VF gate = hn::IfThenElse(hn::Zero(d) < exponent, low, high);
   const VF inner = hn::MulAdd(hn::Set(d, 3 * kCubic) * z, z, one) * hn::Set(d, kTwoRoot);
   return hn::MulAdd(z * high * low, inner, gate);
 }
