@@ -33,7 +33,8 @@ typedef struct ds_param_desc {
   const float *init;    /**< numel values, the same on every rank; copied. NULL: zeros */
   const char *unit;     /**< unit to travel with; copied. NULL: the engine groups */
 } ds_param_desc;
-#define DS_PARAM_DESC_INIT {sizeof(ds_param_desc), NULL, NULL, 0, 0, NULL, NULL}
+#define DS_PARAM_DESC_INIT \
+  { sizeof(ds_param_desc), NULL, NULL, 0, 0, NULL, NULL }
 
 /** Registers a parameter: the same ones in the same order on every rank. Parameters of one unit are
  *  registered one after the other. Registration ends with ds_engine_seal() or the first acquire or
@@ -70,7 +71,8 @@ typedef struct ds_grad_view {
   ds_tensor grad;     /**< in the engine's dtype, valid until ds_param_end_grad() */
   int32_t accumulate; /**< 1: add to what is there; 0: overwrite all of it */
 } ds_grad_view;
-#define DS_GRAD_VIEW_INIT {DS_TENSOR_INIT, 0}
+#define DS_GRAD_VIEW_INIT \
+  { DS_TENSOR_INIT, 0 }
 
 /** Called again before ds_param_end_grad() it gives the same memory with accumulate = 1: for a
  *  parameter that is used twice. thread: driver; collective: no. */

@@ -22,9 +22,9 @@ struct GemmShape {
   int64_t m = 0, n = 0, k = 0;
   int64_t lda = 0, ldb = 0, ldc = 0;
   bool trans_a = false, trans_b = false;
-  bool accumulate = false;        // C += A B in place of C = A B
-  DType in = DType::kF32;         // type of A and B
-  DType out = DType::kF32;        // type of C
+  bool accumulate = false;  // C += A B in place of C = A B
+  DType in = DType::kF32;   // type of A and B
+  DType out = DType::kF32;  // type of C
 
   bool operator==(const GemmShape&) const = default;
 };
@@ -33,6 +33,8 @@ class Gemm {
  public:
   virtual ~Gemm() = default;
   virtual const char* name() const = 0;
+  // For a person: "oneDNN 2.6.3".
+  virtual std::string description() const = 0;
   // On the calling thread alone; may be called from several threads at once. A product with k == 0
   // gives zeros (or leaves C when it accumulates). The same shape gives the same bits always.
   virtual void Tile(const GemmShape& shape, const void* a, const void* b, void* c) = 0;

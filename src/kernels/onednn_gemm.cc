@@ -31,6 +31,7 @@ class OneDnnGemm final : public Gemm {
  public:
   explicit OneDnnGemm(const ds_onednn_module& module) : module_(module) {}
   const char* name() const override { return "onednn"; }
+  std::string description() const override { return module_.describe(); }
 
   void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
     void* primitive = shape.k > 0 ? Find(shape) : nullptr;
@@ -52,9 +53,16 @@ class OneDnnGemm final : public Gemm {
   }
 
   void* Create(const GemmShape& s) const {
-    const ds_onednn_shape shape = {s.m,       s.n,       s.k,          s.lda,
-                                   s.ldb,     s.ldc,     s.trans_a,    s.trans_b,
-                                   s.accumulate, static_cast<int32_t>(s.in),
+    const ds_onednn_shape shape = {s.m,
+                                   s.n,
+                                   s.k,
+                                   s.lda,
+                                   s.ldb,
+                                   s.ldc,
+                                   s.trans_a,
+                                   s.trans_b,
+                                   s.accumulate,
+                                   static_cast<int32_t>(s.in),
                                    static_cast<int32_t>(s.out)};
     const char* why = nullptr;
     return module_.create(&shape, &why);

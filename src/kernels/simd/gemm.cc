@@ -70,8 +70,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 using V = hn::ScalableTag<float>;
 
 // rows x depth of A, as columns of kRows: out[(panel * depth + k) * kRows + r].
-void PackA(const GemmShape& s, const void* a, int64_t row, int64_t rows, int64_t k0,
-           int64_t depth, float* out) {
+void PackA(const GemmShape& s, const void* a, int64_t row, int64_t rows, int64_t k0, int64_t depth,
+           float* out) {
   for (int64_t panel = 0; panel < rows; panel += kRows) {
     for (int64_t k = 0; k < depth; ++k) {
       for (int64_t r = 0; r < kRows; ++r) {
@@ -93,8 +93,8 @@ void PackB(const GemmShape& s, const void* b, int64_t k0, int64_t depth, int64_t
         std::memcpy(out, static_cast<const float*>(b) + (k0 + k) * s.ldb + panel, used * 4);
       } else {
         for (int64_t j = 0; j < used; ++j) {
-          const int64_t at = s.trans_b ? (panel + j) * s.ldb + k0 + k
-                                       : (k0 + k) * s.ldb + panel + j;
+          const int64_t at =
+              s.trans_b ? (panel + j) * s.ldb + k0 + k : (k0 + k) * s.ldb + panel + j;
           out[j] = LoadOne(s.in, b, at);
         }
       }
@@ -187,6 +187,9 @@ class SimdGemm final : public Gemm {
   explicit SimdGemm(simd::Level level)
       : tile_(simd::ChooseAt<TileFn>(level, ref::GemmTile, DS_SIMD_TARGETS(simd, Tile))) {}
   const char* name() const override { return "simd"; }
+  std::string description() const override {
+    return std::string("inside the library, ") + simd::LevelName(simd::BestLevel());
+  }
   void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
     tile_(shape, a, b, c);
   }
@@ -197,9 +200,7 @@ class SimdGemm final : public Gemm {
 
 }  // namespace
 
-std::unique_ptr<Gemm> CreateSimdGemm() { 
-  return std::make_unique<SimdGemm>(simd::BestLevel());
-}
+std::unique_ptr<Gemm> CreateSimdGemm() { return std::make_unique<SimdGemm>(simd::BestLevel()); }
 
 }  // namespace ds::kernels
 #endif
