@@ -1,6 +1,5 @@
-/* Trains a two-layer network that this program owns, with ZeRO-3 over 4 ranks (threads) and again
- * on 1 rank: the loss falls, and is the same. cc train_mlp.c $(pkg-config --cflags --libs
- * deepspeed) -lm && ./a.out */
+/* Trains a two-layer network of its own with ZeRO-3 over 4 ranks (threads), and again on 1 rank:
+ * the loss falls, and is the same. cc train_mlp.c $(pkg-config --cflags --libs deepspeed) -lm */
 #include <deepspeed/deepspeed.h>
 #include <math.h>
 #include <stdio.h>
@@ -61,13 +60,12 @@ static ds_status run(ds_comm *comm, ds_engine *engine, double loss_out[2]) {
   }
   for (step = 0; step < STEPS; ++step) {
     float *weights[PARAMS], grads[PARAMS][HIDDEN];
-    double loss = 0;
     for (p = 0; p < PARAMS; ++p) {
       ds_tensor view;
       TRY(ds_param_acquire(param[p], &view)); /* gathers what other ranks keep */
       weights[p] = (float *)view.data;
     }
-    loss = forward_backward(weights, grads, rank, size) / size;
+    double loss = forward_backward(weights, grads, rank, size) / size;
     for (p = PARAMS - 1; p >= 0; --p) {
       TRY(ds_param_release(param[p]));
       TRY(ds_param_add_grad(param[p], DS_DTYPE_F32, grads[p], kShape[p][0] * kShape[p][1]));

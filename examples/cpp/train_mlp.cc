@@ -56,8 +56,7 @@ Losses Train(deepspeed::Comm& comm) {
   deepspeed::Engine engine(kConfig, &comm);
   const std::array<std::vector<int64_t>, kParams> shapes = {
       {{kHidden, 1}, {kHidden, 1}, {1, kHidden}, {1, 1}}};
-  const std::array<const char*, kParams> names = {"layer1.weight", "layer1.bias", "layer2.weight",
-                                                  "layer2.bias"};
+  const std::array<const char*, kParams> names = {"w1", "b1", "w2", "b2"};
   std::vector<deepspeed::Param> params;
   for (int p = 0; p < kParams; ++p) {
     std::vector<float> init(static_cast<size_t>(shapes[p][0] * shapes[p][1]));
