@@ -1,8 +1,8 @@
 // oneDNN behind the module interface. One primitive a tile shape, run on the calling thread alone
 // with a scratchpad of that thread: the library's own scratchpad is shared, and gives wrong results
 // when primitives run from two threads at once.
-#include <dnnl.h>
 #include <dlfcn.h>
+#include <dnnl.h>
 
 #include <cstdlib>
 #include <new>
@@ -59,7 +59,8 @@ struct Bound {
 
 dnnl_stream_t Stream() {
   thread_local Bound bound;
-  if (bound.stream == nullptr) dnnl_stream_create(&bound.stream, Engine(), dnnl_stream_default_flags);
+  if (bound.stream == nullptr)
+    dnnl_stream_create(&bound.stream, Engine(), dnnl_stream_default_flags);
   return bound.stream;
 }
 
@@ -96,14 +97,14 @@ void* Create(const ds_onednn_shape* s, const char** why) {
   dnnl_primitive_attr_t attr = nullptr;
   dnnl_post_ops_t post = nullptr;
   dnnl_primitive_desc_t pd = nullptr;
-  bool ok = Describe(product->a, s->m, s->k, s->lda, s->trans_a != 0, s->in) == dnnl_success &&
-            Describe(product->b, s->k, s->n, s->ldb, s->trans_b != 0, s->in) == dnnl_success &&
-            Describe(product->c, s->m, s->n, s->ldc, false, s->out) == dnnl_success &&
-            dnnl_matmul_desc_init(&desc, &product->a, &product->b, nullptr, &product->c) ==
-                dnnl_success &&
-            dnnl_primitive_attr_create(&attr) == dnnl_success &&
-            dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) ==
-                dnnl_success;
+  bool ok =
+      Describe(product->a, s->m, s->k, s->lda, s->trans_a != 0, s->in) == dnnl_success &&
+      Describe(product->b, s->k, s->n, s->ldb, s->trans_b != 0, s->in) == dnnl_success &&
+      Describe(product->c, s->m, s->n, s->ldc, false, s->out) == dnnl_success &&
+      dnnl_matmul_desc_init(&desc, &product->a, &product->b, nullptr, &product->c) ==
+          dnnl_success &&
+      dnnl_primitive_attr_create(&attr) == dnnl_success &&
+      dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success;
   if (ok && s->accumulate != 0) {
     ok = dnnl_post_ops_create(&post) == dnnl_success &&
          dnnl_post_ops_append_sum(post, 1.0f) == dnnl_success &&

@@ -67,8 +67,8 @@ struct Ops {
 
   // Rows of logits in place: losses[r] = -log softmax(x[r])[target[r]] and x becomes its gradient
   // times `scale`. target -1 counts for nothing: loss 0, gradient 0.
-  void (*cross_entropy)(TaskPool&, int64_t rows, int64_t vocab, float scale,
-                        const int32_t* targets, void* logits, float* losses);
+  void (*cross_entropy)(TaskPool&, int64_t rows, int64_t vocab, float scale, const int32_t* targets,
+                        void* logits, float* losses);
 
   // Causal attention on qkv [B, T, 3, H, D] -> out [B, T, H, D], scaled by 1/sqrt(D).
   // lse [B, H, T]: log-sum-exp of each row, kept for backward. Memory linear in T.

@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "kernels/ref/ref.h"
 #include "kernels/simd/simd.h"
 
 namespace ds::kernels {
@@ -18,19 +17,8 @@ namespace {
 using simd::Level;
 
 template <typename T>
-Ops Reference() {
-  Ops ops = {};
-  ref::FillElementwise<T>(ops);
-  ref::FillNorm<T>(ops);
-  ref::FillEmbedding<T>(ops);
-  ref::FillLoss<T>(ops);
-  ref::FillOptimizer<T>(ops);
-  return ops;
-}
-
-template <typename T>
 Ops At(Level level) {
-  Ops f32 = Reference<float>(), bf16 = Reference<BF16>();
+  Ops f32 = RefOps(DType::kF32), bf16 = RefOps(DType::kBF16);
   simd::FillSimd(level, f32, bf16);
   return DTypeOf<T>() == DType::kF32 ? f32 : bf16;
 }
@@ -47,8 +35,8 @@ constexpr int64_t kSizes[] = {0, 1, 7, 33, 1000, 70000};
 struct Shape {
   int64_t rows, width;
 };
-constexpr Shape kShapes[] = {{0, 8},   {3, 0},    {1, 1},     {7, 1},     {1, 7},    {5, 33},
-                             {33, 7},  {70, 100}, {1000, 17}, {200, 768}, {3, 5000}, {1, 70000}};
+constexpr Shape kShapes[] = {{0, 8},  {3, 0},    {1, 1},     {7, 1},     {1, 7},    {5, 33},
+                             {33, 7}, {70, 100}, {1000, 17}, {200, 768}, {3, 5000}, {1, 70000}};
 
 template <typename T>
 std::vector<T> Random(int64_t n, uint32_t seed, float scale = 1.0f) {
@@ -89,7 +77,7 @@ class OpsTest : public testing::Test {
       if (this->HasFatalFailure()) return;
     }
   }
-  const Ops ref_ = Reference<T>();
+  const Ops& ref_ = RefOps(DTypeOf<T>());
   TaskPool one_{1}, three_{3};
 };
 using Types = testing::Types<float, BF16>;
@@ -205,14 +193,14 @@ TYPED_TEST(OpsTest, LayerNormForward) {
         std::vector<T> want(x.size()), got(x.size()), again(x.size());
         std::vector<float> mean(rows), rstd(rows), want_mean(rows), want_rstd(rows);
         this->ref_.layer_norm_forward(this->one_, rows, width, 1e-5f, x.data(), gamma.data(),
-                                      beta.data(), want.data(), want_mean.data(),
-                                      want_rstd.data());
+                                      beta.data(), want.data(), want_mean.data(), want_rstd.data());
         ops.layer_norm_forward(this->one_, rows, width, 1e-5f, x.data(), gamma.data(), beta.data(),
                                got.data(), mean.data(), rstd.data());
         ops.layer_norm_forward(this->three_, rows, width, 1e-5f, x.data(), gamma.data(),
                                beta.data(), again.data(), mean.data(), rstd.data());
         ASSERT_EQ(Bytes(got), Bytes(again));
-        ExpectNear(mean, want_mean, 2.0 / (1 << 23), 1e-7, "mean");
+        // Elements reach 4, and their deviations are rounded to half a unit of that.
+        ExpectNear(mean, want_mean, 2.0 / (1 << 23), 2.4e-7, "mean");
         ExpectNear(rstd, want_rstd, 2e-6, 0, "rstd");
         // The mean is one rounding off at most, which is 8e-6 at 100.
         ExpectNear(got, want, 3e-6, offset == 0 ? 3e-6 : 1e-4, "y");
@@ -235,9 +223,9 @@ TYPED_TEST(OpsTest, LayerNormBackward) {
                                       gamma.data(), y.data(), mean.data(), rstd.data());
         const auto run = [&](const Ops& by, TaskPool& pool) {
           std::vector<T> out[3] = {dx, start, start};
-          by.layer_norm_backward(pool, rows, width, accumulate, x.data(), gamma.data(),
-                                 mean.data(), rstd.data(), dy.data(), out[0].data(),
-                                 out[1].data(), out[2].data());
+          by.layer_norm_backward(pool, rows, width, accumulate, x.data(), gamma.data(), mean.data(),
+                                 rstd.data(), dy.data(), out[0].data(), out[1].data(),
+                                 out[2].data());
           return std::vector<std::vector<T>>(out, out + 3);
         };
         const auto want = run(this->ref_, this->one_), got = run(ops, this->one_);
@@ -303,8 +291,7 @@ TYPED_TEST(OpsTest, CrossEntropy) {
         std::vector<float> want_loss(rows), loss(rows), again_loss(rows);
         this->ref_.cross_entropy(this->one_, rows, width, 0.125f, targets.data(), want.data(),
                                  want_loss.data());
-        ops.cross_entropy(this->one_, rows, width, 0.125f, targets.data(), got.data(),
-                          loss.data());
+        ops.cross_entropy(this->one_, rows, width, 0.125f, targets.data(), got.data(), loss.data());
         ops.cross_entropy(this->three_, rows, width, 0.125f, targets.data(), again.data(),
                           again_loss.data());
         ASSERT_EQ(Bytes(got), Bytes(again));
@@ -339,8 +326,8 @@ TYPED_TEST(OpsTest, SumOfSquares) {
     for (int64_t n : {int64_t{0}, int64_t{1}, int64_t{33}, int64_t{70000}, int64_t{5000000}}) {
       const auto x = Random<T>(n, 1, 1e15f);
       long double want = 0;
-      for (T value : x) want += static_cast<long double>(static_cast<float>(value)) *
-                                static_cast<float>(value);
+      for (T value : x)
+        want += static_cast<long double>(static_cast<float>(value)) * static_cast<float>(value);
       const double got = ops.sum_of_squares(this->one_, n, x.data());
       EXPECT_EQ(got, ops.sum_of_squares(this->three_, n, x.data()));
       EXPECT_LE(std::abs(static_cast<double>(got - want)), 1e-12 * static_cast<double>(want)) << n;
@@ -381,7 +368,8 @@ struct AdamState {
   std::vector<float> master, m, v;
 };
 
-constexpr AdamScalars kDecoupled = {1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.271f, 2.997e-3f, 0.5f, true};
+constexpr AdamScalars kDecoupled = {1e-2f,  0.9f,      0.999f, 1e-8f, 0.1f,
+                                    0.271f, 2.997e-3f, 0.5f,   true};
 constexpr AdamScalars kL2 = {1e-2f, 0.9f, 0.95f, 1e-8f, 0.1f, 1.0f, 1.0f, 2.0f, false};
 
 TYPED_TEST(OpsTest, Adam) {
@@ -396,7 +384,8 @@ TYPED_TEST(OpsTest, Adam) {
         ASSERT_EQ(got.Tail(0), again.Tail(0));
         // The sums cancel, so the bounds are absolute: of terms of about 1, 1 and 0.1.
         ExpectNear(got.m, want.m, 3e-7, 1e-7, "m");
-        ExpectNear(got.v, want.v, 5e-7, 0, "v");
+        // With L2 the gradient itself is such a sum, and where it is small its error is not.
+        ExpectNear(got.v, want.v, 5e-7, scalars.decoupled ? 0 : 2e-9, "v");
         ExpectNear(got.master, want.master, 3e-7, 3e-7, "master");
         ExpectNear(got.weights, want.weights, 3e-7, 1e-6, "weights");
       }

@@ -13,9 +13,8 @@ namespace {
 // Calls body(begin, count) for each tile of n elements.
 template <typename Body>
 void ForTiles(TaskPool& pool, int64_t n, const Body& body) {
-  pool.Run(CeilDiv(n, kTile), [&](int64_t tile, int) {
-    body(tile * kTile, std::min(kTile, n - tile * kTile));
-  });
+  pool.Run(CeilDiv(n, kTile),
+           [&](int64_t tile, int) { body(tile * kTile, std::min(kTile, n - tile * kTile)); });
 }
 
 // Calls body(row) for each row, some rows a tile.
@@ -32,7 +31,8 @@ void Add(TaskPool& pool, int64_t n, const void* a_, const void* b_, void* out_) 
   const T *a = static_cast<const T*>(a_), *b = static_cast<const T*>(b_);
   T* out = static_cast<T*>(out_);
   ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
-    Map(count, out + i, [](VF x, VF y) HWY_ATTR { return x + y; }, a + i, b + i);
+    Map(
+        count, out + i, [](VF x, VF y) HWY_ATTR { return x + y; }, a + i, b + i);
   });
 }
 
@@ -42,7 +42,8 @@ void AddBias(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, voi
   T* x = static_cast<T*>(x_);
   ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
     T* row = x + r * width;
-    Map(width, row, [](VF a, VF b) HWY_ATTR { return a + b; }, row, bias);
+    Map(
+        width, row, [](VF a, VF b) HWY_ATTR { return a + b; }, row, bias);
   });
 }
 
@@ -54,7 +55,8 @@ void BiasGrad(TaskPool& pool, int64_t rows, int64_t width, bool accumulate, cons
   pool.Run(CeilDiv(width, kColumns), [&](int64_t tile, int) HWY_ATTR {
     alignas(64) float sums[kColumns];
     const int64_t at = tile * kColumns, count = std::min(kColumns, width - at);
-    SumColumns(rows, count, [&](int64_t r) { return dy + r * width + at; }, sums);
+    SumColumns(
+        rows, count, [&](int64_t r) { return dy + r * width + at; }, sums);
     StoreSums(count, accumulate, sums, dbias + at);
   });
 }
@@ -78,9 +80,13 @@ HWY_INLINE VF GeluSlope(VF x) {
   const VF one = hn::Set(d, 1.0f);
   // Beyond 30 the gate is 0 or 1 and x^2 might overflow. NaN is the second operand and stays.
   const VF z = hn::Max(hn::Set(d, -30.0f), hn::Min(hn::Set(d, 30.0f), x));
-  const VF gate = GeluGate(z);
+  const VF u = z * hn::Set(d, kTwoRoot) * hn::MulAdd(hn::Set(d, kCubic) * z, z, one);
+  // By e = exp(-|u|) both gate and gate (1 - gate) keep their relative precision.
+  const VF e = Exp(hn::Neg(hn::Abs(u)));
+  const VF high = one / (one + e), low = e * high;
+  const VF gate = hn::IfThenElse(u < hn::Zero(d), low, high);
   const VF inner = hn::MulAdd(hn::Set(d, 3 * kCubic) * z, z, one) * hn::Set(d, kTwoRoot);
-  return hn::MulAdd(z * gate * (one - gate), inner, gate);
+  return hn::MulAdd(z * high * low, inner, gate);
 }
 
 template <typename T>
@@ -109,14 +115,16 @@ void GeluBackward(TaskPool& pool, int64_t n, const void* x_, const void* dy_, vo
   const T *x = static_cast<const T*>(x_), *dy = static_cast<const T*>(dy_);
   T* dx = static_cast<T*>(dx_);
   ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
-    Map(count, dx + i, [](VF a, VF g) HWY_ATTR { return g * GeluSlope(a); }, x + i, dy + i);
+    Map(
+        count, dx + i, [](VF a, VF g) HWY_ATTR { return g * GeluSlope(a); }, x + i, dy + i);
   });
 }
 
 template <typename From, typename To>
 HWY_INLINE void Convert(TaskPool& pool, int64_t n, const From* x, To* y) {
   ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
-    Map(count, y + i, [](VF a) HWY_ATTR { return a; }, x + i);
+    Map(
+        count, y + i, [](VF a) HWY_ATTR { return a; }, x + i);
   });
 }
 

@@ -60,7 +60,8 @@ HWY_INLINE void SumRows(int64_t count, int64_t width, bool accumulate, const Row
   alignas(64) float sums[kColumns];
   for (int64_t at = 0; at < width; at += kColumns) {
     const int64_t columns = std::min(kColumns, width - at);
-    SumColumns(count, columns, [&](int64_t i) { return row(i) + at; }, sums);
+    SumColumns(
+        count, columns, [&](int64_t i) { return row(i) + at; }, sums);
     StoreSums(columns, accumulate, sums, out + at);
   }
 }

@@ -7,6 +7,7 @@ void FillSimd(Level level, Ops& f32, Ops& bf16) {
   FillNorm(level, f32, bf16);
   FillEmbedding(level, f32, bf16);
   FillLoss(level, f32, bf16);
+  FillAttention(level, f32, bf16);
   FillOptimizer(level, f32, bf16);
 }
 

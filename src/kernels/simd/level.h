@@ -37,6 +37,6 @@ F ChooseAt(Level level, F ref, F sse4, F avx2, F avx512) {
 }  // namespace ds::kernels::simd
 
 // The function `name` of namespace ds::kernels::`space` in each compiled target, narrowest first.
-#define DS_SIMD_TARGETS(space, name)                                                     \
+#define DS_SIMD_TARGETS(space, name)                                      \
   ::ds::kernels::space::N_SSE4::name, ::ds::kernels::space::N_AVX2::name, \
       ::ds::kernels::space::N_AVX3::name

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 
 #include "kernels/simd/simd.h"
 
@@ -49,14 +50,18 @@ HWY_INLINE float LossOfRow(int64_t vocab, float scale, int32_t target, T* x) {
     std::fill(x, x + vocab, T(0.0f));
     return 0;
   }
+  // The target is left out of the sum, so that 1 - p and the loss lose nothing where p is near 1.
   const float most = MaxOf(vocab, x);
-  const double sum = SumOfExp(vocab, most, x);
   const double shifted = static_cast<double>(static_cast<float>(x[target])) - most;
+  const double own = std::exp(shifted);
+  x[target] = T(-std::numeric_limits<float>::infinity());
+  const double others = SumOfExp(vocab, most, x), sum = others + own;
   const VF shift = hn::Set(F32(), most);
   const VF factor = hn::Set(F32(), static_cast<float>(scale / sum));
-  Map(vocab, x, [&](VF a) HWY_ATTR { return Exp(a - shift) * factor; }, x);
-  x[target] = T(static_cast<float>(scale * (std::exp(shifted) / sum - 1.0)));
-  return static_cast<float>(std::log(sum) - shifted);
+  Map(
+      vocab, x, [&](VF a) HWY_ATTR { return Exp(a - shift) * factor; }, x);
+  x[target] = T(static_cast<float>(-scale * (others / sum)));
+  return static_cast<float>(shifted > -1 ? std::log1p(others / own) : std::log(sum) - shifted);
 }
 
 template <typename T>

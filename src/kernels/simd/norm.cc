@@ -12,13 +12,21 @@ HWY_BEFORE_NAMESPACE();
 namespace ds::kernels::simd::HWY_NAMESPACE {
 namespace {
 
+// Elements of a row that are summed in fp32; the chunks are summed in double, so that a wide row is
+// as exact as a narrow one.
+constexpr int64_t kChunk = 1024;
+
 template <typename T>
-HWY_INLINE float SumOf(int64_t n, const T* x) {
-  VF sum = hn::Zero(F32());
-  ForVectors(
-      n, [&](int64_t i) HWY_ATTR { sum = sum + LoadV(x + i); },
-      [&](int64_t i, int64_t count) HWY_ATTR { sum = sum + LoadPart(x + i, count); });
-  return Sum(sum);
+HWY_INLINE double SumOf(int64_t width, const T* x) {
+  double total = 0;
+  for (int64_t at = 0; at < width; at += kChunk) {
+    VF sum = hn::Zero(F32());
+    ForVectors(
+        std::min(kChunk, width - at), [&](int64_t c) HWY_ATTR { sum = sum + LoadV(x + at + c); },
+        [&](int64_t c, int64_t n) HWY_ATTR { sum = sum + LoadPart(x + at + c, n); });
+    total += Sum(sum);
+  }
+  return total;
 }
 
 struct Moments {
@@ -34,18 +42,23 @@ HWY_INLINE Moments MomentsOf(int64_t width, float eps, const T* x) {
   const double n = static_cast<double>(width);
   const float guess = static_cast<float>(SumOf(width, x) / n);
   const VF center = hn::Set(d, guess);
-  VF sum = hn::Zero(d), squares = hn::Zero(d);
-  const auto add = [&](VF dev) HWY_ATTR {
-    sum = sum + dev;
-    squares = hn::MulAdd(dev, dev, squares);
-  };
-  ForVectors(
-      width, [&](int64_t c) HWY_ATTR { add(LoadV(x + c) - center); },
-      [&](int64_t c, int64_t count) HWY_ATTR {
-        add(hn::IfThenElseZero(hn::FirstN(d, count), LoadPart(x + c, count) - center));
-      });
-  const double off = Sum(sum) / n;
-  const double variance = std::max(0.0, Sum(squares) / n - off * off);
+  double off = 0, variance = 0;
+  for (int64_t at = 0; at < width; at += kChunk) {
+    VF sum = hn::Zero(d), squares = hn::Zero(d);
+    const auto add = [&](VF dev) HWY_ATTR {
+      sum = sum + dev;
+      squares = hn::MulAdd(dev, dev, squares);
+    };
+    ForVectors(
+        std::min(kChunk, width - at), [&](int64_t c) HWY_ATTR { add(LoadV(x + at + c) - center); },
+        [&](int64_t c, int64_t count) HWY_ATTR {
+          add(hn::IfThenElseZero(hn::FirstN(d, count), LoadPart(x + at + c, count) - center));
+        });
+    off += Sum(sum);
+    variance += Sum(squares);
+  }
+  off /= n;
+  variance = std::max(0.0, variance / n - off * off);
   return {static_cast<float>(guess + off), static_cast<float>(1.0 / std::sqrt(variance + eps))};
 }
 
@@ -76,20 +89,26 @@ HWY_INLINE void BackwardRow(int64_t width, float mean, float rstd, const T* x, c
                             const T* dy, T* dx) {
   const F32 d;
   const VF center = hn::Set(d, mean), scale = hn::Set(d, rstd);
-  VF sum = hn::Zero(d), dot = hn::Zero(d);
-  const auto add = [&](VF v, VF g, VF grad) HWY_ATTR {
-    const VF dxhat = grad * g;
-    sum = sum + dxhat;
-    dot = hn::MulAdd(dxhat, (v - center) * scale, dot);
-  };
-  ForVectors(  // of a part, the padding has dxhat = 0
-      width, [&](int64_t c) HWY_ATTR { add(LoadV(x + c), LoadV(gamma + c), LoadV(dy + c)); },
-      [&](int64_t c, int64_t n) HWY_ATTR {
-        add(LoadPart(x + c, n), LoadPart(gamma + c, n), LoadPart(dy + c, n));
-      });
+  double total = 0, total_dot = 0;
+  for (int64_t at = 0; at < width; at += kChunk) {
+    VF sum = hn::Zero(d), dot = hn::Zero(d);
+    const auto add = [&](VF v, VF g, VF grad) HWY_ATTR {
+      const VF dxhat = grad * g;
+      sum = sum + dxhat;
+      dot = hn::MulAdd(dxhat, (v - center) * scale, dot);
+    };
+    const T *in = x + at, *by = gamma + at, *out = dy + at;
+    ForVectors(  // of a part, the padding has dxhat = 0
+        std::min(kChunk, width - at),
+        [&](int64_t c) HWY_ATTR { add(LoadV(in + c), LoadV(by + c), LoadV(out + c)); },
+        [&](int64_t c, int64_t n)
+            HWY_ATTR { add(LoadPart(in + c, n), LoadPart(by + c, n), LoadPart(out + c, n)); });
+    total += Sum(sum);
+    total_dot += Sum(dot);
+  }
   const double n = static_cast<double>(width);
-  const VF mean_sum = hn::Set(d, static_cast<float>(Sum(sum) / n));
-  const VF mean_dot = hn::Set(d, static_cast<float>(Sum(dot) / n));
+  const VF mean_sum = hn::Set(d, static_cast<float>(total / n));
+  const VF mean_dot = hn::Set(d, static_cast<float>(total_dot / n));
   Map(
       width, dx,
       [&](VF v, VF g, VF grad, VF old) HWY_ATTR {
@@ -103,15 +122,15 @@ HWY_INLINE void BackwardRow(int64_t width, float mean, float rstd, const T* x, c
 template <typename T>
 HWY_INLINE void ColumnSums(int64_t rows, int64_t width, int64_t columns, const T* x, const T* dy,
                            const float* mean, const float* rstd, float* dgamma, float* dbeta) {
-  constexpr int64_t kChunk = 64;
+  constexpr int64_t kChunkRows = 64;
   alignas(64) float part_gamma[kColumns], part_beta[kColumns];
   const F32 d;
   std::fill(dgamma, dgamma + kColumns, 0.0f);
   std::fill(dbeta, dbeta + kColumns, 0.0f);
-  for (int64_t start = 0; start < rows; start += kChunk) {
+  for (int64_t start = 0; start < rows; start += kChunkRows) {
     std::memset(part_gamma, 0, sizeof(part_gamma));
     std::memset(part_beta, 0, sizeof(part_beta));
-    for (int64_t r = start; r < std::min(rows, start + kChunk); ++r) {
+    for (int64_t r = start; r < std::min(rows, start + kChunkRows); ++r) {
       const T *in = x + r * width, *grad = dy + r * width;
       const VF center = hn::Set(d, mean[r]), scale = hn::Set(d, rstd[r]);
       const auto add = [&](int64_t c, VF v, VF g) HWY_ATTR {
@@ -121,7 +140,8 @@ HWY_INLINE void ColumnSums(int64_t rows, int64_t width, int64_t columns, const T
       };
       ForVectors(
           columns, [&](int64_t c) HWY_ATTR { add(c, LoadV(in + c), LoadV(grad + c)); },
-          [&](int64_t c, int64_t n) HWY_ATTR { add(c, LoadPart(in + c, n), LoadPart(grad + c, n)); });
+          [&](int64_t c, int64_t n)
+              HWY_ATTR { add(c, LoadPart(in + c, n), LoadPart(grad + c, n)); });
     }
     for (int64_t c = 0; c < columns; c += kLanes) {
       hn::Store(hn::Load(d, dgamma + c) + hn::Load(d, part_gamma + c), d, dgamma + c);

@@ -14,7 +14,8 @@ template <typename G, typename T>
 HWY_INLINE void AccumulateAs(TaskPool& pool, int64_t n, const G* g, T* acc) {
   pool.Run(CeilDiv(n, kTile), [&](int64_t tile, int) HWY_ATTR {
     T* out = acc + tile * kTile;
-    Map(std::min(kTile, n - tile * kTile), out, [](VF a, VF b) HWY_ATTR { return a + b; }, out,
+    Map(
+        std::min(kTile, n - tile * kTile), out, [](VF a, VF b) HWY_ATTR { return a + b; }, out,
         g + tile * kTile);
   });
 }

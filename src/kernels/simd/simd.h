@@ -29,6 +29,7 @@ void FillElementwise(Level level, Ops& f32, Ops& bf16);
 void FillNorm(Level level, Ops& f32, Ops& bf16);
 void FillEmbedding(Level level, Ops& f32, Ops& bf16);
 void FillLoss(Level level, Ops& f32, Ops& bf16);
+void FillAttention(Level level, Ops& f32, Ops& bf16);
 void FillOptimizer(Level level, Ops& f32, Ops& bf16);
 
 using FillFn = void (*)(Ops& f32, Ops& bf16);

@@ -118,10 +118,10 @@ HWY_INLINE void SumColumns(int64_t count, int64_t width, const Row& row, float* 
       const auto* x = row(k);
       ForVectors(
           width,
-          [&](int64_t c) HWY_ATTR { hn::Store(hn::Load(d, chunk + c) + LoadV(x + c), d, chunk + c); },
-          [&](int64_t c, int64_t n) HWY_ATTR {
-            hn::Store(hn::Load(d, chunk + c) + LoadPart(x + c, n), d, chunk + c);
-          });
+          [&](int64_t c)
+              HWY_ATTR { hn::Store(hn::Load(d, chunk + c) + LoadV(x + c), d, chunk + c); },
+          [&](int64_t c, int64_t n)
+              HWY_ATTR { hn::Store(hn::Load(d, chunk + c) + LoadPart(x + c, n), d, chunk + c); });
     }
     for (int64_t c = 0; c < width; c += kLanes) {
       hn::Store(hn::Load(d, sums + c) + hn::Load(d, chunk + c), d, sums + c);
@@ -133,9 +133,11 @@ HWY_INLINE void SumColumns(int64_t count, int64_t width, const Row& row, float* 
 template <typename T>
 HWY_INLINE void StoreSums(int64_t width, bool accumulate, const float* sums, T* out) {
   if (accumulate) {
-    Map(width, out, [](VF a, VF b) HWY_ATTR { return a + b; }, out, sums);
+    Map(
+        width, out, [](VF a, VF b) HWY_ATTR { return a + b; }, out, sums);
   } else {
-    Map(width, out, [](VF a) HWY_ATTR { return a; }, sums);
+    Map(
+        width, out, [](VF a) HWY_ATTR { return a; }, sums);
   }
 }
 

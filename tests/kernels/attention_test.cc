@@ -1,0 +1,157 @@
+// Tiled attention at every level against the plain reference: values, gradients, the same bits on
+// any number of threads, and scratch linear in the sequence.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/simd/simd.h"
+
+namespace ds::kernels {
+namespace {
+
+using simd::Level;
+
+struct Shape {
+  int64_t batch, tokens, heads, dim;
+};
+constexpr Shape kShapes[] = {{0, 4, 2, 8},     {2, 0, 2, 8},   {1, 1, 1, 1},   {3, 1, 2, 5},
+                             {2, 7, 3, 8},     {1, 64, 1, 4},  {2, 65, 1, 17}, {1, 100, 2, 64},
+                             {1, 130, 1, 128}, {1, 300, 2, 3}, {1, 520, 1, 16}};
+
+template <typename T>
+std::vector<T> Random(int64_t n, uint32_t seed, float scale) {
+  std::mt19937 engine(seed);
+  std::normal_distribution<float> normal(0.0f, scale);
+  std::vector<T> x(n);
+  for (T& value : x) value = T(normal(engine));
+  return x;
+}
+
+template <typename T>
+std::string Bytes(const std::vector<T>& x) {
+  return std::string(reinterpret_cast<const char*>(x.data()), x.size() * sizeof(T));
+}
+
+template <typename T>
+struct Arrays {
+  Arrays(const Shape& s, float spread)
+      : shape(s),
+        rows(s.batch * s.tokens),
+        qkv(Random<T>(rows * 3 * s.heads * s.dim, 1, spread)),
+        dout(Random<T>(rows * s.heads * s.dim, 2, 1.0f)),
+        out(dout.size()),
+        dqkv(qkv.size(), T(-7.0f)),
+        lse(rows * s.heads) {}
+
+  void Forward(const Ops& ops, TaskPool& pool, Gemm& gemm) {
+    auto scratch = Scratch(ops, pool);
+    ops.attention_forward(pool, gemm, shape.batch, shape.tokens, shape.heads, shape.dim, qkv.data(),
+                          out.data(), lse.data(), Aligned(scratch));
+  }
+  void Backward(const Ops& ops, TaskPool& pool, Gemm& gemm) {
+    auto scratch = Scratch(ops, pool);
+    ops.attention_backward(pool, gemm, shape.batch, shape.tokens, shape.heads, shape.dim,
+                           qkv.data(), out.data(), lse.data(), dout.data(), dqkv.data(),
+                           Aligned(scratch));
+  }
+
+  Shape shape;
+  int64_t rows;
+  std::vector<T> qkv, dout, out, dqkv;
+  std::vector<float> lse;
+
+ private:
+  // Filled with NaN: nothing may be read that was not written.
+  std::vector<float> Scratch(const Ops& ops, TaskPool& pool) const {
+    const int64_t bytes = ops.attention_scratch_bytes(pool, shape.tokens, shape.dim);
+    return std::vector<float>(bytes / 4 + 32, std::nanf(""));
+  }
+  static void* Aligned(std::vector<float>& x) {
+    return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(x.data()) + 63) / 64 * 64);
+  }
+};
+
+template <typename T>
+void ExpectNear(const std::vector<T>& got, const std::vector<T>& want, double rel, double abs,
+                const char* what) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double g = static_cast<float>(got[i]), w = static_cast<float>(want[i]);
+    ASSERT_LE(std::abs(g - w), rel * std::abs(w) + abs)
+        << what << "[" << i << "]: " << g << ", reference " << w;
+  }
+}
+
+template <typename T>
+class AttentionTest : public testing::Test {
+ protected:
+  const Ops& ref_ = RefOps(DTypeOf<T>());
+  const std::unique_ptr<Gemm> gemm_ = CreateSimdGemm();
+  TaskPool one_{1}, three_{3};
+};
+using Types = testing::Types<float, BF16>;
+TYPED_TEST_SUITE(AttentionTest, Types);
+
+TYPED_TEST(AttentionTest, LikeTheReference) {
+  using T = TypeParam;
+  // BF16: probabilities and their gradients are rounded to 2^-9 before they are summed.
+  const double rel = sizeof(T) == 2 ? 1.0 / 64 : 1e-5, abs = sizeof(T) == 2 ? 0.06 : 1e-5;
+  // Scores grow with the square of the spread, and with them what fp32 loses of a probability;
+  // gradients of q and k multiply that by k and q.
+  for (const Shape& shape : kShapes) {
+    for (float spread : {1.0f, 4.0f}) {
+      Arrays<T> want(shape, spread);
+      want.Forward(this->ref_, this->one_, *this->gemm_);
+      auto want_back = want;
+      want_back.Backward(this->ref_, this->one_, *this->gemm_);
+      for (Level level : {Level::kAvx512, Level::kAvx2, Level::kSse4}) {
+        if (level > simd::BestLevel()) continue;
+        SCOPED_TRACE(fmt::format("{} B {} T {} H {} D {} spread {}", simd::LevelName(level),
+                                 shape.batch, shape.tokens, shape.heads, shape.dim, spread));
+        Ops f32 = RefOps(DType::kF32), bf16 = RefOps(DType::kBF16);
+        simd::FillSimd(level, f32, bf16);
+        const Ops& ops = sizeof(T) == 4 ? f32 : bf16;
+        Arrays<T> got(shape, spread), again(shape, spread);
+        got.Forward(ops, this->one_, *this->gemm_);
+        again.Forward(ops, this->three_, *this->gemm_);
+        ASSERT_EQ(Bytes(got.out), Bytes(again.out));
+        ASSERT_EQ(Bytes(got.lse), Bytes(again.lse));
+        ExpectNear(got.out, want.out, rel, abs * spread * spread, "out");
+        ExpectNear(got.lse, want.lse, 1e-6, 1e-5 * spread * spread, "lse");
+        if (this->HasFatalFailure()) return;
+        // From the reference's own forward pass, so that backward is judged alone.
+        Arrays<T> back = want, back_again = want;
+        back.Backward(ops, this->one_, *this->gemm_);
+        back_again.Backward(ops, this->three_, *this->gemm_);
+        ASSERT_EQ(Bytes(back.dqkv), Bytes(back_again.dqkv));
+        ExpectNear(back.dqkv, want_back.dqkv, rel, abs * spread * spread * spread, "dqkv");
+        if (this->HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TYPED_TEST(AttentionTest, SurvivesScoresThatOverflowAnExponential) {
+  using T = TypeParam;
+  Arrays<T> x({1, 300, 1, 4}, 100.0f);
+  const Ops& ops = BestOps(DTypeOf<T>());
+  x.Forward(ops, this->three_, *this->gemm_);
+  x.Backward(ops, this->three_, *this->gemm_);
+  for (T value : x.out) ASSERT_TRUE(std::isfinite(static_cast<float>(value)));
+  for (T value : x.dqkv) ASSERT_TRUE(std::isfinite(static_cast<float>(value)));
+}
+
+TYPED_TEST(AttentionTest, ScratchIsLinearInTheSequence) {
+  const Ops& ops = BestOps(DTypeOf<TypeParam>());
+  const auto bytes = [&](int64_t tokens) {
+    return ops.attention_scratch_bytes(this->one_, tokens, 64);
+  };
+  EXPECT_LE(bytes(100000), 100 * bytes(1000));
+  EXPECT_EQ(ops.attention_scratch_bytes(this->three_, 1000, 64), 3 * bytes(1000));
+}
+
+}  // namespace
+}  // namespace ds::kernels
