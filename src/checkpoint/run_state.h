@@ -18,6 +18,7 @@
 
 namespace ds::checkpoint {
 
+// NOLINTNEXTLINE(bugprone-exception-escape): moving a Json throws nothing, whatever it looks like
 struct RunManifest {
   int64_t step = 0;  // names the files
   int world = 1;     // ranks that wrote them

@@ -15,9 +15,9 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
                                                          const data::ByteTokens& text,
                                                          comm::Communicator& comm, TaskPool& pool,
                                                          kernels::Gemm& gemm) {
-  DS_ASSIGN(data::Sampler sampler,
+  DS_ASSIGN(const data::Sampler sampler,
             data::Sampler::Create(text.train(), plan.model.context, plan.flags.seed));
-  std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, text, comm, std::move(sampler)));
+  std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, text, comm, sampler));
   DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
   Engine& engine = *trainer->engine_;
   const model::GptOptions options{.recompute = plan.flags.recompute};

@@ -49,8 +49,8 @@ class RankTrainer {
   static constexpr int64_t kValidationWindows = 64;
 
   RankTrainer(const TrainPlan& plan, const data::ByteTokens& text, comm::Communicator& comm,
-              data::Sampler sampler)
-      : plan_(plan), text_(text), comm_(comm), sampler_(std::move(sampler)) {}
+              const data::Sampler& sampler)
+      : plan_(plan), text_(text), comm_(comm), sampler_(sampler) {}
 
   model::TokenBatch Batch(int64_t count) const;
   Json Facts() const;
