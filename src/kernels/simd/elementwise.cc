@@ -27,16 +27,6 @@ void ForRows(TaskPool& pool, int64_t rows, int64_t width, const Body& body) {
 }
 
 template <typename T>
-void Add(TaskPool& pool, int64_t n, const void* a_, const void* b_, void* out_) {
-  const T *a = static_cast<const T*>(a_), *b = static_cast<const T*>(b_);
-  T* out = static_cast<T*>(out_);
-  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
-    Map(
-        count, out + i, [](VF x, VF y) HWY_ATTR { return x + y; }, a + i, b + i);
-  });
-}
-
-template <typename T>
 void AddBias(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, void* x_) {
   const T* bias = static_cast<const T*>(bias_);
   T* x = static_cast<T*>(x_);
@@ -44,6 +34,18 @@ void AddBias(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, voi
     T* row = x + r * width;
     Map(
         width, row, [](VF a, VF b) HWY_ATTR { return a + b; }, row, bias);
+  });
+}
+
+template <typename T>
+void AddBiasResidual(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, const void* x_,
+                     void* y_) {
+  const T *bias = static_cast<const T*>(bias_), *x = static_cast<const T*>(x_);
+  T* y = static_cast<T*>(y_);
+  ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
+    T* row = y + r * width;
+    Map(
+        width, row, [](VF a, VF b, VF c) HWY_ATTR { return a + b + c; }, row, bias, x + r * width);
   });
 }
 
@@ -100,12 +102,14 @@ void BiasGeluForward(TaskPool& pool, int64_t rows, int64_t width, const void* bi
     ForVectors(
         width,
         [&](int64_t c) HWY_ATTR {
-          StoreV(LoadV(in + c) + LoadV(bias + c), in + c);
-          StoreV(Gelu(LoadV(in + c)), out + c);
+          const VF sum = Rounded<T>(LoadV(in + c) + LoadV(bias + c));
+          StoreV(sum, in + c);
+          StoreV(Gelu(sum), out + c);
         },
         [&](int64_t c, int64_t n) HWY_ATTR {
-          StorePart(LoadPart(in + c, n) + LoadPart(bias + c, n), in + c, n);
-          StorePart(Gelu(LoadPart(in + c, n)), out + c, n);
+          const VF sum = Rounded<T>(LoadPart(in + c, n) + LoadPart(bias + c, n));
+          StorePart(sum, in + c, n);
+          StorePart(Gelu(sum), out + c, n);
         });
   });
 }
@@ -140,8 +144,8 @@ void ToFloat(TaskPool& pool, int64_t n, const void* x, float* y) {
 
 template <typename T>
 void FillRow(Ops& ops) {
-  ops.add = Add<T>;
   ops.add_bias = AddBias<T>;
+  ops.add_bias_residual = AddBiasResidual<T>;
   ops.bias_grad = BiasGrad<T>;
   ops.bias_gelu_forward = BiasGeluForward<T>;
   ops.gelu_backward = GeluBackward<T>;

@@ -34,16 +34,25 @@ HWY_INLINE VF LoadV(const BF16* p) {
 }
 
 HWY_INLINE void StoreV(VF v, float* p) { hn::StoreU(v, F32(), p); }
-// As BF16(float) of tensor/dtype.h, bit for bit: Highway's own conversion truncates, and that of
-// AVX-512 flushes subnormals.
-HWY_INLINE void StoreV(VF v, BF16* p) {
+// As BF16(float) of tensor/dtype.h, bit for bit, in the low half of each lane: Highway's own
+// conversion truncates, and that of AVX-512 flushes subnormals.
+HWY_INLINE hn::Vec<U32> Bf16Bits(VF v) {
   const auto word = hn::BitCast(U32(), v);
   const auto high = hn::ShiftRight<16>(word);
   const auto tie = hn::And(high, hn::Set(U32(), 1));
   const auto rounded = hn::ShiftRight<16>(word + hn::Set(U32(), 0x7FFF) + tie);
   const auto nan = hn::Or(high, hn::Set(U32(), 0x40));
-  const auto bits = hn::IfThenElse(hn::RebindMask(U32(), hn::IsNaN(v)), nan, rounded);
-  hn::StoreU(hn::TruncateTo(U16(), bits), U16(), &p->bits);
+  return hn::IfThenElse(hn::RebindMask(U32(), hn::IsNaN(v)), nan, rounded);
+}
+HWY_INLINE void StoreV(VF v, BF16* p) {
+  hn::StoreU(hn::TruncateTo(U16(), Bf16Bits(v)), U16(), &p->bits);
+}
+
+// v as an array of T would give it back.
+template <typename T>
+HWY_INLINE VF Rounded(VF v) {
+  if (sizeof(T) == sizeof(float)) return v;
+  return hn::BitCast(F32(), hn::ShiftLeft<16>(Bf16Bits(v)));
 }
 
 // The first n < kLanes elements, through a padded copy: the same operations as a whole vector.
