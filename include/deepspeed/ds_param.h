@@ -60,9 +60,10 @@ DS_API DS_NODISCARD ds_status ds_param_acquire(ds_param *param, ds_tensor *out_w
 DS_API DS_NODISCARD ds_status ds_param_release(ds_param *param);
 
 /** Adds this micro-batch's gradient, `numel` elements of `dtype` (DS_DTYPE_F32 or the engine's).
- *  Once a parameter and micro-batch, in any order. Gradients are averaged over the ranks and the
- *  micro-batches of an accumulation window by the library. Runs the gradient hooks. thread: driver;
- *  collective: no. */
+ *  Once a parameter and micro-batch. Gradients are averaged over the ranks and the micro-batches of
+ *  an accumulation window by the library. Runs the gradient hooks. thread: driver; collective: no,
+ *  but it may wait for the peers' gradients: between one collective call and the next every rank
+ *  hands over those of the same parameters, in any order. */
 DS_API DS_NODISCARD ds_status ds_param_add_grad(ds_param *param, ds_dtype dtype, const void *grad,
                                                 int64_t numel);
 
@@ -75,9 +76,9 @@ typedef struct ds_grad_view {
   { DS_TENSOR_INIT, 0 }
 
 /** Called again before ds_param_end_grad() it gives the same memory with accumulate = 1: for a
- *  parameter that is used twice. thread: driver; collective: no. */
+ *  parameter that is used twice. thread: driver; collective: as ds_param_add_grad(). */
 DS_API DS_NODISCARD ds_status ds_param_begin_grad(ds_param *param, ds_grad_view *out_view);
-/** Ends it and runs the gradient hooks. thread: driver; collective: no. */
+/** Ends it and runs the gradient hooks. thread: driver; collective: as ds_param_add_grad(). */
 DS_API DS_NODISCARD ds_status ds_param_end_grad(ds_param *param);
 
 /** Copies the fp32 master weights, gathered, to out_values[0..numel). thread: driver; collective:

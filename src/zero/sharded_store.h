@@ -63,11 +63,11 @@ class ShardedStore final : public ParamStore, public StateSource {
   const Placement& placement() const { return context_.placement; }
 
   // The step, in this order. Collective.
-  Status EndMicroBatch();                     // every micro-batch
-  Status FinishReduce();                      // at the boundary: all gradients are reduced
-  Result<double> GradNorm();                  // L2, over all ranks
+  Status EndMicroBatch();     // every micro-batch
+  Status FinishReduce();      // at the boundary: all gradients are reduced
+  Result<double> GradNorm();  // L2, over all ranks
   Status Update(const kernels::AdamScalars& decayed, const kernels::AdamScalars& undecayed);
-  Status EndStep();                           // gradients are empty; gathered copies are stale
+  Status EndStep();  // gradients are empty; gathered copies are stale
 
   // Collective. Pieces are of this rank's slices; SyncRestored() after they were written.
   Status ForEachPiece(const std::function<Status(const StatePiece&)>& visit) override;
