@@ -1,10 +1,9 @@
-/* Trains a two-layer network that this program owns, with ZeRO-3 over 4 ranks (threads), and again
- * on 1 rank: the loss falls, and is the same.
- *
- *     cc train_mlp.c $(pkg-config --cflags --libs deepspeed) -lm && ./a.out */
+/* Trains a two-layer network of its own with ZeRO-3 over 4 ranks (threads), and again on 1 rank:
+ * the loss falls, and is the same. cc train_mlp.c $(pkg-config --cflags --libs deepspeed) -lm */
 #include <deepspeed/deepspeed.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { SAMPLES = 64, HIDDEN = 32, STEPS = 300, W1 = 0, B1, W2, B2, PARAMS };
 
@@ -15,19 +14,18 @@ enum { SAMPLES = 64, HIDDEN = 32, STEPS = 300, W1 = 0, B1, W2, B2, PARAMS };
   } while (0)
 
 static const int64_t kShape[PARAMS][2] = {{HIDDEN, 1}, {HIDDEN, 1}, {1, HIDDEN}, {1, 1}};
-static const char *const kName[PARAMS] = {"layer1.weight", "layer1.bias", "layer2.weight",
-                                          "layer2.bias"};
+static const char *const kName[PARAMS] = {"w1", "b1", "w2", "b2"};
 static const char kConfig[] =
     "{\"train_batch_size\": 64, \"zero_optimization\": {\"stage\": 3},"
     " \"optimizer\": {\"type\": \"AdamW\", \"params\": {\"lr\": 0.01}}}";
 
 /* y = W2 tanh(W1 x + b1) + b2 against sin(3x): the mean squared error of this rank's samples, and
  * its gradient. */
-static double forward_backward(float *const w[PARAMS], float g[PARAMS][HIDDEN], int rank, int size) {
+static double forward_backward(float *const w[PARAMS], float g[PARAMS][HIDDEN], int rank,
+                               int size) {
   double loss = 0;
-  int p, s, h, count = SAMPLES / size;
-  for (p = 0; p < PARAMS; ++p)
-    for (h = 0; h < HIDDEN; ++h) g[p][h] = 0;
+  int s, h, count = SAMPLES / size;
+  memset(g, 0, sizeof(float[PARAMS][HIDDEN]));
   for (s = rank * count; s < (rank + 1) * count; ++s) {
     float x = 2.0f * (float)s / (SAMPLES - 1) - 1.0f, hidden[HIDDEN], y = w[B2][0], dy;
     for (h = 0; h < HIDDEN; ++h) {
@@ -62,13 +60,12 @@ static ds_status run(ds_comm *comm, ds_engine *engine, double loss_out[2]) {
   }
   for (step = 0; step < STEPS; ++step) {
     float *weights[PARAMS], grads[PARAMS][HIDDEN];
-    double loss;
     for (p = 0; p < PARAMS; ++p) {
       ds_tensor view;
       TRY(ds_param_acquire(param[p], &view)); /* gathers what other ranks keep */
       weights[p] = (float *)view.data;
     }
-    loss = forward_backward(weights, grads, rank, size) / size;
+    double loss = forward_backward(weights, grads, rank, size) / size;
     for (p = PARAMS - 1; p >= 0; --p) {
       TRY(ds_param_release(param[p]));
       TRY(ds_param_add_grad(param[p], DS_DTYPE_F32, grads[p], kShape[p][0] * kShape[p][1]));
@@ -82,20 +79,18 @@ static ds_status run(ds_comm *comm, ds_engine *engine, double loss_out[2]) {
 
 static ds_status train(ds_comm *comm, void *user_data) {
   ds_engine_options options = DS_ENGINE_OPTIONS_INIT;
-  ds_engine *engine = NULL;
-  ds_status status;
+  ds_engine *engine;
   options.config_json = kConfig, options.comm = comm;
   TRY(ds_engine_create(&options, &engine));
-  status = run(comm, engine, (double *)user_data);
+  ds_status status = run(comm, engine, (double *)user_data);
   ds_engine_destroy(engine);
   return status;
 }
 
 int main(void) {
-  static const int32_t kWorlds[2] = {4, 1};
+  const int32_t kWorlds[2] = {4, 1};
   double loss[2][2]; /* of each world: first, last */
-  int i;
-  for (i = 0; i < 2; ++i) {
+  for (int i = 0; i < 2; ++i) {
     if (ds_comm_run_threads(kWorlds[i], NULL, train, loss[i]) != DS_OK)
       return fprintf(stderr, "train_mlp: %s\n", ds_error_peek_message()), 1;
     printf("%d rank(s), ZeRO-3: loss %.6f -> %.6f\n", (int)kWorlds[i], loss[i][0], loss[i][1]);

@@ -19,11 +19,11 @@ const char kConfig[] = R"({
   "optimizer": {"type": "AdamW", "params": {"lr": 0.01}}
 })";
 
-using Weights = std::array<const float *, kParams>;
+using Weights = std::array<const float*, kParams>;
 using Grads = std::array<std::vector<float>, kParams>;
 
 // y = W2 tanh(W1 x + b1) + b2 against sin(3x): mean squared error of this rank's samples.
-double ForwardBackward(const Weights &w, Grads &g, int rank, int size) {
+double ForwardBackward(const Weights& w, Grads& g, int rank, int size) {
   const int count = kSamples / size;
   double loss = 0;
   for (int s = rank * count; s < (rank + 1) * count; ++s) {
@@ -52,12 +52,11 @@ struct Losses {
   double first = 0, last = 0;
 };
 
-Losses Train(deepspeed::Comm &comm) {
+Losses Train(deepspeed::Comm& comm) {
   deepspeed::Engine engine(kConfig, &comm);
   const std::array<std::vector<int64_t>, kParams> shapes = {
       {{kHidden, 1}, {kHidden, 1}, {1, kHidden}, {1, 1}}};
-  const std::array<const char *, kParams> names = {"layer1.weight", "layer1.bias",
-                                                   "layer2.weight", "layer2.bias"};
+  const std::array<const char*, kParams> names = {"w1", "b1", "w2", "b2"};
   std::vector<deepspeed::Param> params;
   for (int p = 0; p < kParams; ++p) {
     std::vector<float> init(static_cast<size_t>(shapes[p][0] * shapes[p][1]));
@@ -96,7 +95,7 @@ int main() {
     std::array<Losses, 2> losses;
     const std::array<int, 2> worlds = {4, 1};
     for (size_t i = 0; i < worlds.size(); ++i) {
-      deepspeed::RunThreads(worlds[i], [&](deepspeed::Comm &comm) {
+      deepspeed::RunThreads(worlds[i], [&](deepspeed::Comm& comm) {
         const Losses mine = Train(comm);
         if (comm.rank() == 0) losses[i] = mine;
       });
@@ -106,7 +105,7 @@ int main() {
     const bool falls = losses[0].last < 0.1 * losses[0].first;
     const bool same = std::abs(losses[0].last - losses[1].last) < 1e-4;
     return falls && same ? 0 : 1;
-  } catch (const deepspeed::Error &error) {
+  } catch (const deepspeed::Error& error) {
     std::fprintf(stderr, "train_mlp: %s\n", error.what());
     return 1;
   }

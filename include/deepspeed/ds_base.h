@@ -132,7 +132,8 @@ typedef struct ds_log_sink {
   void *user_data;
   void (*destroy)(void *user_data); /**< NULL, or called once when the sink is replaced */
 } ds_log_sink;
-#define DS_LOG_SINK_INIT {sizeof(ds_log_sink), (ds_log_level)0, NULL, NULL, NULL}
+#define DS_LOG_SINK_INIT \
+  { sizeof(ds_log_sink), (ds_log_level)0, NULL, NULL, NULL }
 
 /** Replaces the log sink of the process. Default: warnings and errors to stderr. On failure
  *  `sink->destroy` is not called. thread: any. */
@@ -143,7 +144,8 @@ typedef struct ds_buffer {
   char *data;  /**< `size` bytes and a NUL behind them */
   size_t size; /**< bytes */
 } ds_buffer;
-#define DS_BUFFER_INIT {NULL, 0}
+#define DS_BUFFER_INIT \
+  { NULL, 0 }
 
 /** Frees the contents and makes it empty. NULL and empty are fine. thread: any. */
 DS_API void ds_buffer_dispose(ds_buffer *buffer);

@@ -23,7 +23,8 @@ typedef struct ds_comm_options {
   double timeout_seconds; /**< longest wait for a peer; 0: 300 */
   int32_t threads;        /**< CPU threads that the ranks of the group share; 0: one a core */
 } ds_comm_options;
-#define DS_COMM_OPTIONS_INIT {sizeof(ds_comm_options), 0.0, 0}
+#define DS_COMM_OPTIONS_INIT \
+  { sizeof(ds_comm_options), 0.0, 0 }
 
 /** A group of one. `options` may be NULL. thread: any. */
 DS_API DS_NODISCARD ds_status ds_comm_create_self(const ds_comm_options *options,

@@ -19,7 +19,8 @@ typedef struct ds_engine_options {
   const char *config_json; /**< the text of a ds_config.json; NULL: all defaults */
   ds_comm *comm;           /**< this rank's membership, kept alive; NULL: one rank alone */
 } ds_engine_options;
-#define DS_ENGINE_OPTIONS_INIT {sizeof(ds_engine_options), NULL, NULL}
+#define DS_ENGINE_OPTIONS_INIT \
+  { sizeof(ds_engine_options), NULL, NULL }
 
 /** thread: any; collective: yes.
  *  @return DS_ERR_CONFIG: a key that is unknown, contradictory or not supported, by name. */
@@ -43,7 +44,8 @@ typedef struct ds_step_info {
   double lr;          /**< learning rate of this step; 0 inside an accumulation window */
   double clip_factor; /**< what the gradients were multiplied by to clip them; 1: not clipped */
 } ds_step_info;
-#define DS_STEP_INFO_INIT {sizeof(ds_step_info), 0, 0, 0, 0.0, 0.0, 0.0}
+#define DS_STEP_INFO_INIT \
+  { sizeof(ds_step_info), 0, 0, 0, 0.0, 0.0, 0.0 }
 
 /** Ends a micro-batch. Every gradient_accumulation_steps-th call reduces, clips, updates the
  *  weights and advances the schedule; the others only count. `out_info` may be NULL, else its
@@ -61,7 +63,8 @@ typedef struct ds_memory_info {
   int64_t windows;   /**< gathered weights, and gradients on their way to reduction */
   int64_t peak;      /**< largest sum so far */
 } ds_memory_info;
-#define DS_MEMORY_INFO_INIT {sizeof(ds_memory_info), 0, 0, 0, 0, 0, 0}
+#define DS_MEMORY_INFO_INIT \
+  { sizeof(ds_memory_info), 0, 0, 0, 0, 0, 0 }
 
 /** thread: driver. */
 DS_API DS_NODISCARD ds_status ds_engine_get_memory(ds_engine *engine, ds_memory_info *out_info);

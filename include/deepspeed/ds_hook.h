@@ -46,7 +46,8 @@ typedef struct ds_grad_hook {
   void (*destroy)(void *user_data); /**< NULL, or called exactly once after the last call of fn,
                                          also when adding the hook fails */
 } ds_grad_hook;
-#define DS_GRAD_HOOK_INIT {sizeof(ds_grad_hook), NULL, NULL, NULL}
+#define DS_GRAD_HOOK_INIT \
+  { sizeof(ds_grad_hook), NULL, NULL, NULL }
 
 /** Adds a hook; hooks run in the order in which they were added, for every parameter. A hook that
  *  answers SKIP or ABORT, or fails, ends the chain. ds_param_end_grad() cannot take back what was

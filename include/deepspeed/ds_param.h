@@ -33,7 +33,8 @@ typedef struct ds_param_desc {
   const float *init;    /**< numel values, the same on every rank; copied. NULL: zeros */
   const char *unit;     /**< unit to travel with; copied. NULL: the engine groups */
 } ds_param_desc;
-#define DS_PARAM_DESC_INIT {sizeof(ds_param_desc), NULL, NULL, 0, 0, NULL, NULL}
+#define DS_PARAM_DESC_INIT \
+  { sizeof(ds_param_desc), NULL, NULL, 0, 0, NULL, NULL }
 
 /** Registers a parameter: the same ones in the same order on every rank. Parameters of one unit are
  *  registered one after the other. Registration ends with ds_engine_seal() or the first acquire or
@@ -59,9 +60,10 @@ DS_API DS_NODISCARD ds_status ds_param_acquire(ds_param *param, ds_tensor *out_w
 DS_API DS_NODISCARD ds_status ds_param_release(ds_param *param);
 
 /** Adds this micro-batch's gradient, `numel` elements of `dtype` (DS_DTYPE_F32 or the engine's).
- *  Once a parameter and micro-batch, in any order. Gradients are averaged over the ranks and the
- *  micro-batches of an accumulation window by the library. Runs the gradient hooks. thread: driver;
- *  collective: no. */
+ *  Once a parameter and micro-batch. Gradients are averaged over the ranks and the micro-batches of
+ *  an accumulation window by the library. Runs the gradient hooks. thread: driver; collective: no,
+ *  but it may wait for the peers' gradients: between one collective call and the next every rank
+ *  hands over those of the same parameters, in any order. */
 DS_API DS_NODISCARD ds_status ds_param_add_grad(ds_param *param, ds_dtype dtype, const void *grad,
                                                 int64_t numel);
 
@@ -70,12 +72,13 @@ typedef struct ds_grad_view {
   ds_tensor grad;     /**< in the engine's dtype, valid until ds_param_end_grad() */
   int32_t accumulate; /**< 1: add to what is there; 0: overwrite all of it */
 } ds_grad_view;
-#define DS_GRAD_VIEW_INIT {DS_TENSOR_INIT, 0}
+#define DS_GRAD_VIEW_INIT \
+  { DS_TENSOR_INIT, 0 }
 
 /** Called again before ds_param_end_grad() it gives the same memory with accumulate = 1: for a
- *  parameter that is used twice. thread: driver; collective: no. */
+ *  parameter that is used twice. thread: driver; collective: as ds_param_add_grad(). */
 DS_API DS_NODISCARD ds_status ds_param_begin_grad(ds_param *param, ds_grad_view *out_view);
-/** Ends it and runs the gradient hooks. thread: driver; collective: no. */
+/** Ends it and runs the gradient hooks. thread: driver; collective: as ds_param_add_grad(). */
 DS_API DS_NODISCARD ds_status ds_param_end_grad(ds_param *param);
 
 /** Copies the fp32 master weights, gathered, to out_values[0..numel). thread: driver; collective:

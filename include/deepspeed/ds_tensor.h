@@ -25,7 +25,8 @@ typedef struct ds_tensor {
   ds_dtype dtype;
   int32_t ndim;
 } ds_tensor;
-#define DS_TENSOR_INIT {NULL, NULL, 0, (ds_dtype)0, 0}
+#define DS_TENSOR_INIT \
+  { NULL, NULL, 0, (ds_dtype)0, 0 }
 
 /** "f32", "bf16"; "unknown dtype" for other values. Static storage. thread: any. */
 DS_API const char *ds_dtype_string(ds_dtype dtype);

@@ -15,7 +15,7 @@ using Body = FunctionRef<void(int64_t, int)>;
 
 // A sleeping hand-off costs about 60 us against half of one spinning.
 constexpr auto kSpin = std::chrono::microseconds(60);
-constexpr int kSlots = 64;  // jobs at once that workers help with
+constexpr int kSlots = 64;                // jobs at once that workers help with
 constexpr uint64_t kClosed = 0xFFFFFFFF;  // a next tile that no job has
 
 inline void Pause() { __builtin_ia32_pause(); }
@@ -52,10 +52,19 @@ struct TaskPool::Impl {
   explicit Impl(int threads) : threads(threads) {
     const auto cores = static_cast<int>(std::thread::hardware_concurrency());
     spins = threads <= cores;
-    for (int lane = 1; lane < threads; ++lane) workers.emplace_back([this, lane] { Serve(lane); });
+    try {
+      for (int lane = 1; lane < threads; ++lane) {
+        workers.emplace_back([this, lane] { Serve(lane); });
+      }
+    } catch (...) {
+      End();  // those that did start
+      throw;
+    }
   }
 
-  ~Impl() {
+  ~Impl() { End(); }
+
+  void End() {
     {
       const std::lock_guard lock(mutex);
       ending = true;
@@ -142,7 +151,7 @@ void TaskPool::Run(int64_t tiles, Body body) {
   while (slot->RunOne(0)) {
   }
   for (int spin = 0; slot->done.load(std::memory_order_acquire) != tiles; ++spin) {
-    impl_->spins && spin < 20000 ? Pause() : std::this_thread::yield();
+    impl_->spins&& spin < 20000 ? Pause() : std::this_thread::yield();
   }
   slot->claim.store(generation << 32 | kClosed, std::memory_order_release);
   slot->taken.store(false, std::memory_order_release);

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "capi/guard.h"
-#include "kernels/gemm.h"
+#include "engine/assembly.h"
 #include "kernels/ops.h"
 
 using ds::Code;
@@ -17,8 +17,7 @@ using ds::capi::Guard;
 static_assert(static_cast<int>(DS_ERR_CONFIG) == static_cast<int>(Code::kConfig));
 static_assert(static_cast<int>(DS_ERR_CANCELLED) == static_cast<int>(Code::kCancelled));
 static_assert(static_cast<int>(DS_ERR_RANK_MISMATCH) == static_cast<int>(Code::kRankMismatch));
-static_assert(static_cast<int>(DS_ERR_ENGINE_POISONED) ==
-              static_cast<int>(Code::kEnginePoisoned));
+static_assert(static_cast<int>(DS_ERR_ENGINE_POISONED) == static_cast<int>(Code::kEnginePoisoned));
 static_assert(static_cast<int>(DS_ERR_INTERNAL) == static_cast<int>(Code::kInternal));
 static_assert(sizeof(ds_status) == 4);
 
@@ -35,15 +34,18 @@ thread_local ds_error slot = {DS_OK, ""};
 ds_error no_memory = {DS_ERR_OUT_OF_MEMORY, "out of memory"};
 
 std::string BuildInfo() {
-  auto onednn = kernels::LoadOneDnnGemm();
+  Json backends = Json::array();
+  for (const Backend& b : Backends()) {
+    backends.push_back({{"noun", b.noun},
+                        {"name", b.name},
+                        {"available", b.available},
+                        {b.available ? "what" : "why", b.why}});
+  }
   const Json info = {
       {"version", fmt::format("{}.{}.{}", DS_VERSION_MAJOR, DS_VERSION_MINOR, DS_VERSION_PATCH)},
       {"compiler", __VERSION__},
       {"instruction_set", kernels::InstructionSet()},
-      {"comm", {"self", "threads"}},
-      {"matrix_product",
-       {{"backend", onednn.ok() ? "onednn" : "simd"},
-        {"onednn", onednn.ok() ? "available" : onednn.status().message()}}},
+      {"backends", backends},
   };
   return DumpJson(info);
 }
@@ -133,8 +135,8 @@ ds_status ds_log_set_sink(const ds_log_sink* sink) {
       return ds::InvalidArgument("sink.level is {}, not in 0..{}", static_cast<int>(known.level),
                                  static_cast<int>(DS_LOG_OFF));
     }
-    const auto level = known.level == 0 ? ds::LogLevel::kWarning
-                                        : static_cast<ds::LogLevel>(known.level);
+    const auto level =
+        known.level == 0 ? ds::LogLevel::kWarning : static_cast<ds::LogLevel>(known.level);
     if (known.fn == nullptr) {
       ds::SetLogSink(level, {});
       return {};
@@ -144,8 +146,8 @@ ds_status ds_log_set_sink(const ds_log_sink* sink) {
     });
     ds::SetLogSink(level, [fn = known.fn, owner](ds::LogLevel at, std::string_view component,
                                                  std::string_view text) {
-      fn(static_cast<ds_log_level>(at), std::string(component).c_str(),
-         std::string(text).c_str(), owner.get());
+      fn(static_cast<ds_log_level>(at), std::string(component).c_str(), std::string(text).c_str(),
+         owner.get());
     });
     return {};
   });

@@ -89,21 +89,16 @@ ds_status ds_comm_run_threads(int32_t world_size, const ds_comm_options* options
     DS_REQUIRE(fn);
     DS_ASSIGN(const auto group, ds::capi::ReadOptions(options));
     const auto pool = world_size >= 1 ? ds::capi::CreatePool(group.threads, world_size) : nullptr;
-    return ds::comm::RunThreadsOwning(
-        world_size, group.comm, [&](std::unique_ptr<ds::comm::Communicator>& rank) -> Status {
-          ds_comm comm{std::make_shared<Membership>(Membership{pool, std::move(rank)})};
+    return ds::comm::RunThreadsShared(
+        world_size, group.comm, [&](const std::shared_ptr<ds::comm::Communicator>& rank) -> Status {
+          ds_comm comm{std::make_shared<Membership>(Membership{pool, rank})};
           (void)ds::capi::TakeThreadError();
           const ds_status status = fn(&comm, user_data);
-          Status said;
-          if (status != DS_OK) {
-            said = ds::capi::TakeThreadError();
-            if (static_cast<ds_status>(said.code()) != status) {
-              said = ds::Error(static_cast<Code>(status), "the rank function returned {} ({})",
-                               static_cast<int>(status), ds_status_string(status));
-            }
-            comm.membership->comm->Abort(said);
-          }
-          return said;
+          if (status == DS_OK) return {};
+          Status said = ds::capi::TakeThreadError();
+          if (static_cast<ds_status>(said.code()) == status) return said;
+          return ds::Error(static_cast<Code>(status), "the rank function returned {} ({})",
+                           static_cast<int>(status), ds_status_string(status));
         });
   });
 }

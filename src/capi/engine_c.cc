@@ -70,8 +70,8 @@ ds_status ds_engine_step(ds_engine* engine, ds_step_info* out_info) {
     if (out_info != nullptr) DS_TRY(ds::capi::CheckOutput("out_info", out_info));
     DS_ASSIGN(const ds::StepInfo step, engine->engine->Step());
     if (out_info == nullptr) return {};
-    const ds_step_info info = {sizeof(ds_step_info), step.applied,   step.skipped, step.step,
-                               step.grad_norm,       step.lr,        step.clip_factor};
+    const ds_step_info info = {sizeof(ds_step_info), step.applied, step.skipped,    step.step,
+                               step.grad_norm,       step.lr,      step.clip_factor};
     ds::capi::WriteStruct(info, out_info);
     return {};
   });

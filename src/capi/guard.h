@@ -34,8 +34,8 @@ ds_status Guard(Body&& body) noexcept {
 }
 
 // A required pointer.
-#define DS_REQUIRE(pointer)                                                        \
-  do {                                                                             \
+#define DS_REQUIRE(pointer)                                                         \
+  do {                                                                              \
     if ((pointer) == nullptr) return ::ds::InvalidArgument("{} is NULL", #pointer); \
   } while (0)
 

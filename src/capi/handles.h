@@ -15,7 +15,7 @@ namespace ds::capi {
 
 struct Membership {
   std::shared_ptr<TaskPool> pool;  // shared by the ranks of the group
-  std::unique_ptr<comm::Communicator> comm;
+  std::shared_ptr<comm::Communicator> comm;
 };
 
 Result<std::shared_ptr<Membership>> CreateSelfMembership(const ds_comm_options* options);

@@ -32,9 +32,7 @@ class HookCall {
         arrival.micro_step,
         engine_->engine->step()};
     (void)ds::capi::TakeThreadError();
-    engine_->in_hook = true;
-    const int32_t action = fn_(&event, owner_.get());
-    engine_->in_hook = false;
+    const int32_t action = Call(event);
     const Status said = ds::capi::TakeThreadError();
     switch (action) {
       case DS_HOOK_CONTINUE:
@@ -51,6 +49,15 @@ class HookCall {
   }
 
  private:
+  int32_t Call(const ds_grad_event& event) const {
+    struct InHook {
+      explicit InHook(ds_engine* engine) : engine(engine) { engine->in_hook = true; }
+      ~InHook() { engine->in_hook = false; }  // also when a C++ caller's function throws
+      ds_engine* engine;
+    } const in_hook(engine_);
+    return fn_(&event, owner_.get());
+  }
+
   ds_engine* engine_;
   ds_grad_fn fn_;
   std::shared_ptr<void> owner_;

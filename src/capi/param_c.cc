@@ -69,14 +69,12 @@ ds_status ds_param_register(ds_engine* engine, const ds_param_desc* desc, ds_par
     ds::ParamSpec spec;
     std::span<const float> init;
     DS_TRY(ReadDesc(desc, spec, init));
-    engine->params.push_back({engine, -1});
-    auto id = engine->store().Register(std::move(spec), init);
-    if (!id.ok()) {
-      engine->params.pop_back();
-      return id.status();
+    const ds::ParamId next = engine->store().param_count();
+    if (engine->params.size() == static_cast<size_t>(next)) {
+      engine->params.push_back({engine, next});  // kept for the next one should this one fail
     }
-    engine->params.back().id = *id;
-    *out_param = &engine->params.back();
+    DS_TRY(engine->store().Register(std::move(spec), init).status());
+    *out_param = &engine->params[next];
     return {};
   });
 }

@@ -57,11 +57,12 @@ std::unique_ptr<Communicator> CreateSelf();
 // destroy one is to leave the group: peers that still wait for this rank get an error.
 Result<std::vector<std::unique_ptr<Communicator>>> CreateThreads(int size, const Options& options);
 
-// Runs `body` once per rank, each on a thread of its own, and joins them. A rank that fails aborts
-// the group. Returns the failure that came first, prefixed with its rank when size > 1.
+// Runs `body` once per rank, each on a thread of its own, and joins them. A rank that fails or
+// throws aborts the group. Returns the failure that came first, prefixed with its rank when size >
+// 1, not one that followed from it.
 Status RunThreads(int size, const Options& options, FunctionRef<Status(Communicator&)> body);
-// The same for a body that may keep its communicator; who takes it aborts it on failure.
-Status RunThreadsOwning(int size, const Options& options,
-                        FunctionRef<Status(std::unique_ptr<Communicator>&)> body);
+// The same for a body that may keep its communicator beyond its own end.
+Status RunThreadsShared(int size, const Options& options,
+                        FunctionRef<Status(const std::shared_ptr<Communicator>&)> body);
 
 }  // namespace ds::comm

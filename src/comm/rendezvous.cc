@@ -20,31 +20,39 @@ Rendezvous::Rendezvous(int size, std::chrono::duration<double> timeout,
 
 Status Rendezvous::Meet(int rank, const char* op, std::string_view what, size_t bytes,
                         const void* data) {
-  {
-    const std::lock_guard lock(mutex_);
-    Post& post = ranks_[rank].post;
-    post.op = op;
-    const size_t length = std::min(what.size(), sizeof post.what - 1);
-    std::memcpy(post.what, what.data(), length);
-    post.what[length] = '\0';
-    post.bytes = bytes;
-    post.data = data;
+  std::unique_lock lock(mutex_);
+  Post& post = ranks_[rank].post;
+  post.op = op;
+  const size_t length = std::min(what.size(), sizeof post.what - 1);
+  std::memcpy(post.what, what.data(), length);
+  post.what[length] = '\0';
+  post.bytes = bytes;
+  post.data = data;
+  if (!broken_ && waiting_ + 1 == size()) {
+    if (const Status same = CheckPosts(); !same.ok()) {
+      broken_by_ = same;
+      refused_round_ = round_;
+    } else if (bytes > 0) {
+      reading_ = size();
+    }
   }
-  return Wait(rank);
+  return Wait(lock, rank);
 }
 
-Status Rendezvous::Part(int rank) { return Wait(rank); }
-
-Status Rendezvous::Wait(int rank) {
+Status Rendezvous::Part(int rank) {
   std::unique_lock lock(mutex_);
+  if (ranks_[rank].post.bytes > 0 && --reading_ == 0 && broken_) met_.notify_all();
+  const Status status = Wait(lock, rank);
+  if (!status.ok()) met_.wait(lock, [&] { return reading_ == 0; });
+  return status;
+}
+
+Status Rendezvous::Wait(std::unique_lock<std::mutex>& lock, int rank) {
   if (broken_) return Describe(rank, broken_by_);
   const int64_t mine = round_;
   ranks_[rank].arrived = true;
   if (++waiting_ == size()) {
-    if (const Status same = CheckPosts(); !same.ok()) {
-      broken_by_ = same;
-      broken_ = true;
-    }
+    broken_ = refused_round_ == mine;
     waiting_ = 0;
     for (Rank& r : ranks_) r.arrived = false;
     round_.store(mine + 1, std::memory_order_release);
@@ -63,7 +71,8 @@ Status Rendezvous::Wait(int rank) {
   const bool in_time =
       met_.wait_until(lock, end, [&] { return over() || broken_ || GoneAndMissing() >= 0; });
   if (in_time && !over() && !broken_) AwaitReason(lock);
-  if (over()) return broken_by_.code() == Code::kRankMismatch ? broken_by_ : Status();
+  // A group that broke after this meeting was over still lets every rank out of it alike.
+  if (over()) return refused_round_ == mine ? broken_by_ : Status();
   if (!broken_) {
     broken_by_ = !in_time ? TimedOut(rank)
                           : Error(Code::kRankLost, "rank {} left the group", GoneAndMissing());

@@ -1,6 +1,11 @@
 // Ranks that are threads of one process: a peer's memory is read where it lies, in rank order.
+#include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <exception>
 #include <mutex>
+#include <new>
+#include <system_error>
 #include <thread>
 
 #include "comm/communicator.h"
@@ -15,29 +20,39 @@ class Fate {
  public:
   void Add(const std::shared_ptr<Rendezvous>& place) {
     const std::lock_guard lock(mutex_);
+    std::erase_if(places_, [](const auto& old) { return old.expired(); });
     places_.push_back(place);
     if (!aborted_.ok()) place->Abort(aborted_);
   }
-  void Abort(const Status& why) {
+  void Abort(int rank, const Status& why) {
     const std::lock_guard lock(mutex_);
     if (!aborted_.ok()) return;
     aborted_ = why;
+    first_ = rank;
     for (const auto& place : places_) {
       if (const auto alive = place.lock()) alive->Abort(why);
     }
   }
+  // The rank whose abort counted, or -1.
+  int first() const {
+    const std::lock_guard lock(mutex_);
+    return first_;
+  }
 
  private:
-  std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::vector<std::weak_ptr<Rendezvous>> places_;
   Status aborted_;
+  int first_ = -1;
 };
 
 class ThreadRank final : public Communicator {
  public:
   ThreadRank(std::shared_ptr<Fate> fate, std::shared_ptr<Rendezvous> place, int rank,
              const Options& options)
-      : fate_(std::move(fate)), place_(std::move(place)), rank_(rank), options_(options) {}
+      : fate_(std::move(fate)), place_(std::move(place)), rank_(rank), options_(options) {
+    parts_.reserve(place_->size());
+  }
   ~ThreadRank() override { place_->Leave(rank_); }
 
   const char* backend() const override { return "threads"; }
@@ -73,8 +88,8 @@ class ThreadRank final : public Communicator {
   }
 
   Status AllReduce(std::string_view what, std::span<double> values) override {
-    DS_TRY(place_->Meet(rank_, "all_reduce", what, values.size_bytes(), values.data()));
     sums_.assign(values.size(), 0.0);
+    DS_TRY(place_->Meet(rank_, "all_reduce", what, values.size_bytes(), values.data()));
     for (int r = 0; r < size(); ++r) {
       const double* theirs = static_cast<const double*>(place_->post(r).data);
       for (size_t i = 0; i < sums_.size(); ++i) sums_[i] += theirs[i];
@@ -104,9 +119,9 @@ class ThreadRank final : public Communicator {
   void Abort(const Status& why) override {
     if (why.code() == Code::kRankLost || why.code() == Code::kRankMismatch ||
         why.code() == Code::kTimeout) {
-      fate_->Abort(why);  // the group knows what happened; do not bury the first reason
+      fate_->Abort(rank_, why);  // the group knows what happened; do not bury the first reason
     } else {
-      fate_->Abort(Error(Code::kRankLost, "rank {} failed: {}", rank_, why.message()));
+      fate_->Abort(rank_, Error(Code::kRankLost, "rank {} failed: {}", rank_, why.message()));
     }
   }
 
@@ -115,20 +130,18 @@ class ThreadRank final : public Communicator {
   const std::shared_ptr<Rendezvous> place_;
   const int rank_;
   const Options options_;
-  std::vector<const void*> parts_;  // kept, so that collectives do not allocate
+  // Kept, so that collectives do not allocate: least of all while they read what peers posted.
+  std::vector<const void*> parts_;
   std::vector<double> sums_;
 };
 
-}  // namespace
-
-Result<std::vector<std::unique_ptr<Communicator>>> CreateThreads(int size,
-                                                                 const Options& options) {
+Result<std::vector<std::unique_ptr<Communicator>>> CreateRanks(int size, const Options& options,
+                                                               const std::shared_ptr<Fate>& fate) {
   if (size < 1 || size > 1024) return InvalidArgument("world size is {}, not in 1..1024", size);
   if (!(options.timeout_seconds > 0) || options.timeout_seconds > 1e6) {
     return InvalidArgument("timeout is {:g} s, not in (0, 1e6]", options.timeout_seconds);
   }
   std::vector<std::unique_ptr<Communicator>> ranks;
-  const auto fate = std::make_shared<Fate>();
   const auto place = std::make_shared<Rendezvous>(
       size, std::chrono::duration<double>(options.timeout_seconds), nullptr);
   fate->Add(place);
@@ -138,41 +151,63 @@ Result<std::vector<std::unique_ptr<Communicator>>> CreateThreads(int size,
   return ranks;
 }
 
-Status RunThreads(int size, const Options& options, FunctionRef<Status(Communicator&)> body) {
-  return RunThreadsOwning(size, options,
-                          [&](std::unique_ptr<Communicator>& comm) { return body(*comm); });
+Status RunCatching(const std::shared_ptr<Communicator>& comm,
+                   FunctionRef<Status(const std::shared_ptr<Communicator>&)> body) {
+  try {
+    return body(comm);
+  } catch (const std::bad_alloc&) {
+    return Error(Code::kOutOfMemory, "out of memory");
+  } catch (const std::exception& e) {
+    return Error(Code::kInternal, "{}", e.what());
+  } catch (...) {
+    return Error(Code::kInternal, "unknown exception");
+  }
 }
 
-Status RunThreadsOwning(int size, const Options& options,
-                        FunctionRef<Status(std::unique_ptr<Communicator>&)> body) {
-  DS_ASSIGN(auto ranks, CreateThreads(size, options));
-  std::mutex mutex;
-  Status first;
+}  // namespace
+
+Result<std::vector<std::unique_ptr<Communicator>>> CreateThreads(int size, const Options& options) {
+  return CreateRanks(size, options, std::make_shared<Fate>());
+}
+
+Status RunThreads(int size, const Options& options, FunctionRef<Status(Communicator&)> body) {
+  return RunThreadsShared(size, options, [&](const auto& comm) { return body(*comm); });
+}
+
+Status RunThreadsShared(int size, const Options& options,
+                        FunctionRef<Status(const std::shared_ptr<Communicator>&)> body) {
+  const auto fate = std::make_shared<Fate>();
+  DS_ASSIGN(auto owned, CreateRanks(size, options, fate));
+  std::vector<std::shared_ptr<Communicator>> ranks;
+  for (auto& rank : owned) ranks.push_back(std::move(rank));
+  std::vector<Status> ends(size);
+  std::atomic<int> first = -1;
   const auto run = [&](int r) {
-    Status status;
-    try {
-      status = body(ranks[r]);
-    } catch (const std::bad_alloc&) {
-      status = Error(Code::kOutOfMemory, "out of memory");
-    } catch (const std::exception& e) {
-      status = Error(Code::kInternal, "{}", e.what());
-    }
-    if (!status.ok()) {
-      {
-        const std::lock_guard lock(mutex);
-        if (first.ok()) {
-          first = size == 1 ? status : Error(status.code(), "rank {}: {}", r, status.message());
-        }
-      }
-      if (ranks[r] != nullptr) ranks[r]->Abort(status);
+    ends[r] = RunCatching(ranks[r], body);
+    if (!ends[r].ok()) {
+      int none = -1;
+      first.compare_exchange_strong(none, r);  // before the peers hear of it and fail too
+      ranks[r]->Abort(ends[r]);
     }
     ranks[r].reset();
   };
   std::vector<std::thread> threads;
-  for (int r = 1; r < size; ++r) threads.emplace_back(run, r);
-  run(0);
+  Status started;
+  try {
+    for (int r = 1; r < size; ++r) threads.emplace_back(run, r);
+  } catch (const std::system_error& e) {
+    started = Error(Code::kOutOfMemory, "the thread of rank {} cannot be started: {}",
+                    threads.size() + 1, e.what());
+    fate->Abort(static_cast<int>(threads.size()) + 1, started);
+  }
+  if (started.ok()) run(0);
   for (std::thread& thread : threads) thread.join();
-  return first;
+  if (!started.ok()) return started;
+  // A rank that failed inside a collective object told its peers itself, before its body ended.
+  const int told = fate->first();
+  const int r = told >= 0 && !ends[told].ok() ? told : first.load();
+  if (r < 0) return {};
+  return size == 1 ? ends[r] : Error(ends[r].code(), "rank {}: {}", r, ends[r].message());
 }
 
 }  // namespace ds::comm

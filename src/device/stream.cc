@@ -1,6 +1,8 @@
 #include "device/stream.h"
 
 #include <chrono>
+#include <exception>
+#include <new>
 
 namespace ds::device {
 namespace {
@@ -16,6 +18,17 @@ bool SpinUntil(const Condition& condition) {
     std::this_thread::yield();  // the cores may be fewer than the ranks
   }
   return true;
+}
+
+// What throws for want of memory must not end the process from a thread of ours.
+Status Run(const Stream::Work& work) {
+  try {
+    return work.run(work.object, work.argument);
+  } catch (const std::bad_alloc&) {
+    return Error(Code::kOutOfMemory, "out of memory");
+  } catch (const std::exception& e) {
+    return Error(Code::kInternal, "{}", e.what());
+  }
 }
 
 }  // namespace
@@ -37,7 +50,7 @@ Stream::~Stream() {
 Ticket Stream::Launch(Work work) {
   if (!thread_.joinable()) {
     ++launched_;
-    Finish(failed_ ? failure_ : work.run(work.object, work.argument));
+    Finish(failed_ ? Status() : Run(work));
     return launched_;
   }
   const std::lock_guard lock(mutex_);
@@ -75,7 +88,7 @@ void Stream::Serve() {
       if (!launched()) return;
       work = ring_[next % ring_.size()];
     }
-    Finish(failed_ ? Status() : work.run(work.object, work.argument));
+    Finish(failed_ ? Status() : Run(work));
   }
 }
 

@@ -113,8 +113,10 @@ Status ReadBatch(const Section& top, int world, EngineConfig& config) {
   DS_TRY(top.Read("gradient_accumulation_steps", steps, 1));
   if (train == 0 && micro == 0) {
     if (steps != 0) {
-      return ConfigError("gradient_accumulation_steps = {} needs train_batch_size or "
-                         "train_micro_batch_size_per_gpu beside it", steps);
+      return ConfigError(
+          "gradient_accumulation_steps = {} needs train_batch_size or "
+          "train_micro_batch_size_per_gpu beside it",
+          steps);
     }
     micro = 1;
   }
@@ -128,8 +130,10 @@ Status ReadBatch(const Section& top, int world, EngineConfig& config) {
     train = micro * steps * world;
   }
   if (micro < 1 || steps < 1 || train != micro * steps * world) {
-    return ConfigError("train_batch_size {} is not train_micro_batch_size_per_gpu {} * "
-                       "gradient_accumulation_steps {} * {} ranks", train, micro, steps, world);
+    return ConfigError(
+        "train_batch_size {} is not train_micro_batch_size_per_gpu {} * "
+        "gradient_accumulation_steps {} * {} ranks",
+        train, micro, steps, world);
   }
   config.train_batch = train;
   config.micro_batch = micro;
@@ -148,9 +152,8 @@ Status ReadOptimizer(const Json& json, optim::AdamWOptions& out) {
   DS_TRY(Section("optimizer", json).CheckKeys());
   DS_ASSIGN(const std::string type, ReadType(json, "optimizer"));
   std::string lower = type;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) {
-    return static_cast<char>(std::tolower(c));
-  });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (lower != "adam" && lower != "adamw") {
     return ConfigError("optimizer.type is \"{}\"; this release has Adam and AdamW", type);
   }
@@ -182,8 +185,7 @@ Status ReadSchedule(const Json& json, double base_lr, optim::ScheduleOptions& ou
   const Json params = json.value("params", Json::object());
   const Section section("scheduler.params", params);
   DS_TRY(section.CheckKeys());
-  std::vector<std::string_view> takes = {"warmup_num_steps", "warmup_type",
-                                         "last_batch_iteration"};
+  std::vector<std::string_view> takes = {"warmup_num_steps", "warmup_type", "last_batch_iteration"};
   if (type == "WarmupLR" || type == "WarmupDecayLR") {
     out.type = type == "WarmupLR" ? Type::kWarmupLR : Type::kWarmupDecayLR;
     takes.insert(takes.end(), {"warmup_min_lr", "warmup_max_lr"});
@@ -192,8 +194,10 @@ Status ReadSchedule(const Json& json, double base_lr, optim::ScheduleOptions& ou
     out.type = Type::kWarmupCosineLR;
     takes.insert(takes.end(), {"warmup_min_ratio", "cos_min_ratio"});
   } else {
-    return ConfigError("scheduler.type is \"{}\"; this release has WarmupLR, WarmupDecayLR and "
-                       "WarmupCosineLR", type);
+    return ConfigError(
+        "scheduler.type is \"{}\"; this release has WarmupLR, WarmupDecayLR and "
+        "WarmupCosineLR",
+        type);
   }
   if (out.type != Type::kWarmupLR) {
     takes.push_back("total_num_steps");

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/log.h"
+#include "zero/agreement.h"
 
 namespace ds {
 namespace {
@@ -21,8 +22,11 @@ Engine::Engine(const EngineConfig& config, comm::Communicator& comm, TaskPool& p
 
 Engine::~Engine() = default;
 
-Result<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
-                                               comm::Communicator& comm, TaskPool& pool) {
+Result<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config, comm::Communicator& comm,
+                                               TaskPool& pool) {
+  EngineConfig shared = config;
+  shared.steps_per_print = 0;  // a rank's own
+  DS_TRY(zero::AgreeOnConfig(comm, shared.ToJson()));
   std::unique_ptr<Engine> engine(new Engine(config, comm, pool));
   DS_ASSIGN(engine->store_,
             zero::ShardedStore::Create(

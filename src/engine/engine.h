@@ -16,12 +16,12 @@
 namespace ds {
 
 struct StepInfo {
-  bool applied = false;   // false inside an accumulation window, and when `skipped`
-  bool skipped = false;   // the gradient norm was not finite: nothing was changed
-  int64_t step = 0;       // optimizer steps applied so far
-  double grad_norm = 0;   // global, before clipping; 0 unless at a boundary
-  double lr = 0;          // the learning rate this step used
-  double clip_factor = 1; // what the gradients were multiplied by
+  bool applied = false;    // false inside an accumulation window, and when `skipped`
+  bool skipped = false;    // the gradient norm was not finite: nothing was changed
+  int64_t step = 0;        // optimizer steps applied so far
+  double grad_norm = 0;    // global, before clipping; 0 unless at a boundary
+  double lr = 0;           // the learning rate this step used
+  double clip_factor = 1;  // what the gradients were multiplied by
 };
 
 class Engine final {

@@ -33,6 +33,8 @@ class Gemm {
  public:
   virtual ~Gemm() = default;
   virtual const char* name() const = 0;
+  // For a person: "oneDNN 2.6.3".
+  virtual std::string description() const = 0;
   // On the calling thread alone; may be called from several threads at once. A product with k == 0
   // gives zeros (or leaves C when it accumulates). The same shape gives the same bits always.
   virtual void Tile(const GemmShape& shape, const void* a, const void* b, void* c) = 0;

@@ -31,6 +31,7 @@ class OneDnnGemm final : public Gemm {
  public:
   explicit OneDnnGemm(const ds_onednn_module& module) : module_(module) {}
   const char* name() const override { return "onednn"; }
+  std::string description() const override { return module_.describe(); }
 
   void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
     if (shape.m == 0 || shape.n == 0) return;  // oneDNN 2.6 divides by them

@@ -60,10 +60,10 @@ class ParamStore {
 // A piece of training state as its owner keeps it. Whoever owns state offers it this way (zero);
 // whoever persists state asks for it this way (checkpoint). Neither knows the other.
 struct StatePiece {
-  std::string name;         // "h.0/master", "h.0/m", "h.0/v"
-  int64_t numel = 0;        // of the whole array, without padding
-  int64_t begin = 0;        // first element of this rank's slice
-  std::span<float> data;    // [begin, begin + data.size()), without padding
+  std::string name;       // "h.0/master", "h.0/m", "h.0/v"
+  int64_t numel = 0;      // of the whole array, without padding
+  int64_t begin = 0;      // first element of this rank's slice
+  std::span<float> data;  // [begin, begin + data.size()), without padding
 };
 
 class StateSource {

@@ -6,17 +6,20 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 namespace ds::zero {
 namespace {
 
-using Text = std::array<char, 384>;
+using Text = std::array<char, 768>;  // two names of 255 bytes, a shape of 8 extents
 
 template <typename T>
-Result<std::vector<T>> GatherAll(comm::Communicator& comm, const std::vector<T>& mine) {
+Result<std::vector<T>> GatherAll(comm::Communicator& comm, const char* what,
+                                 const std::vector<T>& mine) {
   std::vector<T> all(mine.size() * comm.size());
-  DS_TRY(comm.AllGather("registration", std::as_bytes(std::span(mine)),
-                        std::as_writable_bytes(std::span(all))));
+  DS_TRY(
+      comm.AllGather(what, std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all))));
   return all;
 }
 
@@ -24,12 +27,20 @@ struct Summary {
   uint64_t count, digest;
 };
 
-Status NameDifference(comm::Communicator& comm, const std::vector<Declaration>& declarations,
-                      size_t longest) {
+struct Difference {
+  size_t index;
+  int rank;                 // the first that differs from rank 0
+  std::string zero, other;  // what either declared
+};
+
+Result<std::optional<Difference>> FindDifference(comm::Communicator& comm, const char* what,
+                                                 const std::vector<Declaration>& declarations,
+                                                 size_t longest) {
   std::vector<uint64_t> digests(longest, 0);
   for (size_t i = 0; i < declarations.size(); ++i) digests[i] = declarations[i].digest;
-  DS_ASSIGN(const auto all, GatherAll(comm, digests));
-  size_t first = 0, other = 0;
+  DS_ASSIGN(const auto all, GatherAll(comm, what, digests));
+  size_t first = 0;
+  int other = 0;
   for (; first < longest && other == 0; ++first) {
     for (int r = 1; r < comm.size(); ++r) {
       if (other == 0 && all[r * longest + first] != all[first]) other = r;
@@ -37,35 +48,58 @@ Status NameDifference(comm::Communicator& comm, const std::vector<Declaration>& 
   }
   const size_t index = first - 1;
   std::vector<Text> mine(1);
-  const std::string text =
-      index < declarations.size() ? declarations[index].text : "nothing more";
+  const std::string text = index < declarations.size() ? declarations[index].text : "nothing more";
   std::memcpy(mine[0].data(), text.data(), std::min(text.size(), mine[0].size() - 1));
-  DS_ASSIGN(const auto texts, GatherAll(comm, mine));
-  const std::string a = texts[0].data(), b = texts[other].data();
-  if (a == b) {
-    return Error(Code::kRankMismatch,
-                 "parameter {} ({}): ranks 0 and {} gave different initial values", index, a,
-                 other);
-  }
-  return Error(Code::kRankMismatch, "parameter {}: rank 0 registered {}, rank {} registered {}",
-               index, a, other, b);
+  DS_ASSIGN(const auto texts, GatherAll(comm, what, mine));
+  return std::optional<Difference>({index, other, texts[0].data(), texts[other].data()});
 }
 
-}  // namespace
-
-Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarations) {
+// Collective. The first difference, the same one on every rank.
+Result<std::optional<Difference>> Compare(comm::Communicator& comm, const char* what,
+                                          const std::vector<Declaration>& declarations) {
   std::vector<uint64_t> digests;
   for (const Declaration& d : declarations) digests.push_back(d.digest);
   const std::vector<Summary> mine = {
       {digests.size(), XXH3_64bits(digests.data(), digests.size() * sizeof(uint64_t))}};
-  DS_ASSIGN(const auto all, GatherAll(comm, mine));
+  DS_ASSIGN(const auto all, GatherAll(comm, what, mine));
   size_t longest = 0;
   bool alike = true;  // compared with rank 0, not with this one: every rank must decide the same
   for (const Summary& s : all) {
     longest = std::max<size_t>(longest, s.count);
     alike = alike && s.count == all[0].count && s.digest == all[0].digest;
   }
-  return alike ? Status() : NameDifference(comm, declarations, longest);
+  if (alike) return std::optional<Difference>();
+  return FindDifference(comm, what, declarations, longest);
+}
+
+}  // namespace
+
+Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarations) {
+  DS_ASSIGN(const auto found, Compare(comm, "registration", declarations));
+  if (!found) return {};
+  const auto& [index, rank, zero, other] = *found;
+  if (zero == other) {
+    return Error(Code::kRankMismatch,
+                 "parameter {} ({}): ranks 0 and {} gave different initial values", index, zero,
+                 rank);
+  }
+  return Error(Code::kRankMismatch, "parameter {}: rank 0 registered {}, rank {} registered {}",
+               index, zero, rank, other);
+}
+
+Status AgreeOnConfig(comm::Communicator& comm, std::string_view json) {
+  std::vector<Declaration> settings;
+  while (!json.empty()) {
+    std::string_view line = json.substr(0, json.find('\n'));
+    json.remove_prefix(std::min(json.size(), line.size() + 1));
+    line.remove_prefix(std::min(line.size(), line.find_first_not_of(' ')));
+    if (line.ends_with(',')) line.remove_suffix(1);
+    settings.push_back({XXH3_64bits(line.data(), line.size()), std::string(line)});
+  }
+  DS_ASSIGN(const auto found, Compare(comm, "config", settings));
+  if (!found) return {};
+  return Error(Code::kRankMismatch, "config: rank 0 has {}, rank {} has {}", found->zero,
+               found->rank, found->other);
 }
 
 }  // namespace ds::zero

@@ -1,9 +1,10 @@
-// What the ranks registered must be alike. Compares short digests, and on a difference finds the
-// first one and words it.
+// What the ranks registered, and how they are configured, must be alike. Compares short digests,
+// and on a difference finds the first one and words it.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -15,7 +16,10 @@ struct Declaration {
   std::string text;  // "h.0.w f32[3, 4] in unit h.0"
 };
 
-// Collective. kRankMismatch, on every rank alike, names the first declaration that differs.
+// Both are collective. kRankMismatch, on every rank alike, names the first declaration that
+// differs.
 Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarations);
+// `json` has one setting a line.
+Status AgreeOnConfig(comm::Communicator& comm, std::string_view json);
 
 }  // namespace ds::zero

@@ -31,7 +31,7 @@ Status Gatherer::Acquire(std::vector<std::unique_ptr<Unit>>& units, int index) {
     Erase(idle_, index);
     if (Erase(early_, index)) ahead_ -= unit.layout().padded();
     if (unit.weights == Unit::Weights::kSharded) {
-      MakeRoom(units, unit.layout().padded());
+      DS_TRY(MakeRoom(units, unit.layout().padded()));
       DS_TRY(Start(unit));
     }
     ++unit.acquired;  // before the prefetch, which must not drop it
@@ -82,11 +82,20 @@ void Gatherer::Release(int index, Unit& unit) {
   }
 }
 
-void Gatherer::MakeRoom(std::vector<std::unique_ptr<Unit>>& units, int64_t elements) {
+Status Gatherer::MakeRoom(std::vector<std::unique_ptr<Unit>>& units, int64_t elements) {
   while (!idle_.empty() && live_ + elements > max_live_) {
     Drop(*units[idle_.front()]);
     idle_.erase(idle_.begin());
   }
+  // What was foretold for later, or wrongly, gives way to what is used now.
+  while (!early_.empty() && live_ + elements > max_live_) {
+    Unit& unit = *units[early_.back()];
+    DS_TRY(Finish(unit));
+    Drop(unit);
+    ahead_ -= unit.layout().padded();
+    early_.pop_back();
+  }
+  return {};
 }
 
 void Gatherer::Drop(Unit& unit) {
@@ -96,16 +105,30 @@ void Gatherer::Drop(Unit& unit) {
   live_ -= unit.layout().padded();
 }
 
+Status Gatherer::Settle(std::vector<std::unique_ptr<Unit>>& units) {
+  for (const int index : early_) DS_TRY(Finish(*units[index]));
+  return {};
+}
+
 Status Gatherer::EndStep(std::vector<std::unique_ptr<Unit>>& units) {
-  for (const int index : early_) {
-    DS_TRY(Finish(*units[index]));
-    Drop(*units[index]);
-  }
+  DS_TRY(DropAll(units));
+  order_.EndStep();
+  return {};
+}
+
+Status Gatherer::EndEvaluation(std::vector<std::unique_ptr<Unit>>& units) {
+  DS_TRY(DropAll(units));
+  order_.Forget();
+  return {};
+}
+
+Status Gatherer::DropAll(std::vector<std::unique_ptr<Unit>>& units) {
+  DS_TRY(Settle(units));
+  for (const int index : early_) Drop(*units[index]);
   for (const int index : idle_) Drop(*units[index]);
   early_.clear();
   idle_.clear();
   ahead_ = 0;
-  order_.EndStep();
   return {};
 }
 

@@ -24,15 +24,21 @@ class Gatherer {
   // The unit's index is its place in `units`; both stay.
   Status Acquire(std::vector<std::unique_ptr<Unit>>& units, int index);
   void Release(int index, Unit& unit);
-  // The weights are about to change: every gathered copy is dropped. Nothing may be acquired.
+  // Returns when no gather is under way: the shards, which peers read too, may be written.
+  Status Settle(std::vector<std::unique_ptr<Unit>>& units);
+  // The weights have changed: every gathered copy is dropped. Nothing may be acquired.
   Status EndStep(std::vector<std::unique_ptr<Unit>>& units);
+  // The same after weights were used outside a step; the recorded order stays that of steps.
+  Status EndEvaluation(std::vector<std::unique_ptr<Unit>>& units);
 
  private:
   Status Start(Unit& unit);
   Status Finish(Unit& unit);
   Status Prefetch(std::vector<std::unique_ptr<Unit>>& units);
-  // Drops released copies, longest unused first, until `elements` more fit or none is left.
-  void MakeRoom(std::vector<std::unique_ptr<Unit>>& units, int64_t elements);
+  // Drops released copies, longest unused first, then early ones, last expected first, until
+  // `elements` more fit or none is left.
+  Status MakeRoom(std::vector<std::unique_ptr<Unit>>& units, int64_t elements);
+  Status DropAll(std::vector<std::unique_ptr<Unit>>& units);
   void Drop(Unit& unit);
 
   const int64_t max_live_, prefetch_limit_;
@@ -40,9 +46,9 @@ class Gatherer {
   WindowPool& windows_;
 
   Order order_;
-  int64_t live_ = 0;       // elements gathered or being gathered
-  int64_t ahead_ = 0;      // of these, elements that nobody acquired yet
-  std::vector<int> idle_;  // gathered and released, longest unused first
+  int64_t live_ = 0;        // elements gathered or being gathered
+  int64_t ahead_ = 0;       // of these, elements that nobody acquired yet
+  std::vector<int> idle_;   // gathered and released, longest unused first
   std::vector<int> early_;  // gathered ahead, not acquired yet
 
   device::Stream stream_;  // last: its thread ends first

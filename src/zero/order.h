@@ -12,6 +12,10 @@ class Order {
  public:
   // A unit is used now. A use that differs from the prediction ends prediction for this step.
   void Use(int unit) {
+    if (now_.size() == kLongest) {
+      foretells_ = false;
+      return;
+    }
     if (foretells_ && (now_.size() >= last_.size() || last_[now_.size()] != unit)) {
       foretells_ = false;
     }
@@ -24,11 +28,18 @@ class Order {
   }
   void EndStep() {
     last_.swap(now_);
+    Forget();
+  }
+  // What was used since the last step was no step (an evaluation): foretell as after that step.
+  void Forget() {
     now_.clear();
     foretells_ = !last_.empty();
   }
 
  private:
+  // A program that only reads weights never ends a step; its record stays short.
+  static constexpr size_t kLongest = 1 << 16;
+
   std::vector<int> last_, now_;
   bool foretells_ = false;
 };

@@ -29,12 +29,12 @@ Status Reducer::Queue(Unit& unit) {
 Status Reducer::LaunchReady() {
   for (; next_ < order_.size() && order_[next_]->grad == Unit::Grad::kQueued; ++next_) {
     Unit& unit = *order_[next_];
-    unit.reduce_ticket = stream_.Launch({[](void* unit_, int64_t self) {
-                                           auto& reducer = *reinterpret_cast<Reducer*>(self);
-                                           return static_cast<Unit*>(unit_)->Reduce(
-                                               *reducer.comm_, reducer.scale_);
-                                         },
-                                         &unit, reinterpret_cast<int64_t>(this)});
+    unit.reduce_ticket =
+        stream_.Launch({[](void* unit_, int64_t self) {
+                          auto& reducer = *reinterpret_cast<Reducer*>(self);
+                          return static_cast<Unit*>(unit_)->Reduce(*reducer.comm_, reducer.scale_);
+                        },
+                        &unit, reinterpret_cast<int64_t>(this)});
     unit.grad = Unit::Grad::kReduced;
     in_flight_.push_back(&unit);
   }

@@ -21,12 +21,16 @@ constexpr size_t kLongestName = 255;
 Status ShardedStore::CheckSpec(const ParamSpec& spec, std::span<const float> init) const {
   if (!failure_.ok()) return failure_;
   if (sealed_) {
-    return InvalidState("{}: registered after the engine was sealed with {} parameters",
-                        spec.name, param_count());
+    return InvalidState("{}: registered after the engine was sealed with {} parameters", spec.name,
+                        param_count());
   }
   if (spec.name.empty() || spec.name.size() > kLongestName) {
     return InvalidArgument("parameter name has {} bytes, not 1 to {}", spec.name.size(),
                            kLongestName);
+  }
+  if (spec.unit.size() > kLongestName) {
+    return InvalidArgument("{}: its unit's name has {} bytes, not 0 to {}", spec.name,
+                           spec.unit.size(), kLongestName);
   }
   if (by_name_.contains(spec.name)) {
     return InvalidArgument("{}: registered twice, first as parameter {}", spec.name,

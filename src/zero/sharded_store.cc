@@ -20,8 +20,7 @@ ShardedStore::ShardedStore(const StoreOptions& options, comm::Communicator& comm
       windows_(account) {}
 
 Result<std::unique_ptr<ShardedStore>> ShardedStore::Create(const StoreOptions& options,
-                                                           comm::Communicator& comm,
-                                                           TaskPool& pool,
+                                                           comm::Communicator& comm, TaskPool& pool,
                                                            device::MemoryAccount& account) {
   std::unique_ptr<ShardedStore> store(new ShardedStore(options, comm, pool, account));
   // Two more communicators: gathers follow the order of acquires, reductions that of units, and
@@ -84,8 +83,7 @@ Status ShardedStore::Release(ParamId id) {
 
 Result<GradVerdict> ShardedStore::RunHooks(ParamId id, DType dtype, const void* data) {
   for (const GradHook& hook : hooks_) {
-    DS_ASSIGN(const GradVerdict verdict,
-              hook({id, params_[id].spec, dtype, data, micro_step_}));
+    DS_ASSIGN(const GradVerdict verdict, hook({id, params_[id].spec, dtype, data, micro_step_}));
     if (verdict == GradVerdict::kSkip) return verdict;
   }
   return GradVerdict::kContinue;
@@ -128,8 +126,8 @@ Status ShardedStore::CloseGrad(Param& param) {
 Status ShardedStore::AddGrad(ParamId id, DType dtype, const void* grad) {
   DS_ASSIGN(Param * param, Check(id));
   if (dtype != DType::kF32 && dtype != options_.dtype) {
-    return InvalidArgument("{}: gradient is {}, neither f32 nor the engine's {}",
-                           param->spec.name, DTypeName(dtype), DTypeName(options_.dtype));
+    return InvalidArgument("{}: gradient is {}, neither f32 nor the engine's {}", param->spec.name,
+                           DTypeName(dtype), DTypeName(options_.dtype));
   }
   if (param->open) return InvalidState("{}: between begin_grad and end_grad", param->spec.name);
   DS_TRY(OpenGrad(*param));
@@ -192,7 +190,7 @@ Status ShardedStore::EndMicroBatch() {
 }
 
 Status ShardedStore::FinishReduce() {
-  for (size_t u = 0; u < units_.size(); ++u) {
+  for (size_t u = units_.size(); u-- > 0;) {  // as they are reduced: few windows wait at a time
     Unit& unit = *units_[u];
     if (unit.missing == 0) continue;
     // Parameters that got fewer gradients than micro-batches: what came is summed, the rest is 0.
@@ -215,6 +213,7 @@ Result<double> ShardedStore::GradNorm() {
 
 Status ShardedStore::Update(const kernels::AdamScalars& decayed,
                             const kernels::AdamScalars& undecayed) {
+  DS_TRY(Sticky(gatherer_->Settle(units_)));
   for (const auto& unit : units_) {
     unit->Update(decayed, undecayed);
     DS_TRY(Sticky(unit->SpreadWeights(comm_)));
@@ -236,15 +235,31 @@ Status ShardedStore::EndStep() {
   return {};
 }
 
+Status ShardedStore::EndEvaluation() {
+  if (!failure_.ok()) return failure_;
+  if (!context_.placement.shards_parameters) return {};
+  return Sticky(gatherer_->EndEvaluation(units_));
+}
+
 Status ShardedStore::ForEachPiece(const std::function<Status(const StatePiece&)>& visit) {
   if (!failure_.ok()) return failure_;
   DS_TRY(Seal());
+  DS_TRY(Sticky(gatherer_->Settle(units_)));  // the visitor may write
   for (const auto& unit : units_) DS_TRY(unit->ForEachPiece(visit));
   return {};
 }
 
 Status ShardedStore::SyncRestored() {
   if (!failure_.ok()) return failure_;
+  DS_TRY(Seal());
+  for (const auto& unit : units_) {
+    if (unit->acquired > 0) {
+      return InvalidState("{}: restored while it is acquired", unit->name());
+    }
+    if (unit->grad != Unit::Grad::kEmpty) {
+      return InvalidState("{}: restored with gradients that were not stepped", unit->name());
+    }
+  }
   for (const auto& unit : units_) DS_TRY(Sticky(unit->SyncRestored(comm_)));
   return EndStep();
 }

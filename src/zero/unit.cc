@@ -10,10 +10,10 @@ using device::MemoryKind;
 
 int64_t Unit::Append(int64_t numel, bool decay, std::span<const float> init) {
   const int64_t offset = (elements_ + kParamAlignment - 1) / kParamAlignment * kParamAlignment;
+  init_.resize(offset + numel, 0.0f);  // what may throw comes first: then nothing has changed
+  segments_.push_back({offset, offset + numel, decay});
   elements_ = offset + numel;
-  init_.resize(elements_, 0.0f);
   std::copy(init.begin(), init.end(), init_.begin() + offset);
-  segments_.push_back({offset, elements_, decay});
   return offset;
 }
 

@@ -95,7 +95,7 @@ class Unit {
   };
   enum class Array { kMaster, kM, kV };
 
-  std::byte* Weight(int64_t element) const;      // in the stored (full or own) weights
+  std::byte* Weight(int64_t element) const;  // in the stored (full or own) weights
   std::byte* ReducedGrad(int64_t element) const;
   float* State(Array array, int64_t element) const;
   bool master_is_weights() const { return context_.dtype == DType::kF32; }
@@ -114,7 +114,7 @@ class Unit {
   ShardLayout layout_;
 
   // Full (padded) or this rank's shard, as the placement says.
-  device::Buffer weights_, grads_;         // training dtype
+  device::Buffer weights_, grads_;             // training dtype
   device::Buffer master_, moment1_, moment2_;  // fp32; no master where weights are fp32
 };
 

@@ -13,6 +13,8 @@ bool Smaller(const device::Buffer& buffer, int64_t bytes) { return buffer.bytes(
 Result<device::Buffer> WindowPool::Take(int64_t bytes) {
   const auto it = std::lower_bound(free_.begin(), free_.end(), bytes, Smaller);
   if (it == free_.end()) {
+    // One that is too small gives way, or windows of every size that ever was would add up.
+    if (!free_.empty()) free_.pop_back();
     return device::Buffer::Create(account_, device::MemoryKind::kWindows, bytes);
   }
   device::Buffer window = std::move(*it);

@@ -13,8 +13,8 @@ class WindowPool {
   // `account` outlives the pool and its windows.
   explicit WindowPool(device::MemoryAccount& account) : account_(account) {}
 
-  // The smallest free window of at least `bytes`, or a new one of just that size. The contents are
-  // whatever the last user left.
+  // The smallest free window of at least `bytes`, or a new one of just that size in place of the
+  // largest free one. The contents are whatever the last user left.
   Result<device::Buffer> Take(int64_t bytes);
   void Give(device::Buffer window);
 

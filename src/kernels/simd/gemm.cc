@@ -201,6 +201,9 @@ class SimdGemm final : public Gemm {
   explicit SimdGemm(simd::Level level)
       : tile_(simd::ChooseAt<TileFn>(level, ref::GemmTile, DS_SIMD_TARGETS(simd, Tile))) {}
   const char* name() const override { return "simd"; }
+  std::string description() const override {
+    return std::string("inside the library, ") + simd::LevelName(simd::BestLevel());
+  }
   void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
     tile_(shape, a, b, c);
   }

@@ -1,0 +1,44 @@
+#include "engine/assembly.h"
+
+#include <cstdlib>
+#include <string_view>
+
+namespace ds {
+namespace {
+
+using GemmResult = Result<std::unique_ptr<kernels::Gemm>>;
+
+struct GemmChoice {
+  const char* name;
+  GemmResult (*create)();
+};
+
+constexpr GemmChoice kGemms[] = {
+    {"onednn", kernels::LoadOneDnnGemm},
+    {"simd", []() -> GemmResult { return kernels::CreateSimdGemm(); }},
+};
+
+}  // namespace
+
+std::unique_ptr<kernels::Gemm> CreateGemm() {
+  const char* asked = std::getenv("DS_GEMM");
+  for (const GemmChoice& choice : kGemms) {
+    if (asked != nullptr && std::string_view(asked) != choice.name) continue;
+    if (GemmResult made = choice.create(); made.ok()) return std::move(made).Take();
+  }
+  return kernels::CreateSimdGemm();
+}
+
+std::vector<Backend> Backends() {
+  std::vector<Backend> list;
+  for (const GemmChoice& choice : kGemms) {
+    GemmResult made = choice.create();
+    list.push_back({"matrix product", choice.name, made.ok(),
+                    made.ok() ? (*made)->description() : made.status().message()});
+  }
+  list.push_back({"communication", "threads", true, "ranks are threads of one process"});
+  list.push_back({"communication", "self", true, "one rank alone"});
+  return list;
+}
+
+}  // namespace ds

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""A run that was killed or interrupted goes on as if it had not been; nothing is ever half-written."""
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
+import e2e  # noqa: E402
+
+STEPS = 12
+RUN = ["--steps", STEPS, "--ranks", 2, "--eval-every", 5]
+ZERO3 = {"zero_optimization": {"stage": 3}, "bf16": {"enabled": True}}
+
+
+def is_whole_safetensors(blob):
+    length, = struct.unpack("<Q", blob[:8])
+    header = json.loads(blob[8:8 + length])
+    ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+    return 8 + length + max(ends) == len(blob)
+
+
+class Resume(e2e.DspeedTest):
+    def kill_at(self, name, line_count, signal_number, *arguments, config=None, steps=STEPS):
+        """Starts training and sends the signal once the log has so many lines; the exit status."""
+        command = [e2e.DSPEED, *map(str, self.train_arguments(
+            name, *RUN, "--steps", steps, *arguments, config=config))]
+        log = self.folder / name / "log" / "log.jsonl"
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            end = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < end:
+                if log.exists() and log.read_bytes().count(b"\n") >= line_count:
+                    process.send_signal(signal_number)
+                    break
+                time.sleep(0.001)
+            output = process.communicate(timeout=60)
+        return process.returncode, output
+
+    def test_killed_runs_go_on_to_the_bit(self):
+        self.train("whole", *RUN, config=ZERO3)
+        for at in (1, 4, 7):
+            name = f"killed-{at}"
+            # Long enough that the kill meets it; the schedule is that of the config.
+            self.kill_at(name, at, signal.SIGKILL, "--save-every", 1, config=ZERO3)
+            for blob in (self.folder / name / "model").glob("*.safetensors"):
+                self.assertTrue(is_whole_safetensors(blob.read_bytes()), blob)
+            self.train(name, *RUN, "--save-every", 1, "--resume", config=ZERO3)
+            self.assertEqual(self.curve(name), self.curve("whole"))
+            self.assertEqual(self.weights(name), self.weights("whole"))
+
+    def test_killed_before_the_first_save_starts_again(self):
+        self.train("whole", *RUN)
+        self.kill_at("early", 2, signal.SIGKILL)
+        done = self.train("early", *RUN, "--resume")
+        self.assertEqual(self.curve("early"), self.curve("whole"))
+        self.assertIn("starting at step 0", done.stdout)
+
+    def test_interrupt_saves_and_leaves(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            name = f"signal-{number}"
+            status, (out, err) = self.kill_at(name, 2, number, steps=100000)
+            self.assertEqual(status, 0, err)
+            self.assertIn(b"stopped", out)
+            stopped = self.log(name)[-1]["step"]
+            manifest = json.loads((self.folder / name / "model/resume/run.json").read_text())
+            self.assertEqual(manifest["step"], stopped)
+            self.train(name, *RUN, "--steps", stopped + 2, "--resume")
+            self.assertEqual(self.log(name)[-1]["step"], stopped + 2)
+
+    def test_another_stage_and_world_may_go_on(self):
+        self.train("a", *RUN, config={"zero_optimization": {"stage": 1}, "bf16": {"enabled": True}})
+        self.train("b", *RUN, "--steps", 6, "--save-every", 6, config={
+            **ZERO3, "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 2}}})
+        base = self.curve("b")
+        # The same world under another placement: what is kept is the same.
+        self.train("b", "--steps", 8, "--ranks", 2, "--resume", config={
+            "zero_optimization": {"stage": 0}, "bf16": {"enabled": True},
+            "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 2}}})
+        self.assertEqual(len(self.curve("b")), 8)
+        self.assertEqual(self.curve("b")[:5], base[:5])
+        self.train("b", "--steps", 10, "--ranks", 4, "--resume", config={
+            **ZERO3, "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 2}}})
+        self.assertEqual([row["step"] for row in self.log("b")], list(range(1, 11)))
+
+    def test_another_run_is_refused(self):
+        self.train("run", *RUN)
+        before = self.weights("run")
+        self.assert_refused(
+            self.dspeed(*self.train_arguments("run", *RUN, "--resume", "--seed", 5)),
+            "seed", 0, 5)
+        self.assert_refused(
+            self.dspeed(*self.train_arguments("run", *RUN, "--resume", "--dtype", "bf16")),
+            "dtype", "f32", "bf16")
+        self.data.write_text(e2e.text(seed=9))
+        self.assert_refused(self.dspeed(*self.train_arguments("run", *RUN, "--resume")),
+                            "data checksum")
+        self.assertEqual(self.weights("run"), before)
+
+    def test_damaged_state_is_found(self):
+        self.train("run", *RUN)
+        state = self.folder / "run" / "model" / "resume"
+        victim = sorted(state.glob("*.safetensors"))[0]
+        whole = victim.read_bytes()
+        command = self.train_arguments("run", *RUN, "--resume", "--steps", STEPS + 1)
+        victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        self.assert_refused(self.dspeed(*command), victim.name, "checksum")
+        victim.write_bytes(whole[:len(whole) // 2])
+        self.assert_refused(self.dspeed(*command), victim.name)
+        victim.unlink()
+        self.assert_refused(self.dspeed(*command), victim.name)
+        (state / "run.json").write_text("{")
+        self.assert_refused(self.dspeed(*command), "run.json")
+
+
+if __name__ == "__main__":
+    e2e.unittest.main()

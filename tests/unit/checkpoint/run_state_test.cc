@@ -1,0 +1,151 @@
+#include "checkpoint/run_state.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <numeric>
+#include <vector>
+
+#include "support/temp_dir.h"
+#include "tensor/shard_layout.h"
+
+namespace ds::checkpoint {
+namespace {
+
+constexpr int64_t kSizes[] = {1, 100, 257};
+
+// One rank of `world`: three arrays whose elements are numbered, or empty to be filled.
+class Slices final : public StateSource {
+ public:
+  Slices(int rank, int world, bool numbered) : rank_(rank) {
+    for (const int64_t numel : kSizes) {
+      layouts_.push_back({numel, world});
+      arrays_.emplace_back(layouts_.back().used(rank), -1.0f);
+      if (!numbered) continue;
+      std::iota(arrays_.back().begin(), arrays_.back().end(),
+                static_cast<float>(1000 * numel + layouts_.back().begin(rank)));
+    }
+  }
+
+  Status ForEachPiece(const std::function<Status(const StatePiece&)>& visit) override {
+    for (size_t i = 0; i < arrays_.size(); ++i) {
+      const std::string name = fmt::format("{}{}", prefix, i);
+      DS_TRY(visit({name, layouts_[i].numel, layouts_[i].begin(rank_), arrays_[i]}));
+    }
+    return {};
+  }
+  const std::vector<std::vector<float>>& arrays() const { return arrays_; }
+
+  std::string prefix = "unit/";
+
+ private:
+  const int rank_;
+  std::vector<ShardLayout> layouts_;
+  std::vector<std::vector<float>> arrays_;
+};
+
+Status Write(const std::string& folder, int64_t step, int world) {
+  for (int r = 0; r < world; ++r) {
+    Slices source(r, world, /*numbered=*/true);
+    DS_TRY(WriteRunSlices(folder, step, r, world, source));
+  }
+  return CommitRun(folder, {step, world, {{"note", step}}});
+}
+
+RunManifest Manifest(const std::string& folder) {
+  auto read = ReadRunManifest(folder);
+  EXPECT_TRUE(read.ok() && read->has_value()) << read.status().message();
+  return **read;
+}
+
+TEST(RunState, AnyWorldReadsWhatAnyWorldWrote) {
+  for (const int wrote : {1, 2, 3, 5}) {
+    const test::TempDir dir;
+    ASSERT_TRUE(Write(dir.path(), 7, wrote).ok());
+    const RunManifest manifest = Manifest(dir.path());
+    EXPECT_EQ(manifest.step, 7);
+    EXPECT_EQ(manifest.world, wrote);
+    EXPECT_EQ(manifest.facts["note"], 7);
+    for (const int reads : {1, 2, 4}) {
+      for (int r = 0; r < reads; ++r) {
+        Slices want(r, reads, /*numbered=*/true), got(r, reads, /*numbered=*/false);
+        const Status status = ReadRunSlices(dir.path(), manifest, got);
+        ASSERT_TRUE(status.ok()) << status.message();
+        EXPECT_EQ(got.arrays(), want.arrays()) << wrote << " -> " << reads << ", rank " << r;
+      }
+    }
+  }
+}
+
+TEST(RunState, AnEmptyFolderHasNone) {
+  const test::TempDir dir;
+  auto none = ReadRunManifest(dir.path());
+  ASSERT_TRUE(none.ok());
+  EXPECT_FALSE(none->has_value());
+  EXPECT_TRUE(ReadRunManifest(dir.file("no such folder")).ok());
+}
+
+TEST(RunState, ANewStateReplacesTheOldOne) {
+  const test::TempDir dir;
+  ASSERT_TRUE(Write(dir.path(), 1, 3).ok());
+  EXPECT_EQ(dir.entries(), 4u);
+  dir.Write("step-9.rank-0-of-1.safetensors.tmp.12.0", "left by a killed writer");
+  dir.Write("mine.txt", "not ours");
+  ASSERT_TRUE(Write(dir.path(), 2, 2).ok());
+  EXPECT_EQ(Manifest(dir.path()).step, 2);
+  EXPECT_EQ(dir.entries(), 4u);  // manifest, two slices, what is not ours
+}
+
+TEST(RunState, SlicesWithoutAManifestLeaveTheOldState) {
+  const test::TempDir dir;
+  ASSERT_TRUE(Write(dir.path(), 1, 2).ok());
+  Slices source(0, 2, /*numbered=*/true);
+  ASSERT_TRUE(WriteRunSlices(dir.path(), 2, 0, 2, source).ok());  // killed before rank 1 wrote
+  const RunManifest manifest = Manifest(dir.path());
+  EXPECT_EQ(manifest.step, 1);
+  Slices got(1, 2, /*numbered=*/false);
+  EXPECT_TRUE(ReadRunSlices(dir.path(), manifest, got).ok());
+}
+
+void ExpectRefused(const Status& status, Code code, const std::string& part) {
+  EXPECT_EQ(status.code(), code) << status.message();
+  EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
+}
+
+TEST(RunState, DamageIsFound) {
+  const test::TempDir dir;
+  ASSERT_TRUE(Write(dir.path(), 3, 1).ok());
+  const RunManifest manifest = Manifest(dir.path());
+  const std::string path = dir.file("step-3.rank-0-of-1.safetensors");
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-1, std::ios::end);
+  file.put(0x55);
+  file.close();
+  Slices got(0, 1, /*numbered=*/false);
+  ExpectRefused(ReadRunSlices(dir.path(), manifest, got), Code::kCorruptData, "checksum");
+  std::filesystem::remove(path);
+  ExpectRefused(ReadRunSlices(dir.path(), manifest, got), Code::kNotFound, path);
+}
+
+TEST(RunState, OtherArraysAreNamed) {
+  const test::TempDir dir;
+  ASSERT_TRUE(Write(dir.path(), 3, 2).ok());
+  Slices other(0, 2, /*numbered=*/false);
+  other.prefix = "block/";
+  ExpectRefused(ReadRunSlices(dir.path(), Manifest(dir.path()), other), Code::kNotFound, "block/0");
+}
+
+TEST(RunState, ABrokenManifestIsNoEmptyFolder) {
+  for (const char* text :
+       {"", "{", "[]", R"({"format": 2, "step": 1, "world": 1, "facts": {}})",
+        R"({"format": 1, "step": -1, "world": 1, "facts": {}})",
+        R"({"format": 1, "step": 1, "world": 0, "facts": {}})",
+        R"({"format": 1, "step": 1, "world": 1})", R"({"format": 1, "step": "x", "world": 1})"}) {
+    const test::TempDir dir;
+    dir.Write("run.json", text);
+    ExpectRefused(ReadRunManifest(dir.path()).status(), Code::kCorruptData, "run.json");
+  }
+}
+
+}  // namespace
+}  // namespace ds::checkpoint

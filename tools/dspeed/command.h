@@ -1,0 +1,23 @@
+// What the commands of dspeed have in common: how one is added to the program, and how it ends.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <string>
+
+#include "base/status.h"
+
+namespace ds::tool {
+
+// Set by the command that the arguments chose; run after they were all read.
+using Chosen = std::function<Status()>;
+
+void AddTrain(CLI::App& app, Chosen& chosen);
+void AddGenerate(CLI::App& app, Chosen& chosen);
+void AddReport(CLI::App& app, Chosen& chosen);
+
+// 0 or what the option said; else one thread a core.
+int CpuThreads(int asked);
+
+}  // namespace ds::tool

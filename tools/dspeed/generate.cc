@@ -1,0 +1,78 @@
+// dspeed generate
+#include <cstdio>
+#include <optional>
+
+#include "command.h"
+#include "data/byte_tokens.h"
+#include "engine/assembly.h"
+#include "infer/generate.h"
+#include "infer/model_folder.h"
+#include "infer/weight_store.h"
+#include "interrupt.h"
+#include "model/gpt2.h"
+
+namespace ds::tool {
+namespace {
+
+struct GenerateFlags {
+  std::string model, prompt;
+  infer::GenerateOptions options;
+  int threads = 0;
+};
+
+Status Generate(const GenerateFlags& flags) {
+  if (flags.threads < 0)
+    return InvalidArgument("--threads is {}, expected 0 or more", flags.threads);
+  if (flags.prompt.empty()) return InvalidArgument("--prompt is empty, expected at least one byte");
+  DS_ASSIGN(const model::HfGptConfig config, infer::ReadModelConfig(flags.model));
+  if (config.config.vocab != data::ByteTokens::kVocab) {
+    return Error(Code::kUnsupported,
+                 "{}: vocab_size is {}; this release generates from models of "
+                 "bytes, with {}",
+                 flags.model, config.config.vocab, data::ByteTokens::kVocab);
+  }
+  TaskPool pool(CpuThreads(flags.threads));
+  const auto gemm = CreateGemm();
+  device::MemoryAccount account;
+  infer::WeightStore weights(config.dtype.value_or(DType::kF32), pool, account);
+  DS_ASSIGN(const auto model, model::Gpt2::Create(config.config, {}, pool, *gemm, account));
+  DS_TRY(infer::LoadModel(flags.model, *model, weights));
+
+  std::vector<int32_t> prompt;
+  for (const char c : flags.prompt) prompt.push_back(static_cast<unsigned char>(c));
+  CatchInterrupts();
+  std::fputs(flags.prompt.c_str(), stdout);
+  const Status status = infer::Generate(*model, prompt, flags.options, [](int32_t token) {
+    std::fputc(token, stdout);
+    return std::fflush(stdout) == 0 && Interrupted() == 0;
+  });
+  std::fputc('\n', stdout);
+  if (status.ok() && std::ferror(stdout) != 0) return Error(Code::kIo, "cannot write the text");
+  return status;
+}
+
+}  // namespace
+
+void AddGenerate(CLI::App& app, Chosen& chosen) {
+  const auto flags = std::make_shared<GenerateFlags>();
+  CLI::App& generate = *app.add_subcommand("generate", "Continue a text with a trained model");
+  generate.add_option("--model", flags->model, "A folder that dspeed train --save wrote")
+      ->required();
+  generate.add_option("--prompt", flags->prompt, "The text to continue")->required();
+  generate.add_option("--tokens", flags->options.tokens, "Bytes to add")->capture_default_str();
+  generate
+      .add_option("--temperature", flags->options.sampling.temperature,
+                  "0: always the likeliest byte; 1: as the model says")
+      ->capture_default_str();
+  generate
+      .add_option("--top-k", flags->options.sampling.top_k,
+                  "Choose among the k likeliest; 0: among all")
+      ->capture_default_str();
+  generate.add_option("--seed", flags->options.sampling.seed, "The same seed gives the same text")
+      ->capture_default_str();
+  generate.add_option("--threads", flags->threads, "CPU threads; 0: one a core")
+      ->capture_default_str();
+  generate.callback([&chosen, flags] { chosen = [flags] { return Generate(*flags); }; });
+}
+
+}  // namespace ds::tool

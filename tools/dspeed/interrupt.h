@@ -1,0 +1,11 @@
+// Ctrl-C and SIGTERM as a question that a loop can ask. The second one ends the program at once.
+#pragma once
+
+namespace ds::tool {
+
+// Catches the next signal in place of dying of it.
+void CatchInterrupts();
+// The signal that came, 0 while none did. Any thread.
+int Interrupted();
+
+}  // namespace ds::tool

@@ -1,0 +1,137 @@
+#include "rank_trainer.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+
+#include "infer/model_folder.h"
+#include "interrupt.h"
+#include "model/gpt2.h"
+
+namespace ds::tool {
+
+Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
+                                                         const data::ByteTokens& text,
+                                                         comm::Communicator& comm, TaskPool& pool,
+                                                         kernels::Gemm& gemm) {
+  DS_ASSIGN(const data::Sampler sampler,
+            data::Sampler::Create(text.train(), plan.model.context, plan.flags.seed));
+  std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, text, comm, sampler));
+  DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
+  Engine& engine = *trainer->engine_;
+  const model::GptOptions options{.recompute = plan.flags.recompute};
+  DS_ASSIGN(trainer->model_, model::Gpt2::Create(plan.model, options, pool, gemm, engine.memory()));
+  DS_TRY(trainer->model_->RegisterParams(
+      engine.store(), [&](const model::Param& param, std::span<float> values) {
+        return model::FillRandom(pool, plan.flags.seed, param, values);
+      }));
+  DS_TRY(engine.Seal());
+  const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.model.context);
+  trainer->ids_.resize(tokens);
+  trainer->targets_.resize(tokens);
+  return trainer;
+}
+
+model::TokenBatch RankTrainer::Batch(int64_t count) const {
+  return {count, plan_.model.context, ids_.data(), targets_.data()};
+}
+
+Result<StepResult> RankTrainer::Step(int64_t step) {
+  const EngineConfig& config = plan_.engine;
+  const int64_t micro = config.micro_batch;
+  const auto tokens_here = static_cast<double>(micro * plan_.model.context);
+  StepResult result;
+  double loss = 0;
+  for (int64_t a = 0; a < config.accumulation; ++a) {
+    const int64_t first = (a * comm_.size() + comm_.rank()) * micro;
+    sampler_.Fill(step, first, micro, ids_.data(), targets_.data());
+    DS_ASSIGN(const double sum,
+              model_->ForwardBackward(Batch(micro), static_cast<float>(1.0 / tokens_here)));
+    loss += sum;
+    DS_ASSIGN(result.info, engine_->Step());
+  }
+  double sums[2] = {loss, Interrupted() != 0 ? 1.0 : 0.0};
+  DS_TRY(comm_.AllReduce("loss", sums));
+  result.loss = sums[0] / static_cast<double>(config.train_batch * plan_.model.context);
+  result.stop = sums[1] > 0;
+  return result;
+}
+
+Result<double> RankTrainer::ValidationLoss() {
+  const auto text = text_.validation();
+  const int64_t context = plan_.model.context, micro = plan_.engine.micro_batch;
+  const auto starts =
+      data::EvenWindows(static_cast<int64_t>(text.size()), context, kValidationWindows);
+  const auto windows = static_cast<int64_t>(starts.size());
+  double sum = 0;
+  // Every rank makes as many passes as the others: what is beyond the last window counts nothing.
+  for (int64_t round = 0; round * micro * comm_.size() < windows; ++round) {
+    for (int64_t i = 0; i < micro; ++i) {
+      const int64_t window = (round * comm_.size() + comm_.rank()) * micro + i;
+      int32_t* ids = ids_.data() + i * context;
+      int32_t* targets = targets_.data() + i * context;
+      if (window < windows) {
+        data::FillWindow(text, starts[static_cast<size_t>(window)], context, ids, targets);
+      } else {
+        std::fill_n(ids, context, 0);
+        std::fill_n(targets, context, -1);
+      }
+    }
+    DS_ASSIGN(const double loss, model_->ForwardLoss(Batch(micro)));
+    sum += loss;
+  }
+  DS_TRY(engine_->store().EndEvaluation());
+  DS_TRY(comm_.AllReduce("validation loss", {&sum, 1}));
+  return sum / static_cast<double>(windows * context);
+}
+
+// What two runs must have alike for the one to be the continuation of the other.
+Json RankTrainer::Facts() const {
+  const auto all = text_.all();
+  return {{"layers", plan_.model.layers},
+          {"heads", plan_.model.heads},
+          {"width", plan_.model.width},
+          {"context", plan_.model.context},
+          {"batch", plan_.engine.train_batch},
+          {"dtype", DTypeName(plan_.engine.dtype)},
+          {"seed", plan_.flags.seed},
+          {"data bytes", all.size()},
+          {"data checksum", fmt::format("{:016x}", XXH3_64bits(all.data(), all.size()))}};
+}
+
+Status RankTrainer::Save(const std::string& folder, int64_t step) {
+  const std::string state = StateFolder(folder);
+  DS_TRY(checkpoint::WriteRunSlices(state, step, comm_.rank(), comm_.size(), engine_->store()));
+  DS_TRY(comm_.Barrier("save"));
+  const bool writes = comm_.rank() == 0;
+  DS_TRY(infer::SaveModel(folder, *model_, engine_->store(), writes));
+  DS_TRY(engine_->store().EndEvaluation());
+  if (writes) {
+    const Engine::Counters counters = engine_->counters();
+    Json facts = Facts();
+    facts["applied steps"] = counters.step;
+    facts["skipped steps"] = counters.skipped;
+    DS_TRY(checkpoint::CommitRun(state, {step, comm_.size(), std::move(facts)}));
+  }
+  return comm_.Barrier("saved");
+}
+
+Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunManifest& manifest) {
+  const std::string state = StateFolder(folder);
+  const Json mine = Facts();
+  for (const auto& [name, value] : mine.items()) {
+    const Json saved = manifest.facts.value(name, Json());
+    if (saved != value) {
+      return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}", folder, name,
+                   saved.dump(), value.dump());
+    }
+  }
+  Engine::Counters counters;
+  DS_TRY(RequireKey(manifest.facts, "applied steps", counters.step));
+  DS_TRY(RequireKey(manifest.facts, "skipped steps", counters.skipped));
+  DS_TRY(checkpoint::ReadRunSlices(state, manifest, engine_->store()));
+  return engine_->Restore(counters);
+}
+
+}  // namespace ds::tool

@@ -1,0 +1,70 @@
+// One rank's part in training a language model on the bytes of a text: an engine, a model over it,
+// and the samples of each step. Every call is collective over the ranks.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint/run_state.h"
+#include "comm/communicator.h"
+#include "data/byte_tokens.h"
+#include "data/sampler.h"
+#include "engine/engine.h"
+#include "kernels/gemm.h"
+#include "model/model.h"
+#include "train_plan.h"
+
+namespace ds::tool {
+
+struct StepResult {
+  double loss = 0;  // mean over the tokens of the global batch, in nats
+  StepInfo info;
+  bool stop = false;  // some rank was interrupted
+};
+
+class RankTrainer {
+ public:
+  // All outlive the trainer.
+  static Result<std::unique_ptr<RankTrainer>> Create(const TrainPlan& plan,
+                                                     const data::ByteTokens& text,
+                                                     comm::Communicator& comm, TaskPool& pool,
+                                                     kernels::Gemm& gemm);
+
+  // Step `step` (from 0): forward, backward and update on the samples of that step.
+  Result<StepResult> Step(int64_t step);
+  // Mean loss over at most kValidationWindows windows of the validation text.
+  Result<double> ValidationLoss();
+
+  // The Hugging Face folder, and beside it in `state` what Restore() reads; `step` steps are done.
+  Status Save(const std::string& folder, int64_t step);
+  // Continues the run that the manifest describes. Fails when it was another run, naming what
+  // differs.
+  Status Restore(const std::string& folder, const checkpoint::RunManifest& manifest);
+
+  Engine& engine() { return *engine_; }
+  model::Model& model() { return *model_; }
+
+ private:
+  static constexpr int64_t kValidationWindows = 64;
+
+  RankTrainer(const TrainPlan& plan, const data::ByteTokens& text, comm::Communicator& comm,
+              const data::Sampler& sampler)
+      : plan_(plan), text_(text), comm_(comm), sampler_(sampler) {}
+
+  model::TokenBatch Batch(int64_t count) const;
+  Json Facts() const;
+
+  const TrainPlan& plan_;
+  const data::ByteTokens& text_;
+  comm::Communicator& comm_;
+  const data::Sampler sampler_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<model::Model> model_;  // uses the engine
+  std::vector<int32_t> ids_, targets_;   // of one micro-batch
+};
+
+// Where in a saved folder the state for a resume lies.
+inline std::string StateFolder(const std::string& folder) { return folder + "/resume"; }
+
+}  // namespace ds::tool

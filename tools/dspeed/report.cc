@@ -1,0 +1,79 @@
+// dspeed report
+#include <deepspeed/ds_base.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <thread>
+
+#include "base/json.h"
+#include "command.h"
+#include "engine/assembly.h"
+#include "kernels/ops.h"
+
+namespace ds::tool {
+namespace {
+
+std::string Processor() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+int64_t MemoryBytes() {
+  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+}
+
+Status Report(bool as_json) {
+  const auto backends = Backends();
+  const std::string version =
+      fmt::format("{}.{}.{}", DS_VERSION_MAJOR, DS_VERSION_MINOR, DS_VERSION_PATCH);
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  const std::string chosen = CreateGemm()->name();
+  if (as_json) {
+    nlohmann::ordered_json json = {{"version", version},
+                                   {"processor", Processor()},
+                                   {"cores", cores},
+                                   {"memory_bytes", MemoryBytes()},
+                                   {"instruction_set", kernels::InstructionSet()},
+                                   {"matrix_product", chosen},
+                                   {"backends", Json::array()}};
+    for (const Backend& b : backends) {
+      json["backends"].push_back({{"noun", b.noun},
+                                  {"name", b.name},
+                                  {"available", b.available},
+                                  {b.available ? "what" : "why", b.why}});
+    }
+    fmt::print("{}\n", json.dump(2));
+    return {};
+  }
+  fmt::print("dspeed            {}\n", version);
+  fmt::print("processor         {}, {} cores\n", Processor(), cores);
+  fmt::print("memory            {:.1f} GiB\n", static_cast<double>(MemoryBytes()) / (1 << 30));
+  fmt::print("instruction set   {} (kernels)\n", kernels::InstructionSet());
+  const char* noun = "";
+  for (const Backend& b : backends) {
+    const char* mark = b.available ? "yes" : "no";
+    fmt::print("{:<17} {:<8} {:<4} {}\n", std::string_view(noun) == b.noun ? "" : b.noun, b.name,
+               mark, b.why);
+    noun = b.noun;
+  }
+  if (chosen != backends.front().name) {
+    fmt::print("\nMatrix products come from {}, which is slower, for the reason above.\n", chosen);
+  }
+  return {};
+}
+
+}  // namespace
+
+void AddReport(CLI::App& app, Chosen& chosen) {
+  const auto json = std::make_shared<bool>(false);
+  CLI::App& report =
+      *app.add_subcommand("report", "Tell what this machine offers and which back ends serve");
+  report.add_flag("--json", *json, "As JSON");
+  report.callback([&chosen, json] { chosen = [json] { return Report(*json); }; });
+}
+
+}  // namespace ds::tool

@@ -1,0 +1,268 @@
+// dspeed train
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <mutex>
+#include <optional>
+
+#include "base/file.h"
+#include "command.h"
+#include "engine/assembly.h"
+#include "interrupt.h"
+#include "loss_plot.h"
+#include "progress.h"
+#include "rank_trainer.h"
+#include "train_log.h"
+#include "train_plan.h"
+
+namespace ds::tool {
+namespace {
+
+using device::MemoryKind;
+
+double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+// What the ranks share. Rank 0 alone writes to it.
+struct Run {
+  const TrainPlan& plan;
+  const data::ByteTokens& text;
+  const double entropy;
+  std::optional<checkpoint::RunManifest> resumed;
+  TaskPool pool;
+  std::unique_ptr<kernels::Gemm> gemm;
+  std::optional<TrainLog> log;
+  std::optional<Progress> progress;
+};
+
+void PrintStart(const Run& run, RankTrainer& trainer) {
+  const TrainPlan& plan = run.plan;
+  const EngineConfig& config = plan.engine;
+  const auto& memory = trainer.engine().memory();
+  const int64_t state = memory.bytes(MemoryKind::kWeights) + memory.bytes(MemoryKind::kGradients) +
+                        memory.bytes(MemoryKind::kMaster) + memory.bytes(MemoryKind::kMoments);
+  fmt::print(
+      "model     GPT-2, {} layers, {} heads, width {}, context {}: {:.2f} M parameters, {}\n",
+      plan.model.layers, plan.model.heads, plan.model.width, plan.model.context,
+      static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(config.dtype));
+  fmt::print("text      {}: {} bytes, {} of them for validation\n", run.text.path(),
+             run.text.all().size(), run.text.validation().size());
+  fmt::print("ranks     {} ({}), ZeRO {}\n", plan.flags.ranks, trainer.engine().comm().backend(),
+             trainer.engine().store().placement().name);
+  fmt::print("batch     {} sequences = {} a micro-batch x {} micro-batches x {} ranks\n",
+             config.train_batch, config.micro_batch, config.accumulation, plan.flags.ranks);
+  fmt::print("compute   {} threads, products by {}\n", CpuThreads(plan.flags.threads),
+             run.gemm->description());
+  fmt::print("memory    a rank: {:.1f} MiB of state, {:.1f} MiB of activations\n", MiB(state),
+             MiB(trainer.model().PlanActivationBytes(config.micro_batch, plan.model.context)));
+  std::fflush(stdout);
+}
+
+Status WritePlot(const Run& run) {
+  const std::string title =
+      fmt::format("{}: {} ranks, ZeRO stage {}, {}", run.text.path(), run.plan.flags.ranks,
+                  run.plan.engine.zero.stage, DTypeName(run.plan.engine.dtype));
+  return WriteFileAtomic(run.log->folder() + "/loss.svg",
+                         LossPlot(run.log->entries(), {title, run.entropy}));
+}
+
+void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool stopped,
+              double seconds, int64_t steps_now) {
+  const TrainFlags& flags = run.plan.flags;
+  const double tokens = static_cast<double>(last.tokens) * static_cast<double>(steps_now) /
+                        static_cast<double>(std::max<int64_t>(1, last.step));
+  fmt::print("{}{} of {} steps; {} in {}, {:.0f} tokens/s\n", stopped ? "stopped   " : "done      ",
+             last.step, flags.steps, steps_now, DurationText(seconds),
+             seconds > 0 ? tokens / seconds : 0.0);
+  if (steps_now > 0)
+    fmt::print("training loss      {:.4f} nats a byte (the last step)\n", last.loss);
+  if (last.val_loss.has_value()) {
+    fmt::print("validation loss    {:.4f} nats a byte = {:.4f} bits\n", *last.val_loss,
+               *last.val_loss / std::log(2.0));
+  }
+  fmt::print("unigram entropy    {:.4f} nats a byte (a model that knows no context)\n",
+             run.entropy);
+  fmt::print("memory peak        {:.1f} MiB a rank\n", MiB(trainer.engine().memory().peak()));
+  if (!flags.log.empty()) fmt::print("log                {0}/log.jsonl, {0}/loss.svg\n", flags.log);
+  if (!flags.save.empty()) {
+    fmt::print("saved              {} (step {})\n", flags.save, last.step);
+  } else if (stopped) {
+    fmt::print("nothing was saved: --save DIR was not given\n");
+  }
+  std::fflush(stdout);
+}
+
+// The steps of one rank, in step with the others.
+class RankLoop {
+ public:
+  RankLoop(Run& run, RankTrainer& trainer, bool speaks)
+      : run_(run), flags_(run.plan.flags), trainer_(trainer), speaks_(speaks) {}
+
+  Status Go() {
+    const int64_t first = run_.resumed.has_value() ? run_.resumed->step : 0;
+    if (run_.resumed.has_value()) DS_TRY(trainer_.Restore(flags_.save, *run_.resumed));
+    if (speaks_) DS_TRY(Begin(first));
+    LogEntry entry;
+    entry.step = saved_ = first;
+    const auto start = std::chrono::steady_clock::now();
+    while (entry.step < flags_.steps && !stop_) DS_TRY(Step(entry));
+    if (first >= flags_.steps) {
+      DS_ASSIGN(entry.val_loss, trainer_.ValidationLoss());
+    }
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    if (!flags_.save.empty() && saved_ < entry.step) DS_TRY(Save(entry.step));
+    if (speaks_) {
+      run_.progress->Finish();
+      if (run_.log.has_value()) DS_TRY(WritePlot(run_));
+      PrintEnd(run_, trainer_, entry, stop_, seconds.count(), entry.step - first);
+    }
+    return {};
+  }
+
+ private:
+  Status Begin(int64_t first) {
+    PrintStart(run_, trainer_);
+    if (first > 0) fmt::print("resumed   {} at step {}\n", flags_.save, first);
+    std::fflush(stdout);
+    run_.progress.emplace(first, flags_.steps);
+    if (flags_.log.empty()) return {};
+    DS_ASSIGN(TrainLog log, TrainLog::Open(flags_.log, first));
+    run_.log.emplace(std::move(log));
+    return {};
+  }
+
+  Status Step(LogEntry& entry) {
+    const EngineConfig& config = run_.plan.engine;
+    const int64_t tokens = config.train_batch * run_.plan.model.context;
+    const auto start = std::chrono::steady_clock::now();
+    DS_ASSIGN(const StepResult result, trainer_.Step(entry.step));
+    const std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
+    ++entry.step;
+    entry = {.step = entry.step,
+             .loss = result.loss,
+             .grad_norm = result.info.grad_norm,
+             .lr = result.info.lr,
+             .tokens = entry.step * tokens,
+             .ms = ms.count(),
+             .skipped = result.info.skipped,
+             .val_loss = {}};
+    stop_ = result.stop;
+    if (stop_ || entry.step == flags_.steps || entry.step % flags_.eval_every == 0) {
+      DS_ASSIGN(entry.val_loss, trainer_.ValidationLoss());
+    }
+    if (speaks_) DS_TRY(Tell(entry, static_cast<double>(tokens)));
+    if (flags_.save_every > 0 && entry.step % flags_.save_every == 0) DS_TRY(Save(entry.step));
+    return {};
+  }
+
+  Status Tell(const LogEntry& entry, double tokens) {
+    if (entry.val_loss.has_value()) {
+      run_.progress->Keep(
+          fmt::format("step {}  validation loss {:.4f}", entry.step, *entry.val_loss));
+    }
+    run_.progress->Show(entry, tokens);
+    return run_.log.has_value() ? run_.log->Append(entry) : Status();
+  }
+
+  Status Save(int64_t step) {
+    saved_ = step;
+    return trainer_.Save(flags_.save, step);
+  }
+
+  Run& run_;
+  const TrainFlags& flags_;
+  RankTrainer& trainer_;
+  const bool speaks_;
+  bool stop_ = false;
+  int64_t saved_ = 0;
+};
+
+// A folder that cannot be written is found before hours of work, not after.
+Status CheckWritable(const std::string& folder) {
+  DS_TRY(MakeDirectories(folder));
+  DS_ASSIGN(AtomicFile probe, AtomicFile::Create(folder + "/.dspeed"));
+  (void)probe;  // gone again here
+  return {};
+}
+
+Status Train(const TrainFlags& flags) {
+  DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
+  DS_ASSIGN(const data::ByteTokens text,
+            data::ByteTokens::Open(flags.data, plan.model.context + 1));
+  if (!flags.log.empty()) DS_TRY(CheckWritable(flags.log));
+  std::optional<checkpoint::RunManifest> resumed;
+  if (!flags.save.empty()) {
+    DS_TRY(CheckWritable(flags.save));
+    DS_ASSIGN(resumed, checkpoint::ReadRunManifest(StateFolder(flags.save)));
+    if (flags.resume && !resumed.has_value()) {
+      fmt::print("nothing to resume in {}: starting at step 0\n", flags.save);
+    } else if (!flags.resume && resumed.has_value()) {
+      fmt::print(stderr,
+                 "dspeed train: note: {} holds a run at step {}, which the next save replaces "
+                 "(--resume would continue it)\n",
+                 flags.save, resumed->step);
+      resumed.reset();
+    }
+  }
+  CatchInterrupts();
+  Run run{.plan = plan,
+          .text = text,
+          .entropy = data::UnigramEntropy(text.all()),
+          .resumed = std::move(resumed),
+          .pool = TaskPool(TaskPool::SizeFor(CpuThreads(flags.threads), flags.ranks)),
+          .gemm = CreateGemm(),
+          .log = {},
+          .progress = {}};
+  return comm::RunThreads(
+      flags.ranks, {.timeout_seconds = flags.timeout}, [&](comm::Communicator& comm) -> Status {
+        DS_ASSIGN(const auto trainer, RankTrainer::Create(plan, text, comm, run.pool, *run.gemm));
+        return RankLoop(run, *trainer, comm.rank() == 0).Go();
+      });
+}
+
+}  // namespace
+
+void AddTrain(CLI::App& app, Chosen& chosen) {
+  const auto flags = std::make_shared<TrainFlags>();
+  CLI::App& train = *app.add_subcommand("train", "Train a GPT-2 on the bytes of a text");
+  train.add_option("--data", flags->data, "The text: any file; its last tenth is for validation")
+      ->required();
+  train.add_option("--preset", flags->preset, "Sizes: " + PresetHelp())->capture_default_str();
+  train.add_option("--config", flags->config,
+                   "A ds_config.json: ZeRO stage, batch, optimizer, ...");
+  train.add_option("--layers", flags->layers, "Blocks");
+  train.add_option("--heads", flags->heads, "Attention heads of a block");
+  train.add_option("--width", flags->width, "Width of the model, a multiple of --heads");
+  train.add_option("--context", flags->context, "Tokens of a sequence");
+  train.add_option("--batch", flags->batch,
+                   "Sequences of a step, over all ranks and micro-batches");
+  train.add_option("--steps", flags->steps, "Steps to train")->capture_default_str();
+  train.add_option("--lr", flags->lr, "Learning rate, after warm-up");
+  train.add_option("--seed", flags->seed, "Of the initial weights and the samples")
+      ->capture_default_str();
+  train.add_option("--dtype", flags->dtype, "fp32 or bf16 (with fp32 master weights)");
+  train.add_option("--ranks", flags->ranks, "Ranks, as threads of this process")
+      ->capture_default_str();
+  train
+      .add_option("--threads", flags->threads,
+                  "CPU threads that the ranks share; 0: one a core. Results do not depend on it")
+      ->capture_default_str();
+  train.add_flag(
+      "--recompute", flags->recompute,
+      "Keep the inputs of blocks only and compute the rest again: less memory, same bits");
+  train
+      .add_option("--eval-every", flags->eval_every,
+                  "Steps between validations; 0: a tenth of the run")
+      ->capture_default_str();
+  train.add_option("--log", flags->log, "Folder for log.jsonl and loss.svg");
+  train.add_option("--save", flags->save,
+                   "Folder for the model (Hugging Face GPT-2) and what a resume needs");
+  train.add_option("--save-every", flags->save_every, "Steps between saves; 0: at the end only")
+      ->capture_default_str();
+  train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");
+  train.add_option("--timeout", flags->timeout, "Seconds that a rank waits for another")
+      ->capture_default_str();
+  train.callback([&chosen, flags] { chosen = [flags] { return Train(*flags); }; });
+}
+
+}  // namespace ds::tool

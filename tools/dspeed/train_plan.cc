@@ -1,0 +1,214 @@
+#include "train_plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "data/byte_tokens.h"
+
+namespace ds::tool {
+namespace {
+
+struct Preset {
+  const char* name;
+  int64_t layers, heads, width, context, batch;
+  double lr;
+};
+constexpr Preset kPresets[] = {
+    {"tiny", 2, 2, 64, 64, 16, 3e-3},
+    {"small", 4, 4, 160, 128, 16, 3e-3},
+    {"10m", 6, 6, 384, 256, 16, 1e-3},
+    {"gpt2", 12, 12, 768, 1024, 8, 6e-4},
+};
+
+Result<Preset> FindPreset(const std::string& name) {
+  std::string known;
+  for (const Preset& preset : kPresets) {
+    if (name == preset.name) return preset;
+    known += (known.empty() ? "" : ", ") + std::string(preset.name);
+  }
+  return InvalidArgument("--preset is {}, expected one of {}", name, known);
+}
+
+Status CheckFlags(const TrainFlags& flags) {
+  const auto least = [](const char* flag, int64_t value, int64_t least) -> Status {
+    if (value >= least) return {};
+    return InvalidArgument("{} is {}, expected {} or more", flag, value, least);
+  };
+  DS_TRY(least("--steps", flags.steps, 1));
+  DS_TRY(least("--save-every", flags.save_every, 0));
+  DS_TRY(least("--eval-every", flags.eval_every, 0));
+  DS_TRY(least("--threads", flags.threads, 0));
+  if (flags.threads > 4096) return InvalidArgument("--threads is {}, at most 4096", flags.threads);
+  if (flags.ranks < 1 || flags.ranks > 1024) {
+    return InvalidArgument("--ranks is {}, expected 1 to 1024", flags.ranks);
+  }
+  if (!(flags.timeout > 0 && flags.timeout <= 1e6)) {
+    return InvalidArgument("--timeout is {}, expected up to 1e6 seconds", flags.timeout);
+  }
+  if (flags.resume && flags.save.empty()) {
+    return InvalidArgument("--resume goes with --save DIR: the folder that holds the run");
+  }
+  if (flags.save_every > 0 && flags.save.empty()) {
+    return InvalidArgument("--save-every {} goes with --save DIR", flags.save_every);
+  }
+  if (flags.lr.has_value() && !(*flags.lr >= 0 && std::isfinite(*flags.lr))) {
+    return InvalidArgument("--lr is {}, expected 0 or more", *flags.lr);
+  }
+  if (flags.batch.has_value()) DS_TRY(least("--batch", *flags.batch, 1));
+  return {};
+}
+
+Result<model::GptConfig> ModelOf(const TrainFlags& flags, const Preset& preset) {
+  model::GptConfig config{.vocab = data::ByteTokens::kVocab,
+                          .context = flags.context.value_or(preset.context),
+                          .layers = flags.layers.value_or(preset.layers),
+                          .heads = flags.heads.value_or(preset.heads),
+                          .width = flags.width.value_or(preset.width)};
+  const std::pair<const char*, int64_t> sizes[] = {{"--layers", config.layers},
+                                                   {"--heads", config.heads},
+                                                   {"--width", config.width},
+                                                   {"--context", config.context}};
+  for (const auto& [flag, size] : sizes) {
+    if (size < 1) return InvalidArgument("{} is {}, expected 1 or more", flag, size);
+  }
+  if (config.width % config.heads != 0) {
+    return InvalidArgument("--width {} is not a multiple of --heads {}", config.width,
+                           config.heads);
+  }
+  DS_TRY(config.Check());
+  return config;
+}
+
+bool Has(const Json& json, const char* key) {
+  return json.contains(key) && !json[key].is_null() && json[key] != "auto";
+}
+
+// The section of that name, made when it is absent; null when it is something else, which the
+// reader of the config will refuse.
+Json* Section(Json& json, const char* key) {
+  if (!Has(json, key)) json[key] = Json::object();
+  return json[key].is_object() ? &json[key] : nullptr;
+}
+
+template <typename T>
+Status SetOrAgree(Json& section, const char* key, const char* path, const char* flag,
+                  const T& value) {
+  if (Has(section, key) && section[key] != value) {
+    return Error(Code::kConfig, "{} is {}, but the config's {} is {}", flag, Json(value).dump(),
+                 path, section[key].dump());
+  }
+  section[key] = value;
+  return {};
+}
+
+Status SetBatch(const TrainFlags& flags, const Preset& preset, Json& json) {
+  if (flags.batch.has_value()) {
+    return SetOrAgree(json, "train_batch_size", "train_batch_size", "--batch", *flags.batch);
+  }
+  if (!Has(json, "train_batch_size") && !Has(json, "train_micro_batch_size_per_gpu")) {
+    json["train_batch_size"] = preset.batch;
+  }
+  return {};
+}
+
+Status SetOptimizer(const TrainFlags& flags, const Preset& preset, Json& json) {
+  if (!Has(json, "optimizer")) {
+    json["optimizer"] = {
+        {"type", "AdamW"},
+        {"params",
+         {{"lr", flags.lr.value_or(preset.lr)}, {"betas", {0.9, 0.95}}, {"weight_decay", 0.1}}}};
+    return {};
+  }
+  Json* optimizer = Section(json, "optimizer");
+  Json* params = optimizer == nullptr ? nullptr : Section(*optimizer, "params");
+  if (params == nullptr) return {};
+  if (flags.lr.has_value()) {
+    return SetOrAgree(*params, "lr", "optimizer.params.lr", "--lr", *flags.lr);
+  }
+  return {};
+}
+
+void SetSchedule(const TrainFlags& flags, Json& json) {
+  if (!Has(json, "scheduler")) {
+    const int64_t warmup = std::clamp<int64_t>(flags.steps / 10, 1, 100);
+    json["scheduler"] = {{"type", "WarmupCosineLR"},
+                         {"params",
+                          {{"total_num_steps", flags.steps},
+                           {"warmup_num_steps", warmup},
+                           {"warmup_type", "linear"},
+                           {"warmup_min_ratio", 0.05},
+                           {"cos_min_ratio", 0.1}}}};
+    return;
+  }
+  if (!json["scheduler"].is_object() || !json["scheduler"].contains("params")) return;
+  Json& params = json["scheduler"]["params"];
+  if (params.is_object() && params.contains("total_num_steps") &&
+      params["total_num_steps"] == "auto") {
+    params["total_num_steps"] = flags.steps;
+  }
+}
+
+Status SetDType(const TrainFlags& flags, Json& json) {
+  if (!flags.dtype.has_value()) return {};
+  const std::string& name = *flags.dtype;
+  const bool bf16 = name == "bf16" || name == "bfloat16";
+  if (!bf16 && name != "fp32" && name != "f32" && name != "float32") {
+    return InvalidArgument("--dtype is {}, expected fp32 or bf16", name);
+  }
+  Json* section = Section(json, json.contains("bfloat16") ? "bfloat16" : "bf16");
+  if (section == nullptr) return {};
+  if (Has(*section, "enabled") && (*section)["enabled"] != bf16) {
+    return Error(Code::kConfig, "--dtype is {}, but the config's bf16.enabled is {}", name,
+                 (*section)["enabled"].dump());
+  }
+  (*section)["enabled"] = bf16;
+  return {};
+}
+
+}  // namespace
+
+std::string PresetHelp() {
+  std::string text;
+  for (const Preset& p : kPresets) {
+    text += fmt::format("{}{} ({} layers, width {}, context {})", text.empty() ? "" : ", ", p.name,
+                        p.layers, p.width, p.context);
+  }
+  return text;
+}
+
+Result<TrainPlan> PlanTraining(const TrainFlags& flags) {
+  DS_TRY(CheckFlags(flags));
+  DS_ASSIGN(const Preset preset, FindPreset(flags.preset));
+  TrainPlan plan;
+  plan.flags = flags;
+  DS_ASSIGN(plan.model, ModelOf(flags, preset));
+
+  Json json = Json::object();
+  if (!flags.config.empty()) {
+    DS_ASSIGN(const std::string text, ReadFile(flags.config));
+    DS_ASSIGN(json, ParseJson(text, flags.config));
+    if (!json.is_object()) {
+      return Error(Code::kConfig, "{}: is {}, expected an object", flags.config,
+                   JsonTypeName(json));
+    }
+  }
+  DS_TRY(SetBatch(flags, preset, json));
+  DS_TRY(SetOptimizer(flags, preset, json));
+  DS_TRY(SetDType(flags, json));
+  SetSchedule(flags, json);
+  plan.config_json = DumpJson(json);
+  auto engine = ParseConfig(plan.config_json, flags.ranks);
+  if (!engine.ok()) {
+    const std::string from = flags.config.empty() ? "" : flags.config + ": ";
+    return Error(engine.status().code(), "{}{}", from, engine.status().message());
+  }
+  plan.engine = std::move(engine).Take();
+  if (plan.flags.eval_every == 0) {
+    plan.flags.eval_every = std::max<int64_t>(1, flags.steps / 10);
+  }
+  return plan;
+}
+
+}  // namespace ds::tool

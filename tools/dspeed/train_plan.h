@@ -1,0 +1,42 @@
+// What `dspeed train` was asked for, from flags, a preset and a ds_config.json, checked and made
+// one. Where two of them say different things about one value, that is an error with both.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/status.h"
+#include "engine/config.h"
+#include "model/gpt_config.h"
+
+namespace ds::tool {
+
+struct TrainFlags {
+  std::string data, preset = "small", config;
+  std::optional<int64_t> layers, heads, width, context, batch;
+  std::optional<double> lr;
+  std::optional<std::string> dtype;
+  int64_t steps = 500;
+  uint64_t seed = 0;
+  int ranks = 1, threads = 0;
+  double timeout = 300;
+  std::string log, save;
+  int64_t save_every = 0;  // 0: at the end only
+  int64_t eval_every = 0;  // 0: a tenth of the steps
+  bool resume = false, recompute = false;
+};
+
+struct TrainPlan {
+  TrainFlags flags;
+  model::GptConfig model;
+  EngineConfig engine;
+  std::string config_json;  // what `engine` was read from
+};
+
+// "tiny, small, 10m, gpt2", with their sizes, for --help.
+std::string PresetHelp();
+
+Result<TrainPlan> PlanTraining(const TrainFlags& flags);
+
+}  // namespace ds::tool
