@@ -3,12 +3,18 @@
 #include "kernels/gemm.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/time.h>
 
+#include <array>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernels/ref/ref.h"
@@ -173,6 +179,44 @@ TEST_P(GemmTest, CallersAtTheSameTimeDoNotDisturbEachOther) {
     for (std::thread& thread : threads) thread.join();
     EXPECT_EQ(wrong[0] + wrong[1], 0) << Name(start.shape);
   }
+}
+
+std::atomic<int64_t> alarms = 0;
+
+// A signal's frame must not land in what a product works on: generated code may have moved the
+// stack pointer into its work space.
+TEST_P(GemmTest, SignalsMayComeAtAnyTime) {
+  struct sigaction count = {}, before = {};
+  count.sa_handler = [](int) { ++alarms; };
+  count.sa_flags = SA_RESTART;
+  sigaction(SIGALRM, &count, &before);
+  alarms = 0;
+  TaskPool one(1);
+  std::vector<std::pair<Problem, Problem>> problems;  // before, after
+  for (int variant = 0; variant < 8; ++variant) {
+    for (const auto& [m, n, k] :
+         {std::array{160, 256, 24}, std::array{256, 24, 160}, std::array{24, 96, 160}}) {
+      const Problem start(Shape(m, n, k, variant, kTypes[0]));
+      Problem want = start;
+      want.Whole(*gemm_, one);
+      problems.emplace_back(start, std::move(want));
+    }
+  }
+  const itimerval often = {{0, 50}, {0, 50}}, never = {};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  int wrong = 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+  while (std::chrono::steady_clock::now() < end) {
+    for (const auto& [start, want] : problems) {
+      Problem got = start;
+      got.Whole(*gemm_, one);
+      wrong += got.c.bytes != want.c.bytes;
+    }
+  }
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+  EXPECT_EQ(wrong, 0);
+  EXPECT_GT(alarms, 0);
 }
 
 }  // namespace
