@@ -21,12 +21,14 @@ struct Param {
   bool decay = true;
 };
 
-// Sizes prime to every world, a unit smaller than a world, parameters without a unit.
+// Sizes prime to every world, a unit smaller than a world, parameters without a unit, and one that
+// is several tiles of a kernel long.
 inline const std::vector<Param>& Params() {
   static const std::vector<Param> params = {
-      {"embed", {61, 7}, "embed"},       {"a.w", {33, 13}, "a"}, {"a.b", {13}, "a", false},
-      {"b.w", {257}, "b"},               {"c.tiny", {1}, "c"},   {"c.scalar", {}, "c", false},
-      {"loose.0", {5, 5, 5}, ""},        {"loose.1", {3}, ""},   {"head", {1009}, "head"},
+      {"embed", {61, 7}, "embed"}, {"a.w", {33, 13}, "a"}, {"a.b", {13}, "a", false},
+      {"b.w", {257}, "b"},         {"c.tiny", {1}, "c"},   {"c.scalar", {}, "c", false},
+      {"loose.0", {5, 5, 5}, ""},  {"loose.1", {3}, ""},   {"wide", {181, 199}, "wide"},
+      {"head", {1009}, "head"},
   };
   return params;
 }
