@@ -13,7 +13,12 @@
 namespace ds::toy {
 namespace {
 
-constexpr int kWorld = 3, kSteps = 6, kAccumulation = 2;
+constexpr int kWorld = 3, kAccumulation = 2;
+#if defined(__SANITIZE_THREAD__)
+constexpr int kSteps = 3, kSeeds = 4;
+#else
+constexpr int kSteps = 6, kSeeds = 8;
+#endif
 
 struct Program {
   uint64_t seed;
@@ -167,7 +172,7 @@ TEST_P(ProgramTest, SeesAndLeavesTheSameEverywhere) {
   const Program programs[] = {
       {seed, 1, true, 2500, 1000}, {seed, 2, false, 2500, 1000},  {seed, 2, true, 2500, 1000},
       {seed, 3, false, 1, 1},      {seed, 3, true, 1, 1},         {seed, 3, true, 800, 1 << 20},
-      {seed, 3, true, 2500, 600},  {seed, 3, true, 38000, 37000}, {seed, 3, true, 1 << 30, 1 << 20},
+      {seed, 3, true, 2500, 600},  {seed, 3, true, 19000, 18000}, {seed, 3, true, 1 << 30, 1 << 20},
   };
   for (const Program& program : programs) {
     const Seen got = RunProgram(program, dtype);
@@ -184,7 +189,7 @@ TEST_P(ProgramTest, SeesAndLeavesTheSameEverywhere) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, ProgramTest, testing::Range(0, 8));
+INSTANTIATE_TEST_SUITE_P(Seeds, ProgramTest, testing::Range(0, kSeeds));
 
 }  // namespace
 }  // namespace ds::toy
