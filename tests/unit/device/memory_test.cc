@@ -46,7 +46,7 @@ TEST(Buffer, NothingIsEmptyAndTooMuchIsRefused) {
   MemoryAccount account;
   const auto none = Buffer::Create(account, MemoryKind::kScratch, 0);
   EXPECT_TRUE(none.ok());
-  for (const int64_t bytes : {int64_t{1} << 60, std::numeric_limits<int64_t>::max() - 1}) {
+  for (const int64_t bytes : {(int64_t{1} << 60) + 1, std::numeric_limits<int64_t>::max() - 1}) {
     const auto made = Buffer::Create(account, MemoryKind::kMaster, bytes);
     EXPECT_EQ(made.status().code(), Code::kOutOfMemory);
     EXPECT_EQ(made.status().message(),
