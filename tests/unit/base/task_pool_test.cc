@@ -1,10 +1,14 @@
 #include "base/task_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -102,6 +106,28 @@ TEST(TaskPool, AJobWakesWorkersThatSleep) {
     });
     EXPECT_TRUE(helped);
   }
+}
+
+// A pool that cannot have all its threads throws, and ends those that it has.
+TEST(TaskPoolDeathTest, ThreadsThatCannotStartAreAnException) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer needs all the addresses there are";
+#endif
+  const auto build = [] {
+    std::ifstream statm("/proc/self/statm");
+    rlim_t pages = 0;
+    statm >> pages;
+    const rlim_t bytes = pages * 4096 + (rlim_t{64} << 20);  // room for a few stacks
+    const rlimit limit = {bytes, bytes};
+    setrlimit(RLIMIT_AS, &limit);
+    try {
+      const TaskPool pool(200);
+    } catch (const std::system_error&) {
+      std::_Exit(7);
+    }
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(build(), testing::ExitedWithCode(7), "");
 }
 
 TEST(TaskPool, SizeLeavesTheCallersTheirCores) {
