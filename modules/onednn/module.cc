@@ -4,9 +4,11 @@
 #include <dlfcn.h>
 #include <dnnl.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "kernels/onednn_module.h"
 
@@ -50,18 +52,34 @@ struct Product {
   dnnl_primitive_t primitive = nullptr;
   dnnl_memory_desc_t a, b, c, pad;
   size_t scratch_bytes = 0;
+  size_t index = 0;  // among all products of the process
 };
 
-// What a thread runs with: memory objects are not to be shared, and cost to make.
+// The memory objects that a thread runs a product with: they cost microseconds to make, as much as
+// a small tile takes, and are not to be shared between threads.
 struct Bound {
-  dnnl_stream_t stream = nullptr;
+  dnnl_memory_t a = nullptr, b = nullptr, c = nullptr, pad = nullptr;
 };
 
-dnnl_stream_t Stream() {
-  thread_local Bound bound;
-  if (bound.stream == nullptr)
-    dnnl_stream_create(&bound.stream, Engine(), dnnl_stream_default_flags);
-  return bound.stream;
+struct BoundProducts {
+  std::vector<Bound> of;  // by index
+  dnnl_stream_t stream = nullptr;
+
+  ~BoundProducts() {
+    for (const Bound& bound : of) {
+      for (dnnl_memory_t memory : {bound.a, bound.b, bound.c, bound.pad}) {
+        if (memory != nullptr) dnnl_memory_destroy(memory);
+      }
+    }
+    if (stream != nullptr) dnnl_stream_destroy(stream);
+  }
+};
+
+// Around `data`, made at the first use.
+bool Bind(dnnl_memory_t& memory, const dnnl_memory_desc_t& desc, const void* data) {
+  void* handle = const_cast<void*>(data);
+  if (memory != nullptr) return dnnl_memory_set_data_handle(memory, handle) == dnnl_success;
+  return dnnl_memory_create(&memory, &desc, Engine(), handle) == dnnl_success;
 }
 
 dnnl_data_type_t Type(int32_t dtype) { return dtype == 1 ? dnnl_f32 : dnnl_bf16; }
@@ -116,6 +134,8 @@ void* Create(const ds_onednn_shape* s, const char** why) {
     const dnnl_memory_desc_t* pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     product->scratch_bytes = pad == nullptr ? 0 : dnnl_memory_desc_get_size(pad);
     if (pad != nullptr) product->pad = *pad;
+    static std::atomic<size_t> made = 0;
+    product->index = made++;
   }
   dnnl_primitive_desc_destroy(pd);
   dnnl_post_ops_destroy(post);
@@ -128,33 +148,27 @@ void* Create(const ds_onednn_shape* s, const char** why) {
   return product;
 }
 
-// A memory object around a pointer of the caller's.
-struct View {
-  dnnl_memory_t memory = nullptr;
-  View(const dnnl_memory_desc_t& desc, const void* data) {
-    dnnl_memory_create(&memory, &desc, Engine(), const_cast<void*>(data));
-  }
-  ~View() { dnnl_memory_destroy(memory); }
-};
-
 int32_t Run(void* primitive, const void* a, const void* b, void* c) {
   const auto* product = static_cast<const Product*>(primitive);
   OneThread();
-  const size_t pad_bytes = product->scratch_bytes;
-  void* pad = pad_bytes == 0 ? nullptr : scratch.AtLeast(pad_bytes);
-  if (pad_bytes != 0 && pad == nullptr) return dnnl_out_of_memory;
-  const View va(product->a, a), vb(product->b, b), vc(product->c, c);
-  if (pad_bytes == 0) {
-    const dnnl_exec_arg_t args[] = {
-        {DNNL_ARG_SRC, va.memory}, {DNNL_ARG_WEIGHTS, vb.memory}, {DNNL_ARG_DST, vc.memory}};
-    return dnnl_primitive_execute(product->primitive, Stream(), 3, args);
+  void* pad = product->scratch_bytes == 0 ? nullptr : scratch.AtLeast(product->scratch_bytes);
+  if (product->scratch_bytes != 0 && pad == nullptr) return dnnl_out_of_memory;
+  thread_local BoundProducts mine;
+  if (mine.stream == nullptr &&
+      dnnl_stream_create(&mine.stream, Engine(), dnnl_stream_default_flags) != dnnl_success) {
+    return dnnl_runtime_error;
   }
-  const View vp(product->pad, pad);
-  const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, va.memory},
-                                  {DNNL_ARG_WEIGHTS, vb.memory},
-                                  {DNNL_ARG_DST, vc.memory},
-                                  {DNNL_ARG_SCRATCHPAD, vp.memory}};
-  return dnnl_primitive_execute(product->primitive, Stream(), 4, args);
+  if (product->index >= mine.of.size()) mine.of.resize(product->index + 1);
+  Bound& bound = mine.of[product->index];
+  if (!Bind(bound.a, product->a, a) || !Bind(bound.b, product->b, b) ||
+      !Bind(bound.c, product->c, c) || (pad != nullptr && !Bind(bound.pad, product->pad, pad))) {
+    return dnnl_runtime_error;
+  }
+  const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, bound.a},
+                                  {DNNL_ARG_WEIGHTS, bound.b},
+                                  {DNNL_ARG_DST, bound.c},
+                                  {DNNL_ARG_SCRATCHPAD, bound.pad}};
+  return dnnl_primitive_execute(product->primitive, mine.stream, pad == nullptr ? 3 : 4, args);
 }
 
 }  // namespace

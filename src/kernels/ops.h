@@ -32,10 +32,11 @@ struct Ops {
   const char* name;  // "ref", or the instruction set, e.g. "AVX3"
   DType dtype;
 
-  // out[i] = a[i] + b[i]; out may be a or b.
-  void (*add)(TaskPool&, int64_t n, const void* a, const void* b, void* out);
   // x[r, c] += bias[c]
   void (*add_bias)(TaskPool&, int64_t rows, int64_t width, const void* bias, void* x);
+  // y[r, c] += bias[c] + x[r, c]: the end of a residual layer.
+  void (*add_bias_residual)(TaskPool&, int64_t rows, int64_t width, const void* bias,
+                            const void* x, void* y);
   // dbias[c] (+)= sum over r of dy[r, c]
   void (*bias_grad)(TaskPool&, int64_t rows, int64_t width, bool accumulate, const void* dy,
                     void* dbias);

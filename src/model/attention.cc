@@ -72,8 +72,7 @@ Status AttentionLayer::Forward(const Pass& pass, const void* x, void* y) {
   Attend(pass);
   if (y == nullptr) return {};
   proj_.Product(compute, rows, attended_, y);
-  ops.add_bias(compute.pool, rows, width_, proj_.bias.data, y);
-  ops.add(compute.pool, rows * width_, x, y, y);
+  ops.add_bias_residual(compute.pool, rows, width_, proj_.bias.data, x, y);
   return {};
 }
 

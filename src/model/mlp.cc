@@ -38,8 +38,7 @@ Status MlpLayer::Forward(const Pass& pass, const void* x, void* y) {
   ops.bias_gelu_forward(compute.pool, rows, inner_, fc_.bias.data, fc_out_, gelu_);
   if (y == nullptr) return {};
   proj_.Product(compute, rows, gelu_, y);
-  ops.add_bias(compute.pool, rows, width_, proj_.bias.data, y);
-  ops.add(compute.pool, rows * width_, x, y, y);
+  ops.add_bias_residual(compute.pool, rows, width_, proj_.bias.data, x, y);
   return {};
 }
 

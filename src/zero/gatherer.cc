@@ -111,13 +111,24 @@ Status Gatherer::Settle(std::vector<std::unique_ptr<Unit>>& units) {
 }
 
 Status Gatherer::EndStep(std::vector<std::unique_ptr<Unit>>& units) {
+  DS_TRY(DropAll(units));
+  order_.EndStep();
+  return {};
+}
+
+Status Gatherer::EndEvaluation(std::vector<std::unique_ptr<Unit>>& units) {
+  DS_TRY(DropAll(units));
+  order_.Forget();
+  return {};
+}
+
+Status Gatherer::DropAll(std::vector<std::unique_ptr<Unit>>& units) {
   DS_TRY(Settle(units));
   for (const int index : early_) Drop(*units[index]);
   for (const int index : idle_) Drop(*units[index]);
   early_.clear();
   idle_.clear();
   ahead_ = 0;
-  order_.EndStep();
   return {};
 }
 

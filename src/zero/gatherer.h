@@ -28,6 +28,8 @@ class Gatherer {
   Status Settle(std::vector<std::unique_ptr<Unit>>& units);
   // The weights have changed: every gathered copy is dropped. Nothing may be acquired.
   Status EndStep(std::vector<std::unique_ptr<Unit>>& units);
+  // The same after weights were used outside a step; the recorded order stays that of steps.
+  Status EndEvaluation(std::vector<std::unique_ptr<Unit>>& units);
 
  private:
   Status Start(Unit& unit);
@@ -36,6 +38,7 @@ class Gatherer {
   // Drops released copies, longest unused first, then early ones, last expected first, until
   // `elements` more fit or none is left.
   Status MakeRoom(std::vector<std::unique_ptr<Unit>>& units, int64_t elements);
+  Status DropAll(std::vector<std::unique_ptr<Unit>>& units);
   void Drop(Unit& unit);
 
   const int64_t max_live_, prefetch_limit_;

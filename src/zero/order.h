@@ -28,6 +28,10 @@ class Order {
   }
   void EndStep() {
     last_.swap(now_);
+    Forget();
+  }
+  // What was used since the last step was no step (an evaluation): foretell as after that step.
+  void Forget() {
     now_.clear();
     foretells_ = !last_.empty();
   }

@@ -235,6 +235,12 @@ Status ShardedStore::EndStep() {
   return {};
 }
 
+Status ShardedStore::EndEvaluation() {
+  if (!failure_.ok()) return failure_;
+  if (!context_.placement.shards_parameters) return {};
+  return Sticky(gatherer_->EndEvaluation(units_));
+}
+
 Status ShardedStore::ForEachPiece(const std::function<Status(const StatePiece&)>& visit) {
   if (!failure_.ok()) return failure_;
   DS_TRY(Seal());

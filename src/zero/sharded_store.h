@@ -68,6 +68,9 @@ class ShardedStore final : public ParamStore, public StateSource {
   Result<double> GradNorm();  // L2, over all ranks
   Status Update(const kernels::AdamScalars& decayed, const kernels::AdamScalars& undecayed);
   Status EndStep();  // gradients are empty; gathered copies are stale
+  // After acquires that belong to no step (evaluation, saving), with nothing acquired: gathered
+  // copies are dropped, and the order foretold for the next step is still that of the last step.
+  Status EndEvaluation();
 
   // Collective. Pieces are of this rank's slices; SyncRestored() after they were written.
   Status ForEachPiece(const std::function<Status(const StatePiece&)>& visit) override;

@@ -81,6 +81,7 @@ Result<double> RankTrainer::ValidationLoss() {
     DS_ASSIGN(const double loss, model_->ForwardLoss(Batch(micro)));
     sum += loss;
   }
+  DS_TRY(engine_->store().EndEvaluation());
   DS_TRY(comm_.AllReduce("validation loss", {&sum, 1}));
   return sum / static_cast<double>(windows * context);
 }
@@ -105,8 +106,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   DS_TRY(comm_.Barrier("save"));
   const bool writes = comm_.rank() == 0;
   DS_TRY(infer::SaveModel(folder, *model_, engine_->store(), writes));
-  // The copies that saving gathered are given back, as at the end of any step.
-  DS_TRY(engine_->store().EndStep());
+  DS_TRY(engine_->store().EndEvaluation());
   if (writes) {
     const Engine::Counters counters = engine_->counters();
     Json facts = Facts();

@@ -108,7 +108,6 @@ class RankLoop {
     while (entry.step < flags_.steps && !stop_) DS_TRY(Step(entry));
     if (first >= flags_.steps) {
       DS_ASSIGN(entry.val_loss, trainer_.ValidationLoss());
-      DS_TRY(trainer_.engine().store().EndStep());
     }
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (!flags_.save.empty() && saved_ < entry.step) DS_TRY(Save(entry.step));
@@ -150,7 +149,6 @@ class RankLoop {
     stop_ = result.stop;
     if (stop_ || entry.step == flags_.steps || entry.step % flags_.eval_every == 0) {
       DS_ASSIGN(entry.val_loss, trainer_.ValidationLoss());
-      DS_TRY(trainer_.engine().store().EndStep());
     }
     if (speaks_) DS_TRY(Tell(entry, static_cast<double>(tokens)));
     if (flags_.save_every > 0 && entry.step % flags_.save_every == 0) DS_TRY(Save(entry.step));

@@ -6,13 +6,17 @@ namespace ds::kernels::ref {
 namespace {
 
 template <typename T>
-void Add(TaskPool&, int64_t n, const void* a, const void* b, void* out) {
-  for (int64_t i = 0; i < n; ++i) Store<T>(out, i, Load<T>(a, i) + Load<T>(b, i));
+void AddBias(TaskPool&, int64_t rows, int64_t width, const void* bias, void* x) {
+  for (int64_t i = 0; i < rows * width; ++i)
+    Store<T>(x, i, Load<T>(x, i) + Load<T>(bias, i % width));
 }
 
 template <typename T>
-void AddBias(TaskPool&, int64_t rows, int64_t width, const void* bias, void* x) {
-  for (int64_t i = 0; i < rows * width; ++i) Store<T>(x, i, Load<T>(x, i) + Load<T>(bias, i % width));
+void AddBiasResidual(TaskPool&, int64_t rows, int64_t width, const void* bias, const void* x,
+                     void* y) {
+  for (int64_t i = 0; i < rows * width; ++i) {
+    Store<T>(y, i, static_cast<double>(Load<T>(y, i)) + Load<T>(bias, i % width) + Load<T>(x, i));
+  }
 }
 
 template <typename T>
@@ -35,8 +39,7 @@ double Gelu(double x) {
 
 double GeluSlope(double x) {
   const double t = std::tanh(kRootTwoOverPi * (x + kCubic * x * x * x));
-  return 0.5 * (1.0 + t) +
-         0.5 * x * (1.0 - t * t) * kRootTwoOverPi * (1.0 + 3.0 * kCubic * x * x);
+  return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * kRootTwoOverPi * (1.0 + 3.0 * kCubic * x * x);
 }
 
 template <typename T>
@@ -66,8 +69,8 @@ void ToFloat(TaskPool&, int64_t n, const void* x, float* y) {
 
 template <typename T>
 void FillElementwise(Ops& ops) {
-  ops.add = Add<T>;
   ops.add_bias = AddBias<T>;
+  ops.add_bias_residual = AddBiasResidual<T>;
   ops.bias_grad = BiasGrad<T>;
   ops.bias_gelu_forward = BiasGeluForward<T>;
   ops.gelu_backward = GeluBackward<T>;

@@ -131,14 +131,14 @@ HWY_INLINE float SoftmaxRow(int64_t valid, int64_t width, float scale, const flo
                           hn::Max(most, hn::Load(d, s + c)), most);
   }
   const float next = hn::GetLane(hn::MaxOfLanes(d, most));
-  const VF factor = hn::Set(d, scale), shift = hn::Set(d, next * scale);
+  const VF factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, next * (scale * kLog2E));
   VF sum = hn::Zero(d);
   for (c = 0; c < width; c += kLanes) {
     if (c >= valid) {
       StoreV(hn::Zero(d), p + c);
       continue;
     }
-    const VF e = Within(c, valid, Exp(hn::MulSub(hn::Load(d, s + c), factor, shift)));
+    const VF e = Within(c, valid, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)));
     sum = sum + e;
     StoreV(e, p + c);
   }
@@ -205,10 +205,10 @@ template <typename T>
 HWY_INLINE void Probabilities(int64_t valid, int64_t width, float scale, float lse, float* s,
                               T* p) {
   const F32 d;
-  const VF factor = hn::Set(d, scale), shift = hn::Set(d, lse);
+  const VF factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, lse * kLog2E);
   for (int64_t c = 0; c < width; c += kLanes) {
     VF e = hn::Zero(d);
-    if (c < valid) e = Within(c, valid, Exp(hn::MulSub(hn::Load(d, s + c), factor, shift)));
+    if (c < valid) e = Within(c, valid, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)));
     hn::Store(e, d, s + c);
     if (sizeof(T) < sizeof(float)) StoreV(e, p + c);
   }

@@ -27,16 +27,6 @@ void ForRows(TaskPool& pool, int64_t rows, int64_t width, const Body& body) {
 }
 
 template <typename T>
-void Add(TaskPool& pool, int64_t n, const void* a_, const void* b_, void* out_) {
-  const T *a = static_cast<const T*>(a_), *b = static_cast<const T*>(b_);
-  T* out = static_cast<T*>(out_);
-  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
-    Map(
-        count, out + i, [](VF x, VF y) HWY_ATTR { return x + y; }, a + i, b + i);
-  });
-}
-
-template <typename T>
 void AddBias(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, void* x_) {
   const T* bias = static_cast<const T*>(bias_);
   T* x = static_cast<T*>(x_);
@@ -44,6 +34,18 @@ void AddBias(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, voi
     T* row = x + r * width;
     Map(
         width, row, [](VF a, VF b) HWY_ATTR { return a + b; }, row, bias);
+  });
+}
+
+template <typename T>
+void AddBiasResidual(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, const void* x_,
+                     void* y_) {
+  const T *bias = static_cast<const T*>(bias_), *x = static_cast<const T*>(x_);
+  T* y = static_cast<T*>(y_);
+  ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
+    T* row = y + r * width;
+    Map(
+        width, row, [](VF a, VF b, VF c) HWY_ATTR { return a + b + c; }, row, bias, x + r * width);
   });
 }
 
@@ -66,25 +68,31 @@ void BiasGrad(TaskPool& pool, int64_t rows, int64_t width, bool accumulate, cons
 constexpr float kTwoRoot = 1.59576912160573f;  // 2 sqrt(2/pi)
 constexpr float kCubic = 0.044715f;
 
-HWY_INLINE VF GeluGate(VF x) {
+// -2u in powers of two.
+HWY_INLINE VF GeluExponent(VF x) {
   const F32 d;
-  const VF one = hn::Set(d, 1.0f);
-  const VF u = x * hn::Set(d, kTwoRoot) * hn::MulAdd(hn::Set(d, kCubic) * x, x, one);
-  return one / (one + Exp(hn::Neg(u)));
+  return x * hn::Set(d, -kTwoRoot * kLog2E) *
+         hn::MulAdd(hn::Set(d, kCubic) * x, x, hn::Set(d, 1.0f));
 }
 
-HWY_INLINE VF Gelu(VF x) { return x * GeluGate(x); }
+HWY_INLINE VF Gelu(VF x) {
+  const F32 d;
+  const VF one = hn::Set(d, 1.0f);
+  // Below -30 the gate stays at 2^-126. NaN is the second operand and stays.
+  x = hn::Max(hn::Set(d, -30.0f), x);
+  return x / (one + Exp2(GeluExponent(x)));
+}
 
 HWY_INLINE VF GeluSlope(VF x) {
   const F32 d;
   const VF one = hn::Set(d, 1.0f);
-  // Beyond 30 the gate is 0 or 1 and x^2 might overflow. NaN is the second operand and stays.
+  // Beyond 30 the gate is 0 or 1 and x^2 might overflow.
   const VF z = hn::Max(hn::Set(d, -30.0f), hn::Min(hn::Set(d, 30.0f), x));
-  const VF u = z * hn::Set(d, kTwoRoot) * hn::MulAdd(hn::Set(d, kCubic) * z, z, one);
-  // By e = exp(-|u|) both gate and gate (1 - gate) keep their relative precision.
-  const VF e = Exp(hn::Neg(hn::Abs(u)));
+  const VF exponent = GeluExponent(z);
+  // By e = exp(-2|u|) both gate and gate (1 - gate) keep their relative precision.
+  const VF e = Exp2(hn::Neg(hn::Abs(exponent)));
   const VF high = one / (one + e), low = e * high;
-  const VF gate = hn::IfThenElse(u < hn::Zero(d), low, high);
+  const VF gate = hn::IfThenElse(hn::Zero(d) < exponent, low, high);
   const VF inner = hn::MulAdd(hn::Set(d, 3 * kCubic) * z, z, one) * hn::Set(d, kTwoRoot);
   return hn::MulAdd(z * high * low, inner, gate);
 }
@@ -100,12 +108,14 @@ void BiasGeluForward(TaskPool& pool, int64_t rows, int64_t width, const void* bi
     ForVectors(
         width,
         [&](int64_t c) HWY_ATTR {
-          StoreV(LoadV(in + c) + LoadV(bias + c), in + c);
-          StoreV(Gelu(LoadV(in + c)), out + c);
+          const VF sum = Rounded<T>(LoadV(in + c) + LoadV(bias + c));
+          StoreV(sum, in + c);
+          StoreV(Gelu(sum), out + c);
         },
         [&](int64_t c, int64_t n) HWY_ATTR {
-          StorePart(LoadPart(in + c, n) + LoadPart(bias + c, n), in + c, n);
-          StorePart(Gelu(LoadPart(in + c, n)), out + c, n);
+          const VF sum = Rounded<T>(LoadPart(in + c, n) + LoadPart(bias + c, n));
+          StorePart(sum, in + c, n);
+          StorePart(Gelu(sum), out + c, n);
         });
   });
 }
@@ -140,8 +150,8 @@ void ToFloat(TaskPool& pool, int64_t n, const void* x, float* y) {
 
 template <typename T>
 void FillRow(Ops& ops) {
-  ops.add = Add<T>;
   ops.add_bias = AddBias<T>;
+  ops.add_bias_residual = AddBiasResidual<T>;
   ops.bias_grad = BiasGrad<T>;
   ops.bias_gelu_forward = BiasGeluForward<T>;
   ops.gelu_backward = GeluBackward<T>;

@@ -15,6 +15,7 @@
 #define HWY_TARGET_INCLUDE "kernels/simd/gemm.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/simd/vec-inl.h"
 
 #ifndef DS_KERNELS_SIMD_GEMM_ONCE
 #define DS_KERNELS_SIMD_GEMM_ONCE
@@ -24,6 +25,7 @@ constexpr int64_t kRows = 6;        // of a register tile
 constexpr int64_t kDepth = 256;     // of a packed panel
 constexpr int64_t kMostLanes = 16;  // fp32 lanes of the widest vector
 constexpr int64_t kBlockRows = 96;  // rows of A packed at once: a multiple of kRows
+constexpr int64_t kSumRows = 384;   // rows of C that one packing of B serves: of kBlockRows
 
 // Scratch of a thread: packed A, packed B, and fp32 sums of a block of C.
 struct GemmScratch {
@@ -38,7 +40,7 @@ struct GemmScratch {
     columns = (n + 2 * kMostLanes - 1) / (2 * kMostLanes) * (2 * kMostLanes);
     a = Take(kBlockRows * kDepth);
     b = Take(kDepth * columns);
-    c = Take(kBlockRows * columns);
+    c = Take(kSumRows * columns);
   }
   ~GemmScratch() { Free(); }
 
@@ -55,50 +57,54 @@ struct GemmScratch {
   }
 };
 
-inline float LoadOne(DType dtype, const void* x, int64_t i) {
-  return dtype == DType::kF32 ? static_cast<const float*>(x)[i]
-                              : static_cast<float>(static_cast<const BF16*>(x)[i]);
-}
-
 }  // namespace ds::kernels::simd
 #endif
 
 HWY_BEFORE_NAMESPACE();
 namespace ds::kernels::simd::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
+namespace {
 
-using V = hn::ScalableTag<float>;
-
-// rows x depth of A, as columns of kRows: out[(panel * depth + k) * kRows + r].
-void PackA(const GemmShape& s, const void* a, int64_t row, int64_t rows, int64_t k0, int64_t depth,
-           float* out) {
-  for (int64_t panel = 0; panel < rows; panel += kRows) {
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t r = 0; r < kRows; ++r) {
-        const int64_t i = row + panel + r;
-        const int64_t at = s.trans_a ? (k0 + k) * s.lda + i : i * s.lda + k0 + k;
-        *out++ = panel + r < rows ? LoadOne(s.in, a, at) : 0.0f;
+// rows x depth of A, as columns of kRows: out[(panel * depth + k) * kRows + r]. `a` is its element
+// (0, 0).
+template <typename T>
+HWY_INLINE void PackA(const GemmShape& s, const T* a, int64_t rows, int64_t depth, float* out) {
+  const int64_t down = s.trans_a ? 1 : s.lda, along = s.trans_a ? s.lda : 1;
+  for (int64_t panel = 0; panel < rows; panel += kRows, out += depth * kRows) {
+    const int64_t used = std::min(kRows, rows - panel);
+    for (int64_t r = 0; r < kRows; ++r) {
+      const T* from = a + (panel + r) * down;
+      for (int64_t k = 0; k < depth; ++k) {
+        out[k * kRows + r] = r < used ? static_cast<float>(from[k * along]) : 0.0f;
       }
     }
   }
 }
 
-// depth x n of B, as rows of two vectors: out[(panel * depth + k) * width + j].
-void PackB(const GemmShape& s, const void* b, int64_t k0, int64_t depth, int64_t width,
-           float* out) {
-  for (int64_t panel = 0; panel < s.n; panel += width) {
+// depth x n of B, as rows of two vectors: out[(panel * depth + k) * width + j]. `b` is its element
+// (0, 0).
+template <typename T>
+HWY_INLINE void PackB(const GemmShape& s, const T* b, int64_t depth, float* out) {
+  constexpr int64_t width = 2 * kLanes;
+  for (int64_t panel = 0; panel < s.n; panel += width, out += depth * width) {
     const int64_t used = std::min(width, s.n - panel);
-    for (int64_t k = 0; k < depth; ++k, out += width) {
-      if (!s.trans_b && s.in == DType::kF32) {
-        std::memcpy(out, static_cast<const float*>(b) + (k0 + k) * s.ldb + panel, used * 4);
-      } else {
-        for (int64_t j = 0; j < used; ++j) {
-          const int64_t at =
-              s.trans_b ? (panel + j) * s.ldb + k0 + k : (k0 + k) * s.ldb + panel + j;
-          out[j] = LoadOne(s.in, b, at);
+    if (s.trans_b) {
+      for (int64_t j = 0; j < width; ++j) {
+        const T* from = b + (panel + j) * s.ldb;
+        for (int64_t k = 0; k < depth; ++k) {
+          out[k * width + j] = j < used ? static_cast<float>(from[k]) : 0.0f;
         }
       }
-      for (int64_t j = used; j < width; ++j) out[j] = 0.0f;
+      continue;
+    }
+    for (int64_t k = 0; k < depth; ++k) {
+      const T* from = b + k * s.ldb + panel;
+      float* row = out + k * width;
+      if (used == width) {
+        StoreV(LoadV(from), row);
+        StoreV(LoadV(from + kLanes), row + kLanes);
+      } else {
+        for (int64_t j = 0; j < width; ++j) row[j] = j < used ? static_cast<float>(from[j]) : 0.0f;
+      }
     }
   }
 }
@@ -106,8 +112,8 @@ void PackB(const GemmShape& s, const void* b, int64_t k0, int64_t depth, int64_t
 // c[kRows, two vectors] += packed a * packed b.
 HWY_INLINE void RegisterTile(int64_t depth, const float* HWY_RESTRICT a,
                              const float* HWY_RESTRICT b, float* HWY_RESTRICT c, int64_t ldc) {
-  const V d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const F32 d;
+  constexpr int64_t lanes = kLanes;
   auto c00 = hn::Load(d, c), c01 = hn::Load(d, c + lanes);
   auto c10 = hn::Load(d, c + ldc), c11 = hn::Load(d, c + ldc + lanes);
   auto c20 = hn::Load(d, c + 2 * ldc), c21 = hn::Load(d, c + 2 * ldc + lanes);
@@ -133,43 +139,51 @@ HWY_INLINE void RegisterTile(int64_t depth, const float* HWY_RESTRICT a,
   hn::Store(c50, d, c + 5 * ldc), hn::Store(c51, d, c + 5 * ldc + lanes);
 }
 
-void StoreBlock(const GemmShape& s, int64_t row, int64_t rows, const float* sums, int64_t stride,
-                void* c) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t at = (row + r) * s.ldc;
-    for (int64_t j = 0; j < s.n; ++j) {
-      float value = sums[r * stride + j];
-      if (s.accumulate) value += LoadOne(s.out, c, at + j);
-      if (s.out == DType::kF32) {
-        static_cast<float*>(c)[at + j] = value;
-      } else {
-        static_cast<BF16*>(c)[at + j] = BF16(value);
+template <typename T>
+HWY_INLINE void StoreBlock(const GemmShape& s, int64_t rows, const float* sums, int64_t stride,
+                           T* c) {
+  for (int64_t r = 0; r < rows; ++r) StoreSums(s.n, s.accumulate, sums + r * stride, c + r * s.ldc);
+}
+
+template <typename In, typename Out>
+HWY_INLINE void TileOf(const GemmShape& s, const GemmScratch& scratch, const In* a, const In* b,
+                       Out* c) {
+  constexpr int64_t width = 2 * kLanes;
+  const int64_t stride = CeilDiv(s.n, width) * width;
+  for (int64_t row = 0; row < s.m; row += kSumRows) {
+    const int64_t rows = std::min(kSumRows, s.m - row);
+    std::memset(scratch.c, 0, CeilDiv(rows, kRows) * kRows * stride * sizeof(float));
+    for (int64_t k = 0; k < s.k; k += kDepth) {
+      const int64_t depth = std::min(kDepth, s.k - k);
+      PackB(s, b + (s.trans_b ? k : k * s.ldb), depth, scratch.b);
+      for (int64_t block = 0; block < rows; block += kBlockRows) {
+        const int64_t i0 = row + block, count = std::min(kBlockRows, rows - block);
+        PackA(s, a + (s.trans_a ? k * s.lda + i0 : i0 * s.lda + k), count, depth, scratch.a);
+        for (int64_t j = 0; j < stride; j += width) {
+          for (int64_t i = 0; i < count; i += kRows) {
+            RegisterTile(depth, scratch.a + i * depth, scratch.b + j * depth,
+                         scratch.c + (block + i) * stride + j, stride);
+          }
+        }
       }
     }
+    StoreBlock(s, rows, scratch.c, stride, c + row * s.ldc);
   }
 }
+
+}  // namespace
 
 void Tile(const GemmShape& s, const void* a, const void* b, void* c) {
   thread_local GemmScratch scratch;
   scratch.Reserve(s.n);
-  const int64_t width = 2 * static_cast<int64_t>(hn::Lanes(V()));
-  const int64_t stride = (s.n + width - 1) / width * width;
-  for (int64_t row = 0; row < s.m; row += kBlockRows) {
-    const int64_t rows = std::min(kBlockRows, s.m - row);
-    const int64_t padded = (rows + kRows - 1) / kRows * kRows;
-    std::memset(scratch.c, 0, padded * stride * sizeof(float));
-    for (int64_t k0 = 0; k0 < s.k; k0 += kDepth) {
-      const int64_t depth = std::min(kDepth, s.k - k0);
-      PackA(s, a, row, rows, k0, depth, scratch.a);
-      PackB(s, b, k0, depth, width, scratch.b);
-      for (int64_t j = 0; j < stride; j += width) {
-        for (int64_t i = 0; i < padded; i += kRows) {
-          RegisterTile(depth, scratch.a + i * depth, scratch.b + j * depth,
-                       scratch.c + i * stride + j, stride);
-        }
-      }
-    }
-    StoreBlock(s, row, rows, scratch.c, stride, c);
+  if (s.in == DType::kF32) {
+    const auto *x = static_cast<const float*>(a), *y = static_cast<const float*>(b);
+    s.out == DType::kF32 ? TileOf(s, scratch, x, y, static_cast<float*>(c))
+                         : TileOf(s, scratch, x, y, static_cast<BF16*>(c));
+  } else {
+    const auto *x = static_cast<const BF16*>(a), *y = static_cast<const BF16*>(b);
+    s.out == DType::kF32 ? TileOf(s, scratch, x, y, static_cast<float*>(c))
+                         : TileOf(s, scratch, x, y, static_cast<BF16*>(c));
   }
 }
 

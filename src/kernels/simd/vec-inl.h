@@ -34,16 +34,25 @@ HWY_INLINE VF LoadV(const BF16* p) {
 }
 
 HWY_INLINE void StoreV(VF v, float* p) { hn::StoreU(v, F32(), p); }
-// As BF16(float) of tensor/dtype.h, bit for bit: Highway's own conversion truncates, and that of
-// AVX-512 flushes subnormals.
-HWY_INLINE void StoreV(VF v, BF16* p) {
+// As BF16(float) of tensor/dtype.h, bit for bit, in the low half of each lane: Highway's own
+// conversion truncates, and that of AVX-512 flushes subnormals.
+HWY_INLINE hn::Vec<U32> Bf16Bits(VF v) {
   const auto word = hn::BitCast(U32(), v);
   const auto high = hn::ShiftRight<16>(word);
   const auto tie = hn::And(high, hn::Set(U32(), 1));
   const auto rounded = hn::ShiftRight<16>(word + hn::Set(U32(), 0x7FFF) + tie);
   const auto nan = hn::Or(high, hn::Set(U32(), 0x40));
-  const auto bits = hn::IfThenElse(hn::RebindMask(U32(), hn::IsNaN(v)), nan, rounded);
-  hn::StoreU(hn::TruncateTo(U16(), bits), U16(), &p->bits);
+  return hn::IfThenElse(hn::RebindMask(U32(), hn::IsNaN(v)), nan, rounded);
+}
+HWY_INLINE void StoreV(VF v, BF16* p) {
+  hn::StoreU(hn::TruncateTo(U16(), Bf16Bits(v)), U16(), &p->bits);
+}
+
+// v as an array of T would give it back.
+template <typename T>
+HWY_INLINE VF Rounded(VF v) {
+  if (sizeof(T) == sizeof(float)) return v;
+  return hn::BitCast(F32(), hn::ShiftLeft<16>(Bf16Bits(v)));
 }
 
 // The first n < kLanes elements, through a padded copy: the same operations as a whole vector.
@@ -101,6 +110,25 @@ HWY_INLINE VF Exp(VF x) {
   const VF first = hn::BitCast(d, hn::ShiftLeft<23>(half + bias));
   const VF second = hn::BitCast(d, hn::ShiftLeft<23>(whole - half + bias));
   return p * first * second;
+}
+
+constexpr float kLog2E = 1.44269504f;
+
+// 2^x to 1.5e-7 relative, NaN kept, at two thirds of what Exp costs: x beyond 126 counts as 126, so
+// that no power of two is out of range. The polynomial interpolates (2^r - 1) / r at the Chebyshev
+// points of [-1/2, 1/2]; it is off by 1e-8.
+HWY_INLINE VF Exp2(VF x) {
+  const F32 d;
+  x = hn::Max(hn::Set(d, -126.0f), hn::Min(hn::Set(d, 126.0f), x));
+  const VF n = hn::Round(x), r = x - n;
+  VF p = hn::MulAdd(hn::Set(d, 1.545316336e-4f), r, hn::Set(d, 1.339086331e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 9.618083015e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 5.550356954e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 2.402265072e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 6.931471825e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  const I32 di;
+  return p * hn::BitCast(d, hn::ShiftLeft<23>(hn::ConvertTo(di, n) + hn::Set(di, 127)));
 }
 
 // sums[c] = over i in [0, count) of row(i)[c], for `width` <= kColumns columns, padded with zeros.
