@@ -109,11 +109,18 @@ class ThreadRank final : public Communicator {
           size(), std::chrono::duration<double>(options_.timeout_seconds), place_);
       fate_->Add(place_->offered);
     }
-    DS_TRY(place_->Meet(rank_, "duplicate", what, 0, nullptr));
-    auto mine = std::make_unique<ThreadRank>(fate_, place_->offered, rank_, options_);
-    DS_TRY(place_->Part(rank_));
+    // One byte, so that this meeting has readers. What is offered holds its origin: left there by
+    // a rank that failed, it would keep both for ever.
+    Status status = place_->Meet(rank_, "duplicate", what, 1, nullptr);
+    std::shared_ptr<Rendezvous> twin;
+    if (status.ok()) {
+      twin = place_->offered;
+      status = place_->Part(rank_);
+    }
     if (rank_ == 0) place_->offered.reset();
-    return std::unique_ptr<Communicator>(std::move(mine));
+    DS_TRY(status);
+    return std::unique_ptr<Communicator>(
+        std::make_unique<ThreadRank>(fate_, std::move(twin), rank_, options_));
   }
 
   void Abort(const Status& why) override {

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -11,6 +12,7 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kHugePage = 2 << 20;
+constexpr int64_t kMostBytes = int64_t{1} << 60;  // above it the sums of sizes could overflow
 
 }  // namespace
 
@@ -50,9 +52,9 @@ Result<Buffer> Buffer::Create(MemoryAccount& account, MemoryKind kind, int64_t b
   Buffer buffer;
   if (bytes == 0) return buffer;
   const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
-  const int64_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const int64_t rounded = (std::min(bytes, kMostBytes) + kAlignment - 1) / kAlignment * kAlignment;
   void* data = nullptr;
-  if (rounded < bytes || posix_memalign(&data, alignment, rounded) != 0) {
+  if (bytes > kMostBytes || posix_memalign(&data, alignment, rounded) != 0) {
     return Error(Code::kOutOfMemory, "out of memory: {} bytes for {}, {} held", bytes,
                  MemoryKindName(kind), account.total());
   }

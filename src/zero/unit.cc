@@ -44,7 +44,7 @@ Status Unit::Place() {
     std::copy_n(init_.begin() + begin, extent(place.shards_optimizer),
                 State(Array::kMaster, begin));
   }
-  init_ = {};
+  init_ = std::vector<float>();  // {} would keep the memory
   placed_ = true;
   weights = place.shards_parameters ? Weights::kSharded : Weights::kFull;
   return {};

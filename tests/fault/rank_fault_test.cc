@@ -24,8 +24,8 @@ Ranks RunEngines(int world, int stage, double timeout, const Body& body) {
   ranks.status.resize(world);
   TaskPool pool(1);
   const std::string text = fmt::format(R"({{"zero_optimization": {{"stage": {}}}}})", stage);
-  ranks.first = comm::RunThreads(
-      world, {.timeout_seconds = timeout}, [&](Communicator& comm) -> Status {
+  ranks.first =
+      comm::RunThreads(world, {.timeout_seconds = timeout}, [&](Communicator& comm) -> Status {
         return ranks.status[comm.rank()] = [&]() -> Status {
           DS_ASSIGN(const EngineConfig config, ParseConfig(text, world));
           DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));

@@ -35,7 +35,7 @@ TEST_P(Bits, EveryStageAndOverlapGivesTheSame) {
   ASSERT_FALSE(want.state.empty());
   for (int stage = 0; stage <= 3; ++stage) {
     for (const bool overlap : {false, true}) {
-      for (const int threads : {1, 3}) {
+      for (const int threads : {1, 2}) {
         run.stage = stage;
         run.overlap = overlap;
         run.threads = threads;
@@ -56,7 +56,7 @@ TEST(BitsAcrossWorlds, IntegerGradientsGiveTheSame) {
     for (const int accumulation : {1, 2}) {
       Trial run{.dtype = dtype, .accumulation = accumulation, .integers = true};
       const Outcome want = MustTrain(run);
-      for (const int world : {2, 4}) {  // 1/world is exact
+      for (const int world : {2, 3, 4}) {  // k * 3 * (1.0f / 3) is k as well, for small k
         for (int stage = 0; stage <= 3; ++stage) {
           run.world = world;
           run.stage = stage;

@@ -1,26 +1,12 @@
-// Bytes per rank, from the engine's own account: 16P, 4P + 12P/N, 2P + 14P/N and 16P/N for stages
-// 0 to 3 in bf16 AdamW (Rajbhandari et al. 2020, figure 1), plus padding and the windows; and no
-// allocation in a step once the program is warm.
+// Bytes per rank, from the engine's own account and from the allocator beneath it: 16P, 4P + 12P/N,
+// 2P + 14P/N and 16P/N for stages 0 to 3 in bf16 AdamW (Rajbhandari et al. 2020, figure 1), plus
+// padding and the windows; and no allocation in a step once the program is warm.
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstdlib>
-#include <new>
 
+#include "counting_malloc.h"
 #include "toy.h"
-
-namespace {
-std::atomic<int64_t> allocations = 0;
-}
-
-// Counts every C++ allocation of the process.
-[[gnu::noinline]] void* operator new(size_t bytes) {
-  ++allocations;
-  if (void* p = std::malloc(bytes == 0 ? 1 : bytes)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, size_t) noexcept { std::free(p); }
 
 namespace ds {
 namespace {
@@ -62,8 +48,8 @@ TEST_P(Memory, IsWhatThePlacementSays) {
           "stage3_max_live_parameters": {}, "stage3_prefetch_bucket_size": {}}}}})",
       dtype == DType::kBF16, stage, live, live / 2);
   TaskPool pool(1);
-  const Status status = comm::RunThreads(
-      world, {.timeout_seconds = 60}, [&](comm::Communicator& comm) -> Status {
+  const Status status =
+      comm::RunThreads(world, {.timeout_seconds = 60}, [&](comm::Communicator& comm) -> Status {
         DS_ASSIGN(const EngineConfig config, ParseConfig(text, world));
         DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
         DS_TRY(RegisterUnits(*engine));
@@ -105,7 +91,52 @@ INSTANTIATE_TEST_SUITE_P(World, Memory,
                          testing::Combine(testing::Values(0, 1, 2, 3), testing::Values(2, 4),
                                           testing::Values(DType::kF32, DType::kBF16)));
 
+// The account is not alone in saying so: what the process holds more once the ranks' engines are
+// warm is what their accounts add up to, and the little that is no array.
+TEST(Memory, TheAllocatorSaysTheSame) {
+  if (!DS_COUNTS_MALLOC) GTEST_SKIP() << "a sanitizer has its own allocator";
+  for (const int world : {2, 4}) {
+    for (int stage = 0; stage <= 3; ++stage) {
+      const int64_t unit = ShardLayout{kUnitElements, world}.padded();
+      const std::string text = fmt::format(
+          R"({{"bf16": {{"enabled": true}},
+              "zero_optimization": {{"stage": {}, "overlap_comm": true,
+                                     "stage3_max_live_parameters": {}}}}})",
+          stage, 2 * unit);
+      TaskPool pool(1);
+      std::atomic<int64_t> booked = 0, held = 0;
+      const Status status =
+          comm::RunThreads(world, {.timeout_seconds = 60}, [&](comm::Communicator& comm) -> Status {
+            const std::vector<float> grad(kUnitElements, 0.25f);
+            DS_TRY(comm.Barrier("before"));
+            const int64_t before = test::BytesInUse();
+            DS_TRY(comm.Barrier("counted"));
+            DS_ASSIGN(const EngineConfig config, ParseConfig(text, world));
+            DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
+            DS_TRY(RegisterUnits(*engine));
+            for (int i = 0; i < 3; ++i) DS_TRY(Step(*engine, grad));
+            booked += engine->memory().total();
+            DS_TRY(comm.Barrier("warm"));
+            if (comm.rank() == 0) held = test::BytesInUse() - before;
+            return comm.Barrier("after");
+          });
+      EXPECT_TRUE(status.ok()) << status.message();
+      const double p = static_cast<double>(kUnits) * kUnitElements, n = world;
+      const double formula[] = {16 * p, 4 * p + 12 * p / n, 2 * p + 14 * p / n, 16 * p / n};
+      const auto windows = static_cast<double>((stage >= 3 ? 4 : 0) + (stage >= 2 ? 6 : 0)) *
+                           static_cast<double>(unit);
+      const double rest = 64 << 10;  // names, tables, the rings of the streams
+      EXPECT_GE(held, booked) << "world " << world << " stage " << stage;
+      EXPECT_LE(held, booked + rest * n) << "world " << world << " stage " << stage;
+      EXPECT_GE(held, n * formula[stage]) << "world " << world << " stage " << stage;
+      EXPECT_LE(held, n * (formula[stage] + windows + rest))
+          << "world " << world << " stage " << stage;
+    }
+  }
+}
+
 TEST(Memory, AWarmStepAllocatesNothing) {
+  if (!DS_COUNTS_MALLOC) GTEST_SKIP() << "a sanitizer has its own allocator";
   for (const int world : {1, 4}) {
     for (int stage = 0; stage <= 3; ++stage) {
       for (const bool overlap : {false, true}) {
@@ -125,10 +156,10 @@ TEST(Memory, AWarmStepAllocatesNothing) {
               for (int i = 0; i < 3; ++i) DS_TRY(Step(*engine, grad));
               const int64_t bytes = engine->memory().total();
               DS_TRY(comm.Barrier("warm"));
-              const int64_t before = allocations;
+              const int64_t before = test::AllocationCalls();
               for (int i = 0; i < 5; ++i) DS_TRY(Step(*engine, grad));
               DS_TRY(comm.Barrier("done"));
-              counted += allocations - before;
+              counted += test::AllocationCalls() - before;
               EXPECT_EQ(engine->memory().total(), bytes);
               return {};
             });

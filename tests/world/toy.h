@@ -21,12 +21,14 @@ struct Param {
   bool decay = true;
 };
 
-// Sizes prime to every world, a unit smaller than a world, parameters without a unit.
+// Sizes prime to every world, a unit smaller than a world, parameters without a unit, and one that
+// is several tiles of a kernel long.
 inline const std::vector<Param>& Params() {
   static const std::vector<Param> params = {
-      {"embed", {61, 7}, "embed"},       {"a.w", {33, 13}, "a"}, {"a.b", {13}, "a", false},
-      {"b.w", {257}, "b"},               {"c.tiny", {1}, "c"},   {"c.scalar", {}, "c", false},
-      {"loose.0", {5, 5, 5}, ""},        {"loose.1", {3}, ""},   {"head", {1009}, "head"},
+      {"embed", {61, 7}, "embed"}, {"a.w", {33, 13}, "a"}, {"a.b", {13}, "a", false},
+      {"b.w", {257}, "b"},         {"c.tiny", {1}, "c"},   {"c.scalar", {}, "c", false},
+      {"loose.0", {5, 5, 5}, ""},  {"loose.1", {3}, ""},   {"wide", {131, 127}, "wide"},
+      {"head", {1009}, "head"},
   };
   return params;
 }
@@ -37,7 +39,11 @@ struct Trial {
   DType dtype = DType::kF32;
   int accumulation = 1;
   bool overlap = false;
+#if defined(__SANITIZE_THREAD__)
+  int steps = 2;  // the interleavings are what counts there
+#else
   int steps = 5;
+#endif
   int threads = 1;
   // Gradients are small integers, equal on all ranks: every sum and mean is exact.
   bool integers = false;

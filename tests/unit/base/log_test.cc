@@ -1,0 +1,68 @@
+#include "base/log.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace ds {
+namespace {
+
+class LogTest : public testing::Test {
+ protected:
+  ~LogTest() override { SetLogSink(LogLevel::kWarning, {}); }
+};
+
+TEST_F(LogTest, TheSinkGetsWhatReachesItsLevel) {
+  std::vector<std::string> lines;
+  SetLogSink(LogLevel::kInfo,
+             [&](LogLevel level, std::string_view component, std::string_view text) {
+               lines.push_back(fmt::format("{} {} {}", static_cast<int>(level), component, text));
+             });
+  EXPECT_FALSE(LogEnabled(LogLevel::kDebug));
+  EXPECT_TRUE(LogEnabled(LogLevel::kInfo));
+  Log(LogLevel::kDebug, "test", "{} is dropped", 1);
+  Log(LogLevel::kInfo, "test", "{} is kept", 2);
+  Log(LogLevel::kError, "test", "{} is kept", 3);
+  EXPECT_EQ(lines, (std::vector<std::string>{"2 test 2 is kept", "4 test 3 is kept"}));
+
+  SetLogSink(LogLevel::kOff, {});
+  EXPECT_FALSE(LogEnabled(LogLevel::kError));
+}
+
+TEST_F(LogTest, WithoutASinkLinesGoToStderr) {
+  SetLogSink(LogLevel::kWarning, {});
+  testing::internal::CaptureStderr();
+  Log(LogLevel::kWarning, "here", "{} ranks", 3);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "deepspeed: warning: here: 3 ranks\n");
+}
+
+TEST_F(LogTest, AReplacedSinkIsNotCalledAnyMore) {
+  const auto drop = [](LogLevel, std::string_view, std::string_view) {};
+  SetLogSink(LogLevel::kError, drop);
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> loggers;
+  for (int i = 0; i < 2; ++i) {
+    loggers.emplace_back([&] {
+      while (!stop) Log(LogLevel::kError, "test", "a line");
+    });
+  }
+  std::atomic<int> late = 0;
+  for (int round = 0; round < 200; ++round) {
+    auto alive = std::make_shared<std::atomic<bool>>(true);
+    SetLogSink(LogLevel::kError, [alive, &late](LogLevel, std::string_view, std::string_view) {
+      if (!*alive) ++late;
+    });
+    SetLogSink(LogLevel::kError, drop);
+    *alive = false;
+  }
+  stop = true;
+  for (std::thread& logger : loggers) logger.join();
+  EXPECT_EQ(late, 0);
+}
+
+}  // namespace
+}  // namespace ds
