@@ -14,8 +14,9 @@ struct Registration {
 };
 
 Registration Usual(int stage, bool overlap) {
-  return {.params = {{{"a", {4}, "a"}, {1, 2, 3, 4}}, {{"b", {2, 3}, "b"}, {}}, {{"c", {5}, ""}, {}}},
-          .config = FaultConfig(stage, overlap)};
+  return {
+      .params = {{{"a", {4}, "a"}, {1, 2, 3, 4}}, {{"b", {2, 3}, "b"}, {}}, {{"c", {5}, ""}, {}}},
+      .config = FaultConfig(stage, overlap)};
 }
 
 struct Mismatch {
