@@ -76,10 +76,10 @@ void Backward(TaskPool&, Gemm&, int64_t batch, int64_t tokens, int64_t heads, in
         return std::exp(Score<T>(at, qkv, b, h, i, j) - lse[(b * heads + h) * tokens + i]);
       };
       const auto ds = [&](int64_t i, int64_t j) {
-        const double dp =
-            dot_out(qkv, [&](int64_t d) { return at.Qkv(b, j, 2, h, d); }, b, i, h);
-        const double delta =
-            dot_out(out, [&](int64_t d) { return at.Out(b, i, h, d); }, b, i, h);
+        const double dp = dot_out(
+            qkv, [&](int64_t d) { return at.Qkv(b, j, 2, h, d); }, b, i, h);
+        const double delta = dot_out(
+            out, [&](int64_t d) { return at.Out(b, i, h, d); }, b, i, h);
         return p(i, j) * (dp - delta) * scale;
       };
       for (int64_t t = 0; t < tokens; ++t) {

@@ -140,8 +140,17 @@ TEST(Config, ErrorsNameTheKeyAndBothValues) {
 }
 
 TEST(Config, WrongTypesNeverCrash) {
-  const char* values[] = {"null", "true", "-1", "1e400", "\"x\"", "[]", "[1]", "{}",
-                          "{\"enabled\": 3}", "\"auto\"", "99999999999999999999"};
+  const char* values[] = {"null",
+                          "true",
+                          "-1",
+                          "1e400",
+                          "\"x\"",
+                          "[]",
+                          "[1]",
+                          "{}",
+                          "{\"enabled\": 3}",
+                          "\"auto\"",
+                          "99999999999999999999"};
   for (const ConfigKey& key : ConfigKeys()) {
     for (const char* value : values) {
       std::string text = fmt::format("{{\"{}\": {}}}", key.name, value);
@@ -159,9 +168,8 @@ TEST(Config, WrongTypesNeverCrash) {
 
 TEST(Config, BatchTriangleIsDeepSpeeds) {
   const char* folder = std::getenv("DS_GOLDEN_DIR");
-  const std::string path =
-      std::string(folder != nullptr ? folder : DS_SOURCE_DIR "/tests/golden") +
-      "/batch_triangle.json";
+  const std::string path = std::string(folder != nullptr ? folder : DS_SOURCE_DIR "/tests/golden") +
+                           "/batch_triangle.json";
   auto text = ReadFile(path);
   ASSERT_TRUE(text.ok()) << text.status().message();
   auto table = ParseJson(*text, path);

@@ -15,9 +15,8 @@ using Type = ScheduleOptions::Type;
 
 Json Table() {
   const char* folder = std::getenv("DS_GOLDEN_DIR");
-  const std::string path =
-      std::string(folder != nullptr ? folder : DS_SOURCE_DIR "/tests/golden") +
-      "/lr_schedules.json";
+  const std::string path = std::string(folder != nullptr ? folder : DS_SOURCE_DIR "/tests/golden") +
+                           "/lr_schedules.json";
   auto text = ReadFile(path);
   if (!text.ok()) return {};
   auto json = ParseJson(*text, path);
