@@ -25,6 +25,10 @@ bool IsNeutral(const ConfigKey& key, const Json& value) {
   return standard || Contains(key.use.neutral, value);
 }
 
+bool TakesNull(const ConfigKey& key) {
+  return key.type == ConfigType::kSection || IsNeutral(key, nullptr);
+}
+
 // The value of a key as it would be read: given and valid, or the default.
 Json Settled(const ConfigSection& section, const Json& object, std::string_view name) {
   const ConfigKey& key = *FindConfigKey(section, name);
@@ -128,7 +132,7 @@ class Checker {
                  ConfigExpectation(key));
       return;
     }
-    if (value.is_null() && (key.standard == "null" || key.type == ConfigType::kSection)) return;
+    if (value.is_null() && TakesNull(key)) return;
     Json normal = NormalConfigValue(key, value, place.section.lax);
     if (value.is_boolean() && proper == "zero_optimization") {
       normal = {{"stage", value.get<bool>() ? 1 : 0}};  // the spelling of the first releases

@@ -52,6 +52,14 @@ const ConfigSection* FindConfigSection(std::string_view path, std::string_view t
   return nullptr;
 }
 
+bool IsHonouredVariant(const ConfigSection& section) {
+  if (section.variant.empty()) return true;
+  const ConfigSection& outer = *FindConfigSection(section.path.substr(0, section.path.rfind('.')));
+  const std::string_view first = section.variant.substr(0, section.variant.find('|'));
+  const ConfigUse& use = FindConfigKey(outer, "type")->use;
+  return use.neutral.find(fmt::format("\"{}\"", first)) != std::string_view::npos;
+}
+
 const ConfigKey* FindConfigKey(const ConfigSection& section, std::string_view name) {
   const auto it = std::find_if(section.keys.begin(), section.keys.end(),
                                [&](const ConfigKey& key) { return key.name == name; });

@@ -72,6 +72,8 @@ inline constexpr std::string_view kEnabled = "enabled", kFalse = "[false]";
 std::span<const ConfigSection> ConfigSections();
 // `type` chooses between sections that stand beside a "type". Null when there is none.
 const ConfigSection* FindConfigSection(std::string_view path, std::string_view type = {});
+// The type that chooses the section is one that this release has; true where there is no type.
+bool IsHonouredVariant(const ConfigSection& section);
 const ConfigKey* FindConfigKey(const ConfigSection& section, std::string_view name);
 // The key itself, or the one that it is another name of.
 const ConfigKey& CanonicalKey(const ConfigSection& section, const ConfigKey& key);

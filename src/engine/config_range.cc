@@ -140,7 +140,15 @@ std::string ConfigExpectation(const ConfigKey& key) {
       if (!ranged) return "a whole number";
       const ConfigRange range = ParseConfigRange(key.range);
       if (range.most == kInfinity) return fmt::format("a whole number of at least {}", range.least);
-      return fmt::format("a whole number from {} to {}", range.least, range.most);
+      if (range.most - range.least > 8) {
+        return fmt::format("a whole number from {} to {}", range.least, range.most);
+      }
+      std::string text;
+      for (double value = range.least; value <= range.most; ++value) {
+        text += value == range.least ? "" : value == range.most ? " or " : ", ";
+        text += fmt::format("{}", value);
+      }
+      return text;
     }
     case ConfigType::kNumber:
       if (!ranged) return "a number";

@@ -7,7 +7,7 @@ namespace {
 using enum ConfigType;
 
 constexpr std::string_view kClock =
-    "there is no profiler here; ds_step_info and dspeed train --log give the time of a step";
+    "there is no profiler here; dspeed train --log gives the time of every step";
 
 constexpr ConfigKey kTop[] = {
     {"train_batch_size", kInt, "null", "[1,)",

@@ -86,7 +86,7 @@ TEST(Config, ErrorsNameTheKeyAndBothValues) {
             "config: zero_optimisation is not a key that this release knows; did you mean "
             "zero_optimization?");
   EXPECT_EQ(Message(R"({"zero_optimization": {"stage": 4}})"),
-            "config: zero_optimization.stage is 4, not a whole number from 0 to 3");
+            "config: zero_optimization.stage is 4, not 0, 1, 2 or 3");
   EXPECT_EQ(Message(R"({"gradient_clipping": -1})"),
             "config: gradient_clipping is -1, not a number in [0, inf)");
   EXPECT_EQ(Message(R"({"train_batch_size": 6, "train_micro_batch_size_per_gpu": 2})", 2),
@@ -110,6 +110,80 @@ TEST(Config, ErrorsNameTheKeyAndBothValues) {
   EXPECT_NE(Message("{").find("line 1"), std::string::npos);
   EXPECT_NE(Message(R"({"steps_per_print": 1, "steps_per_print": 2})").find("steps_per_print"),
             std::string::npos);
+}
+
+TEST(Config, AutoIsADefaultOrFollows) {
+  const EngineConfig c = Must(R"({
+      "train_batch_size": 16, "train_micro_batch_size_per_gpu": "auto",
+      "gradient_accumulation_steps": "auto", "gradient_clipping": "auto",
+      "bf16": {"enabled": "auto"}, "fp16": {"enabled": "auto"},
+      "zero_optimization": {"stage": 3, "overlap_comm": "auto", "reduce_bucket_size": "auto",
+                            "stage3_param_persistence_threshold": "auto"},
+      "optimizer": {"type": "AdamW", "params": {"lr": 0.02, "betas": "auto"}},
+      "scheduler": {"type": "WarmupDecayLR",
+                    "params": {"total_num_steps": 50, "warmup_max_lr": "auto"}}})",
+                              4);
+  EXPECT_EQ(c.micro_batch, 4);
+  EXPECT_EQ(c.accumulation, 1);
+  EXPECT_EQ(c.gradient_clipping, 1.0);
+  EXPECT_TRUE(c.zero.overlap_comm);
+  EXPECT_EQ(c.zero.reduce_bucket_size, 500'000'000);
+  EXPECT_EQ(c.optimizer.beta2, 0.999);
+  EXPECT_EQ(c.schedule.warmup_max_lr, 0.02);
+  EXPECT_EQ(Message(R"({"train_micro_batch_size_per_gpu": "auto"})"),
+            "config: train_micro_batch_size_per_gpu is \"auto\": train_batch_size or "
+            "train_micro_batch_size_per_gpu must be a number, the rest follows");
+  EXPECT_EQ(Message(R"({"scheduler": {"type": "WarmupCosineLR",
+                                      "params": {"total_num_steps": "auto"}}})"),
+            "config: scheduler.params.total_num_steps is \"auto\", which nothing here can resolve: "
+            "give a whole number of at least 1");
+  EXPECT_NE(Message(R"({"optimizer": {"type": "auto"}})").find("optimizer.type is \"auto\""),
+            std::string::npos);
+}
+
+TEST(Config, FindsEveryProblemAndSaysWhereAKeyBelongs) {
+  const Json json = {{"stage", 3},
+                     {"fp16", {{"enabled", true}, {"loss_scale", -1}}},
+                     {"zero_optimization", {{"gradient_clipping", 1.0}, {"stage", "x"}}},
+                     {"train_batch_size", 0}};
+  std::vector<std::string> found;
+  for (const ConfigProblem& problem : ReadConfig(json, 1).checked.problems) {
+    found.push_back(problem.message);
+  }
+  EXPECT_EQ(found,
+            std::vector<std::string>({
+                "fp16.enabled = true is not supported: training is in fp32 or bf16 in this "
+                "release; bf16 needs no loss scale",
+                "fp16.loss_scale is -1, not a number in [0, inf)",
+                "stage is not a key that this release knows; stage is a key of zero_optimization",
+                "train_batch_size is 0, not a whole number of at least 1",
+                "zero_optimization.gradient_clipping is not a key that this release knows; "
+                "gradient_clipping is a key of the top level",
+                "zero_optimization.stage is \"x\", not 0, 1, 2 or 3",
+            }));
+  EXPECT_NE(Message(json.dump()).find("(and 5 more)"), std::string::npos);
+}
+
+TEST(Config, LaxSectionsReadWhatDeepSpeedReads) {
+  const EngineConfig c = Must(R"({"zero_optimization": {"stage": "3", "overlap_comm": "off",
+      "ignore_unused_parameters": 0, "reduce_bucket_size": "1e3"}, "bf16": {"enabled": "yes"}})");
+  EXPECT_EQ(c.zero.stage, 3);
+  EXPECT_FALSE(c.zero.overlap_comm);
+  EXPECT_FALSE(c.zero.ignore_unused_parameters);
+  EXPECT_EQ(c.zero.reduce_bucket_size, 1000);
+  EXPECT_EQ(c.dtype, DType::kBF16);
+  EXPECT_NE(Message(R"({"steps_per_print": "3"})"), "accepted");
+  EXPECT_NE(Message(R"({"zero_optimization": {"overlap_comm": 2}})"), "accepted");
+}
+
+TEST(Config, HugeBatchesDoNotWrap) {
+  EXPECT_NE(
+      Message(R"({"train_micro_batch_size_per_gpu": 9000000000000000000})", 4).find("64 bits"),
+      std::string::npos);
+  EXPECT_NE(Message(R"({"train_batch_size": 4, "train_micro_batch_size_per_gpu": 1,
+                        "gradient_accumulation_steps": 9223372036854775807})",
+                    4),
+            "accepted");
 }
 
 TEST(Config, BatchTriangleIsDeepSpeeds) {
