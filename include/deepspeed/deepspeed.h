@@ -7,6 +7,7 @@
 
 #include "ds_base.h"
 #include "ds_comm.h"
+#include "ds_config.h"
 #include "ds_engine.h"
 #include "ds_hook.h"
 #include "ds_param.h"

@@ -36,6 +36,31 @@ inline void Check(ds_status status) {
   throw Error(status, error ? ds_error_get_message(error.get()) : ds_status_string(status));
 }
 
+/** Text that the library gave away, freed. */
+inline std::string TakeText(ds_buffer *buffer) {
+  const std::unique_ptr<ds_buffer, void (*)(ds_buffer *)> owner(buffer, ds_buffer_dispose);
+  return std::string(buffer->data, buffer->size);
+}
+
+/** What a ds_config.json comes to on `world_size` ranks (ds_config_resolve). */
+inline std::string ResolveConfig(const std::string &json, int world_size) {
+  ds_buffer buffer = DS_BUFFER_INIT;
+  Check(ds_config_resolve(json.c_str(), world_size, &buffer));
+  return TakeText(&buffer);
+}
+/** A JSON Schema of ds_config.json (ds_config_schema). */
+inline std::string ConfigSchema() {
+  ds_buffer buffer = DS_BUFFER_INIT;
+  Check(ds_config_schema(&buffer));
+  return TakeText(&buffer);
+}
+/** Every key that has a default, with it (ds_config_defaults). */
+inline std::string ConfigDefaults() {
+  ds_buffer buffer = DS_BUFFER_INIT;
+  Check(ds_config_defaults(&buffer));
+  return TakeText(&buffer);
+}
+
 /** A rank's membership of a group (ds_comm). Owned, or borrowed from RunThreads. */
 class Comm {
  public:
@@ -192,8 +217,7 @@ class Engine {
   std::string config() const {
     ds_buffer buffer = DS_BUFFER_INIT;
     Check(ds_engine_get_config(engine_.get(), &buffer));
-    const std::unique_ptr<ds_buffer, void (*)(ds_buffer *)> owner(&buffer, ds_buffer_dispose);
-    return std::string(buffer.data, buffer.size);
+    return TakeText(&buffer);
   }
   ds_engine *get() const noexcept { return engine_.get(); }
 

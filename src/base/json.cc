@@ -4,6 +4,8 @@
 #include <set>
 #include <vector>
 
+#include "base/json_scan.h"
+
 namespace ds {
 namespace {
 
@@ -126,6 +128,8 @@ Result<Json> ParseJson(std::string_view text, std::string_view what, const JsonL
   }
   Builder builder(what, limits.max_depth);
   try {
+    const std::string plain = limits.comments ? BlankJsonExtras(text) : std::string();
+    if (limits.comments) text = plain;
     const bool done = Json::sax_parse(text.begin(), text.end(), &builder,
                                       nlohmann::json::input_format_t::json, /*strict=*/true,
                                       /*ignore_comments=*/limits.comments);

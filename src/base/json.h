@@ -16,7 +16,8 @@ using Json = nlohmann::json;
 struct JsonLimits {
   int64_t max_bytes = int64_t{64} << 20;
   int max_depth = 64;
-  bool comments = true;  // accept /* */ and //
+  // Accept /* */, // and # comments, and a comma behind the last element.
+  bool comments = true;
 };
 
 // `what` names the document in errors: a path, "config".

@@ -1,10 +1,10 @@
 #include <deepspeed/ds_engine.h>
 
-#include <cstdlib>
 #include <memory>
 #include <utility>
 
 #include "base/log.h"
+#include "capi/buffer.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
 
@@ -12,18 +12,6 @@ using ds::Status;
 using ds::capi::Guard;
 using ds::capi::RefuseInHook;
 using ds::device::MemoryKind;
-
-namespace {
-
-Status CopyText(const std::string& text, ds_buffer* out) {
-  auto* data = static_cast<char*>(std::malloc(text.size() + 1));
-  if (data == nullptr) return ds::Error(ds::Code::kOutOfMemory, "out of memory");
-  std::memcpy(data, text.c_str(), text.size() + 1);
-  *out = {data, text.size()};
-  return {};
-}
-
-}  // namespace
 
 extern "C" {
 
@@ -99,7 +87,7 @@ ds_status ds_engine_get_config(ds_engine* engine, ds_buffer* out_json) {
   return Guard([&]() -> Status {
     DS_REQUIRE(engine);
     DS_REQUIRE(out_json);
-    return CopyText(engine->engine->config().ToJson(), out_json);
+    return ds::capi::CopyText(engine->engine->config().ToJson(), out_json);
   });
 }
 

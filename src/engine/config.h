@@ -1,10 +1,13 @@
-// ds_config.json: text in, one resolved struct out. Every key is honoured or refused by name.
+// ds_config.json: text in, one resolved struct out. Every key is honoured or refused by name
+// (config_keys.h).
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
+#include "engine/config_check.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "tensor/dtype.h"
@@ -27,7 +30,17 @@ struct EngineConfig {
   std::string ToJson() const;
 };
 
-// `world` is the data-parallel world size. An empty text is an empty config.
-Result<EngineConfig> ParseConfig(std::string_view json, int world);
+// A config with all that was found on the way. `config` is of use when there are no problems.
+struct ConfigReading {
+  EngineConfig config;
+  CheckedConfig checked;
+};
+// `world` is the data-parallel world size; `json` is an object.
+ConfigReading ReadConfig(const Json& json, int world);
+
+// The object in a text; an empty text is an empty config.
+Result<Json> ParseConfigText(std::string_view text);
+// Both, with the first problem as the error.
+Result<EngineConfig> ParseConfig(std::string_view text, int world);
 
 }  // namespace ds

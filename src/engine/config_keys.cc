@@ -1,179 +1,14 @@
 #include "engine/config_keys.h"
 
 #include <algorithm>
+#include <cctype>
 #include <numeric>
+#include <vector>
+
+#include <fmt/core.h>
 
 namespace ds {
 namespace {
-
-constexpr std::string_view kZero = "zero_optimization";
-constexpr std::string_view kOnlyTwoTypes = "training is in fp32 or bf16 in this release";
-constexpr std::string_view kNoOffload = "state stays in memory in this release";
-constexpr std::string_view kNoMonitor = "training is logged by the caller (dspeed train --log)";
-constexpr std::string_view kNoProfiler = "there is no profiler in this release";
-constexpr std::string_view kNoCompression = "there is no compression in this release";
-constexpr std::string_view kDropped = "DeepSpeed dropped it after 0.19.6, and it is not here yet";
-constexpr std::string_view kUnits = "weights and gradients travel by unit, whole";
-constexpr std::string_view kOff = "[false, null]";
-constexpr std::string_view kSectionOff = R"([{}, null, {"enabled": false}])";
-
-// Defaults and meanings: deepspeed/runtime/config.py, runtime/zero/config.py of 0.19.8.
-constexpr ConfigKey kKeys[] = {
-    {"", "train_batch_size", "", ""},
-    {"", "train_micro_batch_size_per_gpu", "", ""},
-    {"", "gradient_accumulation_steps", "", ""},
-    {"", "gradient_clipping", "", ""},
-    {"", "steps_per_print", "", ""},
-    {"", "optimizer", "", ""},
-    {"", "scheduler", "", ""},
-    {"", "bf16", "", ""},
-    {"", "bfloat16", "", ""},
-    {"", "zero_optimization", "", ""},
-    {"", "fp16", kOnlyTwoTypes, kSectionOff},
-    {"", "amp", kDropped, kSectionOff},
-    {"", "torch_autocast", "the weights have one dtype; see bf16", kSectionOff},
-    {"", "data_types", "gradients are kept in the training dtype in this release",
-     R"([{}, {"grad_accum_dtype": null}])"},
-    {"", "managed_gradient_accumulation", "the library counts the micro-batches", "[true]"},
-    {"", "prescale_gradients", "gradients are summed in fp32 and scaled once, after the sum",
-     "[false]"},
-    {"", "gradient_predivide_factor", "gradients are summed in fp32 and scaled once", "[1, 1.0]"},
-    {"", "gradient_allreduce_op", "gradients are averaged over the ranks", R"(["mean"])"},
-    {"", "sparse_gradients", kDropped, kOff},
-    {"", "communication_data_type", "gradients travel in the training dtype", "[null]"},
-    {"", "seq_parallel_communication_data_type", "there is no sequence parallelism yet",
-     R"([null, "fp32"])"},
-    {"", "sequence_parallel_size", "there is no sequence parallelism in this release", "[1]"},
-    {"", "disable_allgather", "weights are gathered where they are sharded", "[false]"},
-    {"", "zero_allow_untested_optimizer", "every optimizer here is tested with every stage",
-     "[false, true]"},
-    {"", "zero_force_ds_cpu_optimizer", "the optimizer is always the library's", "[true]"},
-    {"", "dump_state", "ask for the resolved config instead", "[false]"},
-    {"", "wall_clock_breakdown", kNoProfiler, "[false]"},
-    {"", "memory_breakdown", "ask for the memory account instead", "[false]"},
-    {"", "flops_profiler", kNoProfiler, kSectionOff},
-    {"", "autotuning", "there is no autotuning in this release", kSectionOff},
-    {"", "comms_logger", kNoProfiler, "[]"},
-    {"", "tensorboard", kNoMonitor, kSectionOff},
-    {"", "csv_monitor", kNoMonitor, kSectionOff},
-    {"", "wandb", kNoMonitor, kSectionOff},
-    {"", "comet", kNoMonitor, kSectionOff},
-    {"", "activation_checkpointing", "recomputation belongs to the model", "[{}]"},
-    {"", "aio", kNoOffload, "[{}]"},
-    {"", "checkpoint", "checkpoints are the caller's in this release", "[{}]"},
-    {"", "elasticity", kDropped, kSectionOff},
-    {"", "compression_training", kNoCompression, "[{}]"},
-    {"", "quantize_training", kDropped, kSectionOff},
-    {"", "sparse_attention", kDropped, "[{}, null]"},
-    {"", "progressive_layer_drop", kDropped, kSectionOff},
-    {"", "curriculum_learning", kDropped, kSectionOff},
-    {"", "eigenvalue", kDropped, kSectionOff},
-    {"", "graph_harvesting", kDropped, "[false]"},
-    {"", "nebula", kDropped, kSectionOff},
-    {"", "data_efficiency", "sampling is the caller's in this release", kSectionOff},
-    {"", "pipeline", "there is no pipeline parallelism in this release", "[{}]"},
-    {"", "tensor_parallel", "there is no tensor parallelism in this release", "[{}]"},
-    {"", "expert_parallel", "there is no expert parallelism in this release", "[{}]"},
-    {"", "hybrid_engine", "there is no hybrid engine in this release", kSectionOff},
-    {"", "compile", "there is nothing to compile at run time", kSectionOff},
-    {"", "timers", kNoProfiler, "[{}]"},
-    {"", "weight_quantization", kNoCompression, "[{}]"},
-    {"", "use_data_before_expert_parallelism", "there are no experts in this release", "[false]"},
-    {"", "vocabulary_size", "the library does not know the model", "[null]"},
-    {"", "dataloader_drop_last", "the library does not load the caller's data", "[false]"},
-    {"", "log_level", "set the level of the log sink (ds_log_set_sink)", "[null]"},
-    {"", "disable_python_gc", "there is no Python inside", "[false]"},
-    {"", "checkpoint_tag_validation", "checkpoints are the caller's in this release", "[]"},
-
-    {"optimizer", "type", "", ""},
-    {"optimizer", "params", "", ""},
-    {"optimizer", "legacy_fusion", "every update is fused", "[false]"},
-    {"optimizer.params", "lr", "", ""},
-    {"optimizer.params", "betas", "", ""},
-    {"optimizer.params", "eps", "", ""},
-    {"optimizer.params", "weight_decay", "", ""},
-    {"optimizer.params", "bias_correction", "", ""},
-    {"optimizer.params", "adam_w_mode", "", ""},
-    {"optimizer.params", "torch_adam", "there is no torch inside", "[false]"},
-    {"optimizer.params", "amsgrad", "not part of DeepSpeed's Adam either", "[false]"},
-    {"optimizer.params", "fp32_optimizer_states", "optimizer states are fp32", "[true]"},
-    {"optimizer.params", "max_grad_norm", "use gradient_clipping at the top level", "[]"},
-
-    {"scheduler", "type", "", ""},
-    {"scheduler", "params", "", ""},
-    {"scheduler.params", "warmup_min_lr", "", ""},
-    {"scheduler.params", "warmup_max_lr", "", ""},
-    {"scheduler.params", "warmup_num_steps", "", ""},
-    {"scheduler.params", "warmup_type", "", ""},
-    {"scheduler.params", "total_num_steps", "", ""},
-    {"scheduler.params", "warmup_min_ratio", "", ""},
-    {"scheduler.params", "cos_min_ratio", "", ""},
-    {"scheduler.params", "last_batch_iteration", "a resume restores the schedule", "[-1]"},
-
-    {"bf16", "enabled", "", ""},
-    {"bf16", "check_grad_overflow", "", ""},
-    {"bf16", "immediate_grad_update", "gradients are reduced unit by unit", "[false]"},
-    {"bf16", "bf16_master_weights_and_grads", "master weights are fp32", "[false]"},
-    {"bf16", "bf16_optimizer_states", "optimizer states are fp32", "[false]"},
-
-    {kZero, "stage", "", ""},
-    {kZero, "overlap_comm", "", ""},
-    {kZero, "reduce_bucket_size", "", ""},
-    {kZero, "ignore_unused_parameters", "", ""},
-    {kZero, "stage3_prefetch_bucket_size", "", ""},
-    {kZero, "prefetch_bucket_size", "", ""},
-    {kZero, "stage3_max_live_parameters", "", ""},
-    {kZero, "max_live_parameters", "", ""},
-    {kZero, "contiguous_gradients", "gradients of a unit are always contiguous", "[true]"},
-    {kZero, "reduce_scatter", "sharded gradients are always reduce-scattered", "[true]"},
-    {kZero, "allgather_partitions", "sharded weights are always all-gathered", "[true]"},
-    {kZero, "allgather_bucket_size", kUnits, "[500000000, 5e8]"},
-    {kZero, "use_multi_rank_bucket_allreduce", kUnits, "[true]"},
-    {kZero, "round_robin_gradients", kUnits, "[false]"},
-    {kZero, "sub_group_size", kUnits, "[1000000000, 1e9]"},
-    {kZero, "stage3_param_persistence_threshold", kUnits, "[0]"},
-    {kZero, "param_persistence_threshold", kUnits, "[0]"},
-    {kZero, "stage3_model_persistence_threshold", kUnits, "[0]"},
-    {kZero, "model_persistence_threshold", kUnits, "[0]"},
-    {kZero, "stage3_max_reuse_distance", "copies are kept up to stage3_max_live_parameters",
-     "[1000000000, 1e9]"},
-    {kZero, "max_reuse_distance", "copies are kept up to stage3_max_live_parameters",
-     "[1000000000, 1e9]"},
-    {kZero, "stage3_gather_16bit_weights_on_model_save", "saving gathers unit by unit",
-     "[true, false]"},
-    {kZero, "gather_16bit_weights_on_model_save", "saving gathers unit by unit", "[true, false]"},
-    {kZero, "stage3_module_granularity_threshold", kUnits, "[0]"},
-    {kZero, "module_granularity_threshold", kUnits, "[0]"},
-    {kZero, "stage3_use_all_reduce_for_fetch_params", kUnits, "[false]"},
-    {kZero, "use_all_reduce_for_fetch_params", kUnits, "[false]"},
-    {kZero, "stage3_allgather_sequential", kUnits, "[false]"},
-    {kZero, "allgather_sequential", kUnits, "[false]"},
-    {kZero, "load_from_fp32_weights", "a resume restores the fp32 master weights", "[true]"},
-    {kZero, "elastic_checkpoint", "checkpoints are the caller's in this release", "[false]"},
-    {kZero, "offload_param", kNoOffload, R"([null, {}, {"device": "none"}])"},
-    {kZero, "offload_optimizer", kNoOffload, R"([null, {}, {"device": "none"}])"},
-    {kZero, "cpu_offload", kNoOffload, kOff},
-    {kZero, "cpu_offload_param", kNoOffload, kOff},
-    {kZero, "cpu_offload_use_pin_memory", kNoOffload, kOff},
-    {kZero, "zenflow", kNoOffload, "[null]"},
-    {kZero, "legacy_stage1", "DeepSpeed refuses it too", "[false]"},
-    {kZero, "zero_hpz_partition_size", "there is no hierarchical sharding yet", "[1]"},
-    {kZero, "zero_quantized_weights", kNoCompression, "[false]"},
-    {kZero, "zero_quantized_nontrainable_weights", kNoCompression, "[false]"},
-    {kZero, "zero_quantized_gradients", kNoCompression, "[false]"},
-    {kZero, "zeropp_loco_param", kNoCompression, "[null]"},
-    {kZero, "mics_shard_size", "there is no hierarchical sharding yet", "[-1]"},
-    {kZero, "mics_hierarchical_params_gather", "there is no hierarchical sharding yet", "[false]"},
-    {kZero, "memory_efficient_linear", "layers are the caller's", "[true, false]"},
-    {kZero, "pipeline_loading_checkpoint", "there are no pipelines yet", "[false]"},
-    {kZero, "override_module_apply", "there are no torch modules", "[true, false]"},
-    {kZero, "log_trace_cache_warnings", "there is no trace cache", "[false]"},
-    {kZero, "enable_sanity_checks", "ranks are always compared", "[true, false]"},
-    {kZero, "save_muon_momentum_buffer_in_memory", "there is no Muon yet", "[false]"},
-    {kZero, "compute_grad_norm", "the norm is always computed", "[true]"},
-    {kZero, "parameter_alignment", "parameters always start on 16 bytes", "[true, false]"},
-    {kZero, "leaf_module", "there are no torch modules", "[null, {}]"},
-};
 
 int EditDistance(std::string_view a, std::string_view b) {
   std::vector<int> row(b.size() + 1);
@@ -190,28 +25,96 @@ int EditDistance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+char Lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
+
 }  // namespace
 
-std::span<const ConfigKey> ConfigKeys() { return kKeys; }
+std::span<const ConfigSection> ConfigSections() {
+  static const std::vector<ConfigSection> all = [] {
+    std::vector<ConfigSection> sections;
+    for (const auto part : {TopSections(), OptimizerSections(), PrecisionSections(), ZeroSections(),
+                            StorageSections(), MonitorSections(), ParallelSections(),
+                            DataSections(), DroppedSections(), CompressionSections()}) {
+      sections.insert(sections.end(), part.begin(), part.end());
+    }
+    return sections;
+  }();
+  return all;
+}
 
-const ConfigKey* FindConfigKey(std::string_view section, std::string_view name) {
-  for (const ConfigKey& key : kKeys) {
-    if (key.section == section && key.name == name) return &key;
+const ConfigSection* FindConfigSection(std::string_view path, std::string_view type) {
+  for (const ConfigSection& section : ConfigSections()) {
+    if (section.path != path) continue;
+    if (section.variant.empty() || IsConfigWord(section.variant, type, /*any_case=*/true)) {
+      return &section;
+    }
   }
   return nullptr;
 }
 
-std::string NearestConfigKey(std::string_view section, std::string_view name) {
-  std::string nearest;
+bool IsHonouredVariant(const ConfigSection& section) {
+  if (section.variant.empty()) return true;
+  const ConfigSection& outer = *FindConfigSection(section.path.substr(0, section.path.rfind('.')));
+  const std::string_view first = section.variant.substr(0, section.variant.find('|'));
+  const ConfigUse& use = FindConfigKey(outer, "type")->use;
+  return use.neutral.find(fmt::format("\"{}\"", first)) != std::string_view::npos;
+}
+
+const ConfigKey* FindConfigKey(const ConfigSection& section, std::string_view name) {
+  const auto it = std::find_if(section.keys.begin(), section.keys.end(),
+                               [&](const ConfigKey& key) { return key.name == name; });
+  return it == section.keys.end() ? nullptr : &*it;
+}
+
+const ConfigKey& CanonicalKey(const ConfigSection& section, const ConfigKey& key) {
+  if (key.same_as.empty()) return key;
+  return *FindConfigKey(section, key.same_as);
+}
+
+std::string SuggestConfigKey(const ConfigSection& section, std::string_view name) {
+  std::string_view nearest;
   int least = static_cast<int>(name.size() / 3) + 2;
-  for (const ConfigKey& key : kKeys) {
-    if (key.section != section) continue;
+  if (name.size() > 100) return "";  // no spelling of ours, and the distance costs its length
+  for (const ConfigKey& key : section.keys) {
     if (const int distance = EditDistance(key.name, name); distance < least) {
       least = distance;
       nearest = key.name;
     }
   }
-  return nearest;
+  // A name that is right elsewhere was put in the wrong place, unless it is everywhere.
+  const bool common = name == kEnabled || name == "type" || name == "params";
+  const ConfigSection* home = nullptr;
+  for (const ConfigSection& other : ConfigSections()) {
+    if (common || FindConfigKey(other, name) == nullptr) continue;
+    if (home == nullptr || (other.path == section.path && home->path != section.path)) {
+      home = &other;
+    }
+  }
+  if (home != nullptr) {
+    return fmt::format("; {} is a key of {}{}", name,
+                       home->path.empty() ? "the top level" : home->path,
+                       home->variant.empty() ? "" : fmt::format(" of type {}", home->variant));
+  }
+  return nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest);
+}
+
+std::string ConfigPath(std::string_view section, std::string_view name) {
+  return section.empty() ? std::string(name) : fmt::format("{}.{}", section, name);
+}
+
+bool SameWord(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](char x, char y) { return Lower(x) == Lower(y); });
+}
+
+bool IsConfigWord(std::string_view choices, std::string_view word, bool any_case) {
+  while (!choices.empty()) {
+    const size_t end = std::min(choices.find('|'), choices.size());
+    const std::string_view choice = choices.substr(0, end);
+    if (any_case ? SameWord(choice, word) : choice == word) return true;
+    choices.remove_prefix(std::min(end + 1, choices.size()));
+  }
+  return false;
 }
 
 }  // namespace ds

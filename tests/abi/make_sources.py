@@ -13,7 +13,8 @@ import public_headers  # noqa: E402
 
 OBJECTS = ("ds_comm", "ds_engine", "ds_param")
 # Zero is a valid argument for all but the output.
-ZERO_IS_VALID = {"ds_comm_create_self", "ds_engine_create"}
+ZERO_IS_VALID = {"ds_comm_create_self", "ds_engine_create", "ds_config_schema",
+                 "ds_config_defaults"}
 # A valid object is enough: what else these take is optional.
 OBJECT_IS_ENOUGH = {"ds_engine_step"}
 # Answers that do not depend on the health of the group.

@@ -1,4 +1,5 @@
-// dspeed: trains a language model, generates from it, tells what this machine uses.
+// dspeed: trains a language model, generates from it, explains a config, tells what this machine
+// uses.
 #include <cstdio>
 #include <exception>
 #include <thread>
@@ -29,6 +30,7 @@ int Run(int argc, char** argv) {
   ds::tool::Chosen chosen;
   ds::tool::AddTrain(app, chosen);
   ds::tool::AddGenerate(app, chosen);
+  ds::tool::AddConfig(app, chosen);
   ds::tool::AddReport(app, chosen);
   try {
     app.parse(argc, argv);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/json_scan.h"
+
 namespace ds {
 namespace {
 
@@ -23,7 +25,7 @@ TEST(Json, ErrorsHaveAPlace) {
   EXPECT_NE(Fails("{\n  \"a\": 1,\n  \"b\" 2}").find("x.json: parse error at line 3, column 7"),
             std::string::npos)
       << Fails("{\n  \"a\": 1,\n  \"b\" 2}");
-  for (const char* text : {"", "{", "[1,]", "{\"a\":1}}", "\"\xff\"", "nul", "1e999", "{1:2}",
+  for (const char* text : {"", "{", "[1,,]", "{\"a\":1}}", "\"\xff\"", "nul", "1e999", "{1:2}",
                            "[\"a\nb\"]", "{\"a\":01}"}) {
     EXPECT_EQ(Fails(text).rfind("x.json: ", 0), 0u) << text << ": " << Fails(text);
   }
@@ -73,6 +75,46 @@ TEST(Json, ReadsKeysByType) {
 }
 
 TEST(Json, DumpsWhatIsNotText) { EXPECT_EQ(DumpJson(Json("a\xff"), -1), "\"a\xEF\xBF\xBD\""); }
+
+TEST(Json, AcceptsCommentsAndACommaBehindTheLast) {
+  const char* texts[] = {
+      R"({"a": [1, 2,], "b": 3,})",
+      "{\n  # one, ]\n  \"a\": [1, 2, // two \" ,\n ], /* three ,} */\n \"b\": 3 , # four\n}",
+  };
+  for (const char* text : texts) {
+    auto json = ParseJson(text, "x");
+    ASSERT_TRUE(json.ok()) << json.status().message();
+    EXPECT_EQ(*json, Json({{"a", {1, 2}}, {"b", 3}})) << text;
+  }
+  // Inside a string they are text.
+  const char* strings = R"(["a,]", "b#c", "\",}", "//", "/* */"])";
+  auto json = ParseJson(strings, "x");
+  ASSERT_TRUE(json.ok());
+  EXPECT_EQ(*json, Json::parse(strings));
+  for (const char* text : {"[,]", "{,}", "[1,,]", "[,1]", R"({"a":,})", R"({"a",})", ",", "[1],",
+                           R"({"a" 1,})", "[1,", "[1,#", "[\"", "[\"\\", "/*", "[1] /*"}) {
+    EXPECT_FALSE(ParseJson(text, "x").ok()) << text;
+  }
+  EXPECT_FALSE(ParseJson("[1,]", "x", {1000, 4, /*comments=*/false}).ok());
+  EXPECT_FALSE(ParseJson("# a\n[1]", "x", {1000, 4, /*comments=*/false}).ok());
+  // What is left out keeps its place.
+  const std::string message = ParseJson("[1,], # x\n  oops", "x").status().message();
+  EXPECT_NE(message.find("line 1, column 5"), std::string::npos) << message;
+  const std::string later = ParseJson("{\"a\": [1,], # x\n  oops", "x").status().message();
+  EXPECT_NE(later.find("line 2, column 3"), std::string::npos) << later;
+}
+
+TEST(Json, TellsTheLinesOfKeys) {
+  const auto lines = JsonKeyLines(
+      "{ \"a\": 1, // \"no\": 1\n  # \"no\": 2\n  \"b\": {\"c\": \"d\",\n \"e\\u0066\": [{\"g\": "
+      "1},\n {\"g\": 2}],},\n\n\"h\":null}");
+  const std::map<std::string, int> expected = {
+      {"a", 1}, {"b", 3}, {"b.c", 3}, {"b.ef", 4}, {"b.ef[0].g", 4}, {"b.ef[1].g", 5}, {"h", 7}};
+  EXPECT_EQ(lines, expected);
+  for (const char* text : {"", "{", "}}]", "\"", "{\"a", "[[{\"", "{\"\\", "{,\"a\":]", ","}) {
+    (void)JsonKeyLines(text);
+  }
+}
 
 }  // namespace
 }  // namespace ds

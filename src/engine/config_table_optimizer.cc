@@ -1,0 +1,208 @@
+// Optimizers and schedules. deepspeed/runtime/config.py, ops/*, runtime/lr_schedules.py.
+#include "engine/config_keys.h"
+
+namespace ds {
+namespace {
+
+using enum ConfigType;
+
+constexpr std::string_view kOptimizers =
+    "Adam|AdamW|Lamb|Lion|Adagrad|SGD|Muon|OneBitAdam|OneBitLamb|ZeroOneAdam|MuAdam|MuAdamW|MuSGD";
+constexpr ConfigKey kOptimizer[] = {
+    {"type", kWord, "", kOptimizers, "name of the update rule",
+     Refused("this release has Adam and AdamW", R"(["Adam", "AdamW"])")},
+    {"params", kSection, "null", "", "parameters of the update rule", kHonoured},
+    {"legacy_fusion", kBool, "false", "", "the older fused fp16 wrapper",
+     Refused("every update is fused")},
+};
+
+constexpr ConfigKey kLr = {"lr", kNumber, "0.001", "[0,)", "learning rate", kHonoured};
+constexpr ConfigKey kBetas = {"betas",  kPair, "[0.9, 0.999]", "[0,1)", "decay of the two moments",
+                              kHonoured};
+constexpr ConfigKey kEps = {"eps", kNumber, "1e-8", "[0,)", "added to the denominator", kHonoured};
+constexpr ConfigKey kDecay = {
+    "weight_decay", kNumber, "0.0", "[0,)", "weights shrink by lr times this, per step", kHonoured};
+constexpr ConfigKey kBias = {
+    "bias_correction", kBool, "true", "", "make up for moments that start at zero", kHonoured};
+constexpr ConfigKey kMaxNorm = {"max_grad_norm",
+                                kNumber,
+                                "null",
+                                "[0,)",
+                                "clipping inside the optimizer",
+                                Refused("use gradient_clipping at the top level")};
+constexpr ConfigKey kAdam[] = {
+    kLr,
+    kBetas,
+    kEps,
+    kDecay,
+    kBias,
+    {"adam_w_mode", kBool, "true", "",
+     "decay the weights, not the gradient; type AdamW always does", kHonoured},
+    {"amsgrad", kBool, "false", "", "keep the largest second moment",
+     Refused("DeepSpeed's Adam has no AMSGrad either")},
+    {"torch_adam", kBool, "false", "", "torch.optim.Adam instead of the fused one",
+     Idle("the arithmetic is the same; there is one Adam here")},
+    {"fp32_optimizer_states", kBool, "true", "", "moments in fp32",
+     Refused("moments are kept in fp32")},
+    kMaxNorm,
+};
+
+// The names are known, so that a mistake is found before the type is changed.
+constexpr ConfigKey kLamb[] = {
+    kLr,
+    kBetas,
+    kEps,
+    kDecay,
+    kBias,
+    kMaxNorm,
+    {"eps_inside_sqrt", kBool, "false", "", "add eps under the root"},
+    {"max_coeff", kNumber, "10.0", "", "largest trust ratio"},
+    {"min_coeff", kNumber, "0.01", "", "least trust ratio"},
+    {"amsgrad", kBool, "false", "", "keep the largest second moment"},
+};
+constexpr ConfigKey kLion[] = {kLr, kBetas, kDecay, kMaxNorm};
+constexpr ConfigKey kAdagrad[] = {
+    {"lr", kNumber, "0.01", "[0,)", "learning rate"},
+    {"eps", kNumber, "1e-10", "[0,)", "added to the denominator"},
+    {"weight_decay", kNumber, "0.0", "[0,)", "added to the gradient"},
+    kMaxNorm,
+};
+constexpr ConfigKey kSgd[] = {
+    kLr,
+    kDecay,
+    kMaxNorm,
+    {"momentum", kNumber, "0.0", "[0,)", "decay of the velocity"},
+    {"dampening", kNumber, "0.0", "", "part of the gradient that the velocity leaves out"},
+    {"nesterov", kBool, "false", "", "look ahead along the velocity"},
+};
+constexpr ConfigKey kMuon[] = {
+    kDecay,
+    kMaxNorm,
+    {"lr", kNumber, "0.02", "[0,)", "learning rate of both halves"},
+    {"muon_lr", kNumber, "null", "[0,)", "learning rate of matrices"},
+    {"adam_lr", kNumber, "null", "[0,)", "learning rate of the rest"},
+    {"momentum", kNumber, "0.95", "[0,1)", "decay of the momentum of matrices"},
+    {"betas", kPair, "[0.9, 0.95]", "[0,1)", "decay of the moments of the rest"},
+    {"eps", kNumber, "1e-10", "[0,)", "added to the denominator of the rest"},
+    {"ns_method", kChoice, "\"gram\"", "gram|standard", "form of the Newton-Schulz iteration"},
+};
+constexpr ConfigKey kOneBit[] = {
+    kLr,
+    kBetas,
+    kEps,
+    kDecay,
+    kBias,
+    kMaxNorm,
+    {"freeze_step", kInt, "100000", "[0,)", "steps before gradients are compressed"},
+    {"cuda_aware", kBool, "false", "", "MPI may read GPU memory"},
+    {"comm_backend_name", kChoice, "\"nccl\"", "nccl|mpi|hccl|compressed", "who carries the bits"},
+    {"amsgrad", kBool, "false", "", "keep the largest second moment"},
+    {"eps_inside_sqrt", kBool, "false", "", "add eps under the root"},
+    {"exp_avg_mask", kAny, "null", "", "elements whose moment stays zero"},
+    {"max_coeff", kNumber, "10.0", "", "largest trust ratio (OneBitLamb)"},
+    {"min_coeff", kNumber, "0.01", "", "least trust ratio (OneBitLamb)"},
+    {"coeff_beta", kNumber, "0.9", "", "decay of the trust ratio (OneBitLamb)"},
+    {"factor_max", kNumber, "4.0", "", "largest factor of the frozen ratio (OneBitLamb)"},
+    {"factor_min", kNumber, "0.5", "", "least factor of the frozen ratio (OneBitLamb)"},
+    {"factor_threshold", kNumber, "0.1", "", "largest change of the factor (OneBitLamb)"},
+    {"var_freeze_step", kInt, "100000", "[0,)", "steps before the variance stays (ZeroOneAdam)"},
+    {"var_update_scaler", kInt, "16", "[1,)", "interval of variance updates (ZeroOneAdam)"},
+    {"local_step_scaler", kInt, "32678", "[1,)", "interval that doubles local steps (ZeroOneAdam)"},
+    {"local_step_clipper", kInt, "16", "[1,)", "most local steps (ZeroOneAdam)"},
+};
+
+constexpr ConfigKey kScheduler[] = {
+    {"type", kChoice, "", "WarmupLR|WarmupDecayLR|WarmupCosineLR|LRRangeTest|OneCycle",
+     "name of the schedule",
+     Refused("this release has WarmupLR, WarmupDecayLR and WarmupCosineLR",
+             R"(["WarmupLR", "WarmupDecayLR", "WarmupCosineLR"])")},
+    {"params", kSection, "null", "", "parameters of the schedule", kHonoured},
+};
+
+constexpr ConfigKey kWarmupSteps = {
+    "warmup_num_steps", kInt, "1000", "[1,)", "steps from the least to the full rate", kHonoured};
+constexpr ConfigKey kWarmupType = {"warmup_type",          kChoice,  "\"log\"", "log|linear",
+                                   "shape of the warm-up", kHonoured};
+constexpr ConfigKey kTotalSteps = {
+    "total_num_steps", kInt, "", "[1,)", "steps of the whole training", kHonoured};
+constexpr ConfigKey kMinLr = {"warmup_min_lr",          kNumber,  "0.0", "[0,)",
+                              "rate of the first step", kHonoured};
+constexpr ConfigKey kLastIteration = {
+    "last_batch_iteration",
+    kInt,
+    "-1",
+    "[-1,)",
+    "where the schedule begins",
+    Refused("a resume restores the schedule; ds_config.json describes a run from its start")};
+constexpr ConfigKey kWarmup[] = {
+    kWarmupSteps,
+    kWarmupType,
+    kMinLr,
+    kLastIteration,
+    {"warmup_max_lr", kNumber, "null", "[0,)", "rate after the warm-up; null: optimizer.params.lr",
+     kHonoured},
+};
+constexpr ConfigKey kWarmupDecay[] = {
+    kWarmupSteps,
+    kWarmupType,
+    kTotalSteps,
+    kMinLr,
+    kLastIteration,
+    {"warmup_max_lr", kNumber, "0.001", "[0,)",
+     "rate after the warm-up; \"auto\": optimizer.params.lr", kHonoured},
+};
+constexpr ConfigKey kWarmupCosine[] = {
+    kWarmupSteps,
+    kWarmupType,
+    kTotalSteps,
+    kLastIteration,
+    {"warmup_min_ratio", kNumber, "0.0", "[0,)", "first rate, as a part of the full one",
+     kHonoured},
+    {"cos_min_ratio", kNumber, "0.0001", "[0,)", "last rate, as a part of the full one", kHonoured},
+};
+constexpr ConfigKey kRangeTest[] = {
+    kLastIteration,
+    {"lr_range_test_min_lr", kAny, "0.001", "", "rate of the first step; one, or one a group"},
+    {"lr_range_test_step_size", kInt, "2000", "[1,)", "steps between changes"},
+    {"lr_range_test_step_rate", kNumber, "1.0", "", "growth per change"},
+    {"lr_range_test_staircase", kBool, "false", "", "change in stairs"},
+};
+constexpr ConfigKey kOneCycle[] = {
+    kLastIteration,
+    {"cycle_min_lr", kAny, "", "", "least rate; one, or one a group"},
+    {"cycle_max_lr", kAny, "", "", "largest rate; one, or one a group"},
+    {"decay_lr_rate", kNumber, "0.0", "", "decay of the rate after the cycle"},
+    {"cycle_first_step_size", kInt, "2000", "[1,)", "steps of the rise"},
+    {"cycle_second_step_size", kInt, "null", "[0,)", "steps of the fall; null: as the rise"},
+    {"cycle_first_stair_count", kInt, "0", "[0,)", "stairs of the rise"},
+    {"cycle_second_stair_count", kInt, "null", "[0,)", "stairs of the fall"},
+    {"decay_step_size", kInt, "0", "[0,)", "steps between decays after the cycle"},
+    {"cycle_momentum", kBool, "true", "", "momentum moves against the rate"},
+    {"cycle_min_mom", kNumber, "0.8", "", "least momentum"},
+    {"cycle_max_mom", kNumber, "0.9", "", "largest momentum"},
+    {"decay_mom_rate", kNumber, "0.0", "", "decay of the momentum after the cycle"},
+};
+
+constexpr std::string_view kRule = "optimizer.params", kRate = "scheduler.params";
+constexpr ConfigSection kSections[] = {
+    {.path = "optimizer", .keys = kOptimizer},
+    {.path = kRule, .keys = kAdam, .variant = "Adam|AdamW"},
+    {.path = kRule, .keys = kLamb, .variant = "Lamb"},
+    {.path = kRule, .keys = kLion, .variant = "Lion"},
+    {.path = kRule, .keys = kAdagrad, .variant = "Adagrad"},
+    {.path = kRule, .keys = kSgd, .variant = "SGD"},
+    {.path = kRule, .keys = kMuon, .variant = "Muon"},
+    {.path = kRule, .keys = kOneBit, .variant = "OneBitAdam|OneBitLamb|ZeroOneAdam"},
+    {.path = "scheduler", .keys = kScheduler},
+    {.path = kRate, .keys = kWarmup, .variant = "WarmupLR"},
+    {.path = kRate, .keys = kWarmupDecay, .variant = "WarmupDecayLR"},
+    {.path = kRate, .keys = kWarmupCosine, .variant = "WarmupCosineLR"},
+    {.path = kRate, .keys = kRangeTest, .variant = "LRRangeTest"},
+    {.path = kRate, .keys = kOneCycle, .variant = "OneCycle"},
+};
+
+}  // namespace
+
+std::span<const ConfigSection> OptimizerSections() { return kSections; }
+
+}  // namespace ds

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""dspeed config: what a file comes to, and everything in it that is refused."""
+import json
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
+import e2e  # noqa: E402
+
+COMMON = """{
+  // as the guides write it
+  "train_batch_size": "auto",
+  "train_micro_batch_size_per_gpu": 4,
+  "bf16": {"enabled": true},
+  "fp16": {"enabled": false, "loss_scale": 0},
+  "zero_optimization": {
+    "stage": 3,
+    "allgather_bucket_size": 2e8,  # no effect
+    "reduce_bucket_size": "auto",
+    "contiguous_gradients": true,
+  },
+}
+"""
+
+
+class Config(e2e.DspeedTest):
+    def config(self, text, *arguments):
+        path = self.folder / "ds_config.json"
+        path.write_text(text if isinstance(text, str) else json.dumps(text, indent=1))
+        return self.dspeed("config", path, *arguments)
+
+    def test_says_where_a_value_comes_from(self):
+        done = self.config(COMMON, "--world", 2)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in done.stdout.splitlines()}
+        self.assertEqual(rows["train_batch_size"], ["8", "derived (line 3)"])
+        self.assertEqual(rows["train_micro_batch_size_per_gpu"], ["4", "line 4"])
+        self.assertEqual(rows["zero_optimization.stage"], ["3", "line 8"])
+        self.assertEqual(rows["zero_optimization.overlap_comm"], ["true", "derived"])
+        self.assertEqual(rows["zero_optimization.reduce_bucket_size"],
+                         ["500000000", "default (line 10)"])
+        self.assertEqual(rows["gradient_clipping"], ["1.0", "default"])
+        self.assertIn("line 9, no effect: ", rows["zero_optimization.allgather_bucket_size"][1])
+        self.assertIn("fp16.enabled is off", rows["fp16.loss_scale"][1])
+
+    def test_json(self):
+        told = json.loads(self.config(COMMON, "--json").stdout)
+        self.assertEqual(told["refused"], [])
+        self.assertEqual(told["config"]["zero_optimization"]["stage"], 3)
+        self.assertIn({"key": "bf16.enabled", "value": True, "from": "line 5"}, told["keys"])
+
+    def test_all_refusals(self):
+        done = self.config({"train_batch_size": 3, "zero_optimization": {
+            "stage": 3, "offload_optimizer": {"device": "cpu"}, "prefetch_bucket_sise": 1},
+            "fp16": {"enabled": True}, "stage": 1, "gradient_clipping": -1})
+        self.assertEqual(done.returncode, 1)
+        self.assert_refused(done, "ds_config.json", "5 things are refused")
+        lines = done.stdout.splitlines()
+        self.assertEqual(len(lines), 5, done.stdout)
+        for number, part in ((6, "offload_optimizer.device"), (8, "did you mean prefetch_bucket_size"),
+                             (11, "fp16.enabled"), (13, "a key of zero_optimization"),
+                             (14, "gradient_clipping is -1")):
+            self.assertTrue(any(f"line {number}: " in line and part in line for line in lines),
+                            (number, part, done.stdout))
+        told = json.loads(self.config({"train_batch_size": 3}, "--world", 2, "--json").stdout)
+        self.assertIsNone(told["config"])
+        self.assertEqual([r["key"] for r in told["refused"]], ["train_batch_size"])
+        self.assertEqual(told["refused"][0]["line"], 2)
+
+    def test_train_agrees(self):
+        """What config accepts, train accepts: the common case."""
+        self.train("run", "--steps", 2, config=COMMON)
+
+    def test_bad_use(self):
+        self.assert_refused(self.dspeed("config", self.folder / "none.json"), "none.json")
+        self.assert_refused(self.dspeed("config"), "FILE")
+        self.assert_refused(self.config("{}", "--world", 0), "--world", 0)
+        self.assert_refused(self.config("{}", "--schema"), "--schema")
+        self.assert_refused(self.config("{\n 1"), "line 2")
+        self.assert_refused(self.config("[1]"), "array")
+
+    def test_schema_agrees_with_the_reader(self):
+        try:
+            import jsonschema
+        except ImportError:
+            self.skipTest("no jsonschema")
+        schema = json.loads(self.dspeed("config", "--schema").stdout)
+        jsonschema.Draft202012Validator.check_schema(schema)
+        valid = jsonschema.Draft202012Validator(schema).is_valid
+        defaults = json.loads(self.dspeed("config", "--defaults").stdout)
+        self.assertEqual(self.config(defaults).returncode, 0)
+        self.assertTrue(valid(defaults))
+        for config in ({}, {"zero_optimization": True}, {"gradient_clipping": "auto"},
+                       {"optimizer": {"type": "adamw", "params": {"lr": 1, "betas": [0, 0.5]}}},
+                       {"scheduler": {"type": "WarmupDecayLR", "params": {"total_num_steps": 4}}},
+                       {"fp16": {"enabled": False, "loss_scale": 3}}, {"aio": {"block_size": 4}}):
+            self.assertTrue(valid(config), config)
+            self.assertEqual(self.config(config).returncode, 0, config)
+        for config in ({"stage": 3}, {"fp16": {"enabled": True}}, {"gradient_clipping": -1},
+                       {"zero_optimization": {"stage": 4}}, {"train_batch_size": 1.5},
+                       {"optimizer": {"type": "Lion"}}, {"prescale_gradients": True},
+                       {"scheduler": {"type": "OneCycle"}}):
+            self.assertFalse(valid(config), config)
+            self.assertEqual(self.config(config).returncode, 1, config)
+
+    def test_docs(self):
+        done = self.dspeed("config", "--docs")
+        page = os.environ["SOURCE_DIR"] + "/docs/CONFIG.md"
+        with open(page, encoding="utf-8") as file:
+            self.assertTrue(done.stdout == file.read(),
+                            "docs/CONFIG.md: run dspeed config --docs > docs/CONFIG.md")
+
+
+if __name__ == "__main__":
+    unittest.main()

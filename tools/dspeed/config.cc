@@ -1,0 +1,135 @@
+// dspeed config
+#include "engine/config.h"
+
+#include <cstdio>
+#include <map>
+
+#include "base/file.h"
+#include "base/json_scan.h"
+#include "command.h"
+#include "engine/config_text.h"
+
+namespace ds::tool {
+namespace {
+
+struct ConfigFlags {
+  std::string file;
+  int world = 1;
+  bool json = false, schema = false, defaults = false, docs = false;
+};
+
+using Lines = std::map<std::string, int>;
+
+// "line 3", or "" for what does not stand in the file.
+std::string Line(const Lines& lines, const std::string& path) {
+  const auto it = lines.find(path);
+  return it == lines.end() ? "" : fmt::format("line {}", it->second);
+}
+
+std::string Source(const ConfigEntry& entry, const Lines& lines) {
+  const std::string line = Line(lines, entry.path);
+  switch (entry.from) {
+    case ConfigEntry::From::kText:
+      return line;
+    case ConfigEntry::From::kDerived:
+      return line.empty() ? "derived" : fmt::format("derived ({})", line);
+    case ConfigEntry::From::kDefault:
+      return line.empty() ? "default" : fmt::format("default ({})", line);
+    case ConfigEntry::From::kNoEffect:
+      return fmt::format("{}, no effect: {}", line,
+                         entry.why.empty() ? "asks for nothing" : entry.why);
+  }
+  return "";
+}
+
+void PrintText(const ConfigReading& reading, const Lines& lines) {
+  size_t key_width = 0, value_width = 0;
+  const auto entries = ConfigEntries(reading);
+  const auto shown = [](const ConfigEntry& entry) {
+    std::string text = DumpJson(entry.value, -1);
+    if (text.size() > 40) text = text.substr(0, 37) + "...";
+    return text;
+  };
+  for (const ConfigEntry& entry : entries) {
+    key_width = std::max(key_width, entry.key.size());
+    value_width = std::max(value_width, shown(entry).size());
+  }
+  for (const ConfigEntry& entry : entries) {
+    fmt::print("{:<{}}  {:<{}}  {}\n", entry.key, key_width, shown(entry), value_width,
+               Source(entry, lines));
+  }
+}
+
+void PrintJson(const ConfigReading& reading, const Lines& lines) {
+  using Ordered = nlohmann::ordered_json;
+  Ordered out = {{"config", nullptr}, {"keys", Ordered::array()}, {"refused", Ordered::array()}};
+  if (reading.checked.problems.empty()) {
+    out["config"] = Ordered::parse(reading.config.ToJson());
+    for (const ConfigEntry& entry : ConfigEntries(reading)) {
+      out["keys"].push_back(
+          {{"key", entry.key}, {"value", entry.value}, {"from", Source(entry, lines)}});
+    }
+  }
+  for (const ConfigProblem& problem : reading.checked.problems) {
+    const auto line = lines.find(problem.path);
+    out["refused"].push_back({{"key", problem.path},
+                              {"line", line == lines.end() ? Ordered() : Ordered(line->second)},
+                              {"why", problem.message}});
+  }
+  fmt::print("{}\n", out.dump(2, ' ', false, Ordered::error_handler_t::replace));
+}
+
+Status Show(const ConfigFlags& flags) {
+  DS_ASSIGN(const std::string text, ReadFile(flags.file));
+  auto json = ParseConfigText(text);
+  if (!json.ok()) return Error(Code::kConfig, "{}: {}", flags.file, json.status().message());
+  const ConfigReading reading = ReadConfig(*json, flags.world);
+  const Lines lines = JsonKeyLines(text);
+  const auto& problems = reading.checked.problems;
+  if (flags.json) {
+    PrintJson(reading, lines);
+  } else if (problems.empty()) {
+    PrintText(reading, lines);
+  } else {
+    for (const ConfigProblem& problem : problems) {
+      const std::string line = Line(lines, problem.path);
+      fmt::print("{}{}{}: {}\n", flags.file, line.empty() ? "" : ", ", line, problem.message);
+    }
+  }
+  if (problems.empty()) return {};
+  return Error(Code::kConfig, "{}: {} {} refused", flags.file, problems.size(),
+               problems.size() == 1 ? "thing is" : "things are");
+}
+
+Status Config(const ConfigFlags& flags) {
+  if (flags.schema || flags.defaults || flags.docs) {
+    if (!flags.file.empty() || flags.schema + flags.defaults + flags.docs > 1) {
+      return InvalidArgument("give a FILE, or one of --schema, --defaults and --docs");
+    }
+    const std::string text = flags.schema     ? ConfigSchema() + "\n"
+                             : flags.defaults ? ConfigDefaults() + "\n"
+                                              : ConfigDocs();
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return {};
+  }
+  if (flags.file.empty()) return InvalidArgument("a FILE is needed: a ds_config.json");
+  if (flags.world < 1) return InvalidArgument("--world is {}, expected 1 or more", flags.world);
+  return Show(flags);
+}
+
+}  // namespace
+
+void AddConfig(CLI::App& app, Chosen& chosen) {
+  const auto flags = std::make_shared<ConfigFlags>();
+  CLI::App& config = *app.add_subcommand(
+      "config", "Show what a ds_config.json comes to, or everything in it that is refused");
+  config.add_option("FILE", flags->file, "A ds_config.json");
+  config.add_option("--world", flags->world, "Ranks that train")->capture_default_str();
+  config.add_flag("--json", flags->json, "As JSON");
+  config.add_flag("--schema", flags->schema, "Print a JSON Schema of all keys instead");
+  config.add_flag("--defaults", flags->defaults, "Print the default of every key instead");
+  config.add_flag("--docs", flags->docs, "Print docs/CONFIG.md instead");
+  config.callback([&chosen, flags] { chosen = [flags] { return Config(*flags); }; });
+}
+
+}  // namespace ds::tool
