@@ -37,8 +37,8 @@ double Warmup(const ScheduleOptions& o, int64_t iteration, bool decays) {
     gamma = WarmupGamma(o, iteration);
   } else if (decays) {
     const double left = static_cast<double>(o.total_num_steps - iteration);
-    gamma = std::max(0.0, left / static_cast<double>(
-                                     std::max<int64_t>(1, o.total_num_steps - warmup)));
+    gamma =
+        std::max(0.0, left / static_cast<double>(std::max<int64_t>(1, o.total_num_steps - warmup)));
   }
   return o.warmup_min_lr + (o.warmup_max_lr - o.warmup_min_lr) * gamma;
 }
