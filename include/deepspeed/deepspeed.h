@@ -9,6 +9,7 @@
 #include "ds_comm.h"
 #include "ds_engine.h"
 #include "ds_hook.h"
+#include "ds_optim.h"
 #include "ds_param.h"
 #include "ds_tensor.h"
 
