@@ -103,7 +103,7 @@ void Params::ReadBetas(std::string_view key, double& beta1, double& beta2) {
 }
 
 void Params::ReadChoice(std::string_view key, std::string& out,
-                        std::vector<std::string_view> choices) {
+                        const std::vector<std::string_view>& choices) {
   const Json* value = Find(key);
   if (value == nullptr) return;
   for (const std::string_view choice : choices) {

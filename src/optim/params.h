@@ -22,7 +22,8 @@ class Params {
   void Read(std::string_view key, double& out, double least, double below);  // in [least, below)
   void ReadBetas(std::string_view key, double& beta1, double& beta2);        // each in [0, 1)
   // One of `choices`, which are JSON strings.
-  void ReadChoice(std::string_view key, std::string& out, std::vector<std::string_view> choices);
+  void ReadChoice(std::string_view key, std::string& out,
+                  const std::vector<std::string_view>& choices);
   // A key that DeepSpeed has and we do not: only the value that asks for nothing is accepted.
   void Neutral(std::string_view key, const Json& value, std::string_view why);
   // Fails in Finish() unless the key is there.
