@@ -10,6 +10,7 @@
 #include "ds_config.h"
 #include "ds_engine.h"
 #include "ds_hook.h"
+#include "ds_optim.h"
 #include "ds_param.h"
 #include "ds_tensor.h"
 

@@ -225,6 +225,114 @@ class Engine {
   std::unique_ptr<ds_engine, void (*)(ds_engine *)> engine_;
 };
 
+/** An optimizer on buffers of the caller (ds_optim). */
+class Optimizer {
+ public:
+  /** `config_json` is {"type": ..., "params": {...}}; threads 0: one a core. */
+  explicit Optimizer(const std::string &config_json, int threads = 0)
+      : optim_(nullptr, ds_optim_destroy) {
+    ds_optim_options options = DS_OPTIM_OPTIONS_INIT;
+    options.config_json = config_json.c_str();
+    options.threads = threads;
+    ds_optim *optim = nullptr;
+    Check(ds_optim_create(&options, &optim));
+    optim_.reset(optim);
+  }
+
+  double lr(bool is_matrix = false) const {
+    double lr = 0;
+    Check(ds_optim_get_lr(optim_.get(), is_matrix, &lr));
+    return lr;
+  }
+  /** The names of the state arrays that Step() wants, in their order. */
+  std::vector<std::string> state_names(bool is_matrix = false) const {
+    int32_t count = 0;
+    Check(ds_optim_get_state_count(optim_.get(), is_matrix, &count));
+    std::vector<std::string> names;
+    for (int32_t i = 0; i < count; ++i) {
+      const char *name = nullptr;
+      Check(ds_optim_get_state_name(optim_.get(), is_matrix, i, &name));
+      names.push_back(name);
+    }
+    return names;
+  }
+  void Step(const ds_optim_span &span, int64_t step, double lr, double grad_scale = 1.0) {
+    Check(ds_optim_step(optim_.get(), &span, step, lr, grad_scale));
+  }
+  void SetBetas(double beta1, double beta2) {
+    Check(ds_optim_set_betas(optim_.get(), beta1, beta2));
+  }
+  double Norm(const std::vector<float> &values) {
+    double norm = 0;
+    Check(ds_optim_get_norm(optim_.get(), DS_DTYPE_F32, values.data(),
+                            static_cast<int64_t>(values.size()), &norm));
+    return norm;
+  }
+  ds_optim *get() const noexcept { return optim_.get(); }
+
+ private:
+  std::unique_ptr<ds_optim, void (*)(ds_optim *)> optim_;
+};
+
+/** A learning-rate schedule (ds_lr_schedule). */
+class LrSchedule {
+ public:
+  LrSchedule(const std::string &config_json, double base_lr)
+      : schedule_(nullptr, ds_lr_schedule_destroy) {
+    ds_lr_schedule *schedule = nullptr;
+    Check(ds_lr_schedule_create(config_json.c_str(), base_lr, &schedule));
+    schedule_.reset(schedule);
+  }
+
+  /** The learning rate of the update after `applied` updates. */
+  double lr(int64_t applied) const {
+    double lr = 0;
+    Check(ds_lr_schedule_get_lr(schedule_.get(), applied, &lr));
+    return lr;
+  }
+  /** Gives `optimizer` the betas of that update, where the schedule cycles them. */
+  void CycleBetas(Optimizer &optimizer, int64_t applied) const {
+    int32_t cycles = 0;
+    double beta1 = 0, beta2 = 0;
+    Check(ds_lr_schedule_get_betas(schedule_.get(), applied, &cycles, &beta1, &beta2));
+    if (cycles != 0) optimizer.SetBetas(beta1, beta2);
+  }
+  ds_lr_schedule *get() const noexcept { return schedule_.get(); }
+
+ private:
+  std::unique_ptr<ds_lr_schedule, void (*)(ds_lr_schedule *)> schedule_;
+};
+
+/** A loss scale (ds_loss_scaler). */
+class LossScaler {
+ public:
+  explicit LossScaler(const ds_loss_scaler_options *options = nullptr)
+      : scaler_(nullptr, ds_loss_scaler_destroy) {
+    ds_loss_scaler *scaler = nullptr;
+    Check(ds_loss_scaler_create(options, &scaler));
+    scaler_.reset(scaler);
+  }
+
+  double scale() const {
+    double scale = 0;
+    Check(ds_loss_scaler_get_scale(scaler_.get(), &scale));
+    return scale;
+  }
+  void Update(bool overflowed) { Check(ds_loss_scaler_update(scaler_.get(), overflowed)); }
+  ds_loss_scaler_state state() const {
+    ds_loss_scaler_state state = DS_LOSS_SCALER_STATE_INIT;
+    Check(ds_loss_scaler_get_state(scaler_.get(), &state));
+    return state;
+  }
+  void SetState(const ds_loss_scaler_state &state) {
+    Check(ds_loss_scaler_set_state(scaler_.get(), &state));
+  }
+  ds_loss_scaler *get() const noexcept { return scaler_.get(); }
+
+ private:
+  std::unique_ptr<ds_loss_scaler, void (*)(ds_loss_scaler *)> scaler_;
+};
+
 }  // namespace deepspeed
 
 #endif

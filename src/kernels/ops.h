@@ -28,6 +28,39 @@ struct AdamScalars {
   bool decoupled;
 };
 
+// The scalars of the other update rules; in each the gradient is first multiplied by grad_scale.
+// Lion (Chen et al. 2023, algorithm 2): c = b1 m + (1-b1) g; p = p (1 - lr wd) - copysign(lr, c);
+// m = b2 m + (1-b2) g. The sign of +0 is +, as in DeepSpeed's CPU kernel.
+struct LionScalars {
+  float lr, beta1, beta2, weight_decay, grad_scale;
+};
+// Adagrad (Duchi et al. 2011) with L2: g += wd p; sum += g^2; p -= lr g / (sqrt(sum) + eps).
+struct AdagradScalars {
+  float lr, eps, weight_decay, grad_scale;
+};
+// SGD as torch.optim.SGD: g += wd p; buf = momentum buf + (1 - dampening) g, but buf = g the first
+// time; p -= lr (nesterov ? g + momentum buf : buf). Without momentum p -= lr g.
+struct SgdScalars {
+  float lr, momentum, dampening, weight_decay, grad_scale;
+  bool nesterov, first;
+};
+// LAMB as DeepSpeed's fused kernel (csrc/lamb): m, v as Adam without bias correction, and the
+// direction u = m / (sqrt(v) + eps) + wd p, or m / sqrt(v + eps) + wd p.
+struct LambScalars {
+  float beta1, beta2, eps, weight_decay, grad_scale;
+  bool eps_inside_sqrt;
+};
+// Sums of squares of the weights and of the direction of a parameter, or of a part of it.
+struct LambSums {
+  double weights = 0, direction = 0;
+};
+// The elementwise start of Muon (Jordan 2024): m = m + (1-beta) (g - m), and its direction
+// nesterov ? m - (m - g) (1-beta) : m.
+struct MuonScalars {
+  float beta, grad_scale;
+  bool nesterov;
+};
+
 struct Ops {
   const char* name;  // "ref", or the instruction set, e.g. "AVX3"
   DType dtype;
@@ -91,6 +124,30 @@ struct Ops {
   // rounded master, unless it is the master itself (T = fp32: pass weights == master).
   void (*adam)(TaskPool&, int64_t n, const AdamScalars& scalars, const void* grad, float* master,
                float* m, float* v, void* weights);
+  // The other rules over a share, of which an element's bits do not depend on where it is cut.
+  // grad and weights as for `adam`.
+  void (*lion)(TaskPool&, int64_t n, const LionScalars& scalars, const void* grad, float* master,
+               float* m, void* weights);
+  void (*adagrad)(TaskPool&, int64_t n, const AdagradScalars& scalars, const void* grad,
+                  float* master, float* sum, void* weights);
+  // `buffer` is not read without momentum and may then be NULL.
+  void (*sgd)(TaskPool&, int64_t n, const SgdScalars& scalars, const void* grad, float* master,
+              float* buffer, void* weights);
+  // LAMB in two passes, because the step of an element hangs on norms of the whole parameter:
+  // the first moves m and v and sums (in double, in chunks fixed by n), the second moves p by
+  // -step * u, with the same u.
+  LambSums (*lamb_moments)(TaskPool&, int64_t n, const LambScalars& scalars, const void* grad,
+                           const float* master, float* m, float* v);
+  void (*lamb_apply)(TaskPool&, int64_t n, const LambScalars& scalars, float step, float* master,
+                     const float* m, const float* v, void* weights);
+  void (*muon_direction)(TaskPool&, int64_t n, const MuonScalars& scalars, const void* grad,
+                         float* momentum, float* direction);
+  // p = p (1 - lr weight_decay) - step * direction.
+  void (*decay_and_step)(TaskPool&, int64_t n, float lr, float weight_decay, float step,
+                         const float* direction, float* master, void* weights);
+  // out = a x + b y in fp32; out may be x or y.
+  void (*combine)(TaskPool&, int64_t n, float a, const float* x, float b, const float* y,
+                  float* out);
   // fp32 -> T and T -> fp32.
   void (*from_float)(TaskPool&, int64_t n, const float* x, void* y);
   void (*to_float)(TaskPool&, int64_t n, const void* x, float* y);

@@ -17,6 +17,7 @@ Ops Reference() {
   ref::FillLoss<T>(ops);
   ref::FillAttention<T>(ops);
   ref::FillOptimizer<T>(ops);
+  ref::FillUpdate<T>(ops);
   return ops;
 }
 

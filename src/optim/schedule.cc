@@ -43,7 +43,56 @@ double Warmup(const ScheduleOptions& o, int64_t iteration, bool decays) {
   return o.warmup_min_lr + (o.warmup_max_lr - o.warmup_min_lr) * gamma;
 }
 
+// Where OneCycle is.
+struct CyclePlace {
+  bool decays;   // behind the cycle
+  double scale;  // in the cycle: 0 at its ends, 1 at its top
+  double decay;  // behind it: decay intervals gone
+};
+
+CyclePlace PlaceInCycle(const ScheduleOptions& o, int64_t iteration) {
+  const int64_t length = o.cycle_first_step_size + o.cycle_second_step_size;
+  if (iteration >= length) {
+    const auto behind = static_cast<double>(iteration - length + 1);
+    return {true, 0.0,
+            o.decay_step_size == 0 ? 0.0 : behind / static_cast<double>(o.decay_step_size)};
+  }
+  const double total = static_cast<double>(length);
+  const double ratio = static_cast<double>(o.cycle_first_step_size) / total;
+  const double at = 1.0 + static_cast<double>(iteration + 1) / total;
+  const double x = at - std::floor(at);
+  const bool first = x <= ratio;
+  const double scale = first ? x / ratio : (x - 1.0) / (ratio - 1.0);
+  const int64_t stairs = first ? o.cycle_first_stair_count : o.cycle_second_stair_count;
+  if (stairs == 0) return {false, scale, 0.0};
+  // The last bit of the division must not decide on which stair the edge lies.
+  const double level = std::floor(scale * static_cast<double>(stairs) + 1e-9);
+  return {false, level / static_cast<double>(stairs), 0.0};
+}
+
+double OneCycle(const ScheduleOptions& o, int64_t iteration) {
+  if (iteration < 0) return o.cycle_min_lr;
+  const CyclePlace place = PlaceInCycle(o, iteration);
+  if (place.decays) return o.cycle_min_lr / (1.0 + o.decay_lr_rate * place.decay);
+  return o.cycle_min_lr + (o.cycle_max_lr - o.cycle_min_lr) * place.scale;
+}
+
+double RangeTest(const ScheduleOptions& o, int64_t iteration) {
+  const double steps = static_cast<double>(iteration + 1) / static_cast<double>(o.range_step_size);
+  return o.range_min_lr *
+         (1.0 + o.range_step_rate * (o.range_staircase ? std::floor(steps) : steps));
+}
+
 }  // namespace
+
+std::optional<double> Momentum(const ScheduleOptions& o, int64_t iteration) {
+  if (o.type != ScheduleOptions::Type::kOneCycle || !o.cycle_momentum) return std::nullopt;
+  // As DeepSpeed: the smallest before the first step, then from the largest downwards.
+  if (iteration < 0) return o.cycle_min_mom;
+  const CyclePlace place = PlaceInCycle(o, iteration);
+  if (place.decays) return o.cycle_max_mom * (1.0 + o.decay_mom_rate * place.decay);
+  return o.cycle_max_mom - (o.cycle_max_mom - o.cycle_min_mom) * place.scale;
+}
 
 double LearningRate(const ScheduleOptions& options, double base_lr, int64_t iteration) {
   switch (options.type) {
@@ -55,6 +104,10 @@ double LearningRate(const ScheduleOptions& options, double base_lr, int64_t iter
       return Warmup(options, iteration, true);
     case ScheduleOptions::Type::kWarmupCosineLR:
       return Cosine(options, base_lr, iteration);
+    case ScheduleOptions::Type::kOneCycle:
+      return OneCycle(options, iteration);
+    case ScheduleOptions::Type::kLRRangeTest:
+      return RangeTest(options, iteration);
   }
   return base_lr;
 }

@@ -12,9 +12,11 @@ sys.path.insert(0, str(ROOT / "tools"))
 import public_headers  # noqa: E402
 
 OBJECTS = ("ds_comm", "ds_engine", "ds_param")
+# Objects that belong to no group: they are given too, but no lost rank concerns them.
+LOCAL_OBJECTS = ("ds_optim", "ds_lr_schedule", "ds_loss_scaler")
 # Zero is a valid argument for all but the output.
 ZERO_IS_VALID = {"ds_comm_create_self", "ds_engine_create", "ds_config_schema",
-                 "ds_config_defaults"}
+                 "ds_config_defaults", "ds_loss_scaler_create"}
 # A valid object is enough: what else these take is optional.
 OBJECT_IS_ENOUGH = {"ds_engine_step"}
 # Answers that do not depend on the health of the group.
@@ -26,8 +28,8 @@ def pointee(param):
     return param.type.removeprefix("const ").removesuffix("*").strip()
 
 
-def is_object(param):
-    return param.is_pointer and not param.is_out and pointee(param) in OBJECTS
+def is_object(param, kinds=OBJECTS + LOCAL_OBJECTS):
+    return param.is_pointer and not param.is_out and pointee(param) in kinds
 
 
 def sized_struct(abi, param):
@@ -111,7 +113,7 @@ def null_test(abi):
         out += wrong_struct_calls(abi, f)
     out += ["}", "", "void test_lost(const fixture *f) {"]
     for f in fallible:
-        if any(is_object(p) for p in f.params) and f.name not in SURVIVES_LOSS:
+        if any(is_object(p, OBJECTS) for p in f.params) and f.name not in SURVIVES_LOSS:
             out.append(call(abi, f, objects=True, outs=True))
     return "\n".join(out + ["}", ""])
 

@@ -9,6 +9,9 @@ typedef struct fixture {
   ds_comm *comm;
   ds_engine *engine;
   ds_param *param;
+  ds_optim *optim;
+  ds_lr_schedule *lr_schedule;
+  ds_loss_scaler *loss_scaler;
 } fixture;
 
 /* Room for any output; as large as the largest struct, and aligned for it. */

@@ -57,10 +57,18 @@ static int open_engine(fixture *f) {
          ds_param_register(f->engine, &desc, &f->param) == DS_OK;
 }
 
+static int open_local(fixture *f) {
+  ds_optim_options options = DS_OPTIM_OPTIONS_INIT;
+  options.config_json = "{\"type\": \"AdamW\"}";
+  return ds_optim_create(&options, &f->optim) == DS_OK &&
+         ds_lr_schedule_create("{\"type\": \"WarmupLR\"}", 0.1, &f->lr_schedule) == DS_OK &&
+         ds_loss_scaler_create(NULL, &f->loss_scaler) == DS_OK;
+}
+
 /* Rank 1 leaves; rank 0 finds out at its first collective and calls everything after that. */
 static ds_status lose_a_rank(ds_comm *comm, void *user_data) {
   int32_t rank = -1;
-  fixture f = {NULL, NULL, NULL};
+  fixture f = {NULL, NULL, NULL, NULL, NULL, NULL};
   (void)user_data;
   f.comm = comm;
   check(ds_comm_get_rank(comm, &rank) == DS_OK, "ds_comm_get_rank", "failed");
@@ -76,16 +84,20 @@ static ds_status lose_a_rank(ds_comm *comm, void *user_data) {
 }
 
 int main(void) {
-  fixture f = {NULL, NULL, NULL};
+  fixture f = {NULL, NULL, NULL, NULL, NULL, NULL};
   ds_error *error;
   test_null();
   check(ds_comm_create_self(NULL, &f.comm) == DS_OK, "ds_comm_create_self", "failed");
   check(open_engine(&f), "ds_engine_create", ds_error_peek_message());
+  check(open_local(&f), "ds_optim_create and others", ds_error_peek_message());
   ds_error_destroy(ds_error_take());
   test_arguments(&f);
   /* In any order: children keep what they need. */
   ds_comm_destroy(f.comm);
   ds_engine_destroy(f.engine);
+  ds_optim_destroy(f.optim);
+  ds_lr_schedule_destroy(f.lr_schedule);
+  ds_loss_scaler_destroy(f.loss_scaler);
   (void)!ds_comm_run_threads(2, NULL, lose_a_rank, NULL);
   error = ds_error_take();
   ds_error_destroy(error);

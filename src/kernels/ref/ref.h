@@ -31,5 +31,7 @@ template <typename T>
 void FillAttention(Ops& ops);
 template <typename T>
 void FillOptimizer(Ops& ops);
+template <typename T>
+void FillUpdate(Ops& ops);
 
 }  // namespace ds::kernels::ref

@@ -9,6 +9,7 @@ void FillSimd(Level level, Ops& f32, Ops& bf16) {
   FillLoss(level, f32, bf16);
   FillAttention(level, f32, bf16);
   FillOptimizer(level, f32, bf16);
+  FillUpdate(level, f32, bf16);
 }
 
 }  // namespace ds::kernels::simd

@@ -31,6 +31,7 @@ void FillEmbedding(Level level, Ops& f32, Ops& bf16);
 void FillLoss(Level level, Ops& f32, Ops& bf16);
 void FillAttention(Level level, Ops& f32, Ops& bf16);
 void FillOptimizer(Level level, Ops& f32, Ops& bf16);
+void FillUpdate(Level level, Ops& f32, Ops& bf16);
 
 using FillFn = void (*)(Ops& f32, Ops& bf16);
 inline void FillNothing(Ops&, Ops&) {}

@@ -1,0 +1,55 @@
+// Adagrad (Duchi, Hazan & Singer 2011), with the L2 and the learning-rate decay of
+// torch.optim.Adagrad, to which DeepSpeed's CPU kernel is equal within rounding.
+#include <limits>
+
+#include "optim/rules.h"
+
+namespace ds::optim {
+namespace {
+
+struct Options {
+  double lr = 1e-2, lr_decay = 0, eps = 1e-10, weight_decay = 0;
+};
+
+class AdagradRule : public UpdateRule {
+ public:
+  explicit AdagradRule(const Options& options) : options_(options) {}
+
+  const char* name() const override { return "Adagrad"; }
+  std::span<const char* const> state_names() const override {
+    static constexpr const char* kNames[] = {"sum"};
+    return kNames;
+  }
+  double lr() const override { return options_.lr; }
+
+  void Apply(const Tools& tools, const StepScalars& scalars, const UpdateSpan& span,
+             const ParamSums&) const override {
+    const double late = 1.0 + static_cast<double>(scalars.step - 1) * options_.lr_decay;
+    const kernels::AdagradScalars s = {
+        .lr = static_cast<float>(scalars.lr / late),
+        .eps = static_cast<float>(options_.eps),
+        .weight_decay = scalars.decay ? static_cast<float>(options_.weight_decay) : 0.0f,
+        .grad_scale = static_cast<float>(scalars.grad_scale)};
+    tools.ops.adagrad(tools.pool, span.n, s, span.grad, span.master, span.states[0], span.weights);
+  }
+
+ private:
+  const Options options_;
+};
+
+}  // namespace
+
+std::unique_ptr<UpdateRule> CreateAdagrad(Params& params) {
+  constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+  Options options;
+  params.Read("lr", options.lr, 0, kNoLimit);
+  params.Read("lr_decay", options.lr_decay, 0, kNoLimit);
+  params.Read("eps", options.eps, 0, kNoLimit);
+  params.Read("weight_decay", options.weight_decay, 0, kNoLimit);
+  params.Neutral("initial_accumulator_value", 0, "the caller fills the state");
+  params.Neutral("amsgrad", false, "not part of Adagrad");
+  params.Neutral("fp32_optimizer_states", true, "optimizer states are fp32");
+  return std::make_unique<AdagradRule>(options);
+}
+
+}  // namespace ds::optim
