@@ -87,8 +87,10 @@ class Checker {
   }
 
   void Unknown(const Place& place, const std::string& name, const Json& value) {
-    const std::string path = ConfigPath(place.path, name);
-    const std::string hint = SuggestConfigKey(place.section, name);
+    const std::string path = ConfigPath(place.path, ShortText(name, 100));
+    // A suggestion costs a look at every key; nobody reads the hundredth.
+    const bool many = out_.problems.size() >= 100;
+    const std::string hint = many ? "" : SuggestConfigKey(place.section, name);
     if (!place.section.variant.empty()) {
       AddProblem(out_, path, "{} = {} is not a parameter of {}{}", path, ShownConfigValue(value),
                  place.type, hint);
@@ -103,7 +105,8 @@ class Checker {
       if (key.type == ConfigType::kSection && IsAbsent(place.object, key.name)) {
         const ConfigSection* child = Child(place, key);
         if (child == nullptr || child->variant.empty()) continue;
-        WalkSection(place, "", key, Json::object(), values[std::string(key.name)]);
+        WalkSection(place, "", key, ConfigPath(place.path, key.name), Json::object(),
+                    values[std::string(key.name)]);
       } else if (key.standard.empty() && !place.object.contains(key.name)) {
         const std::string path = ConfigPath(place.path, key.name);
         AddProblem(out_, path, "{} is missing{}", path,
@@ -133,10 +136,11 @@ class Checker {
       return;
     }
     if (value.is_null() && TakesNull(key)) return;
-    Json normal = NormalConfigValue(key, value, place.section.lax);
     if (value.is_boolean() && proper == "zero_optimization") {
-      normal = {{"stage", value.get<bool>() ? 1 : 0}};  // the spelling of the first releases
+      values[proper] = {{"stage", value.get<bool>() ? 1 : 0}};  // as the first releases spelt it
+      return;
     }
+    Json normal = NormalConfigValue(key, value, place.section.lax);
     if (normal.is_discarded()) {
       AddProblem(out_, path, "{} is {}, not {}{}", path, ShownConfigValue(value),
                  ConfigExpectation(key),
@@ -152,7 +156,7 @@ class Checker {
     if (key.type == ConfigType::kMap) WalkMap(place, around, key, normal);
     Json& out = values[std::string(key.name)];
     if (key.type == ConfigType::kSection) {
-      WalkSection(place, around, key, normal, out);
+      WalkSection(place, around, key, path, normal, out);
     } else {
       out = std::move(normal);
     }
@@ -172,8 +176,8 @@ class Checker {
                              named ? type->get_ref<const std::string&>() : "");
   }
 
-  void WalkSection(const Place& place, std::string quiet, const ConfigKey& key, const Json& object,
-                   Json& values) {
+  void WalkSection(const Place& place, std::string quiet, const ConfigKey& key,
+                   const std::string& path, const Json& object, Json& values) {
     values = Json::object();
     const ConfigSection* child = Child(place, key);
     if (child == nullptr) return;
@@ -186,8 +190,7 @@ class Checker {
         quiet = fmt::format("{} is refused", ConfigPath(place.path, "type"));
       }
     }
-    Walk({*child, object, ConfigPath(place.path, key.name), ConfigPath(place.proper, key.name),
-          type, std::move(quiet)},
+    Walk({*child, object, path, ConfigPath(place.proper, key.name), type, std::move(quiet)},
          values);
   }
 

@@ -171,10 +171,12 @@ std::string ConfigExpectation(const ConfigKey& key) {
   return "a value";
 }
 
-std::string ShownConfigValue(const Json& value) {
-  std::string text = DumpJson(value, -1);
-  if (text.size() > 80) text = text.substr(0, 77) + "...";
-  return text;
+std::string ShownConfigValue(const Json& value) { return ShortText(DumpJson(value, -1), 80); }
+
+std::string ShortText(std::string text, size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return text.substr(0, bytes) + "...";
 }
 
 std::vector<std::string> ConfigChoices(const ConfigKey& key) {

@@ -23,6 +23,8 @@ Json NormalConfigValue(const ConfigKey& key, const Json& value, bool lax);
 
 // "a whole number of at least 1", "\"log\" or \"linear\"".
 std::string ConfigExpectation(const ConfigKey& key);
+// The first `bytes` of a text and "...", or all of it; no character is cut in two.
+std::string ShortText(std::string text, size_t bytes);
 // A value as a message shows it: short.
 std::string ShownConfigValue(const Json& value);
 std::vector<std::string> ConfigChoices(const ConfigKey& key);

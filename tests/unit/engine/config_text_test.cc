@@ -78,6 +78,12 @@ TEST(ConfigText, EntriesTellWhereAValueComesFrom) {
          "zero_optimization.sub_group_size");
   expect("fp16.loss_scale", 4, From::kNoEffect, "fp16.loss_scale");
   expect("aio.queue_depth", 4, From::kNoEffect, "aio.queue_depth");
+  // Under an old name, and in the spelling of the first releases.
+  const auto old = ConfigEntries(
+      ReadConfig({{"bfloat16", {{"enabled", true}}}, {"zero_optimization", true}}, 1));
+  EXPECT_EQ(Find(old, "bf16.enabled")->path, "bfloat16.enabled");
+  EXPECT_EQ(Find(old, "zero_optimization.stage")->value, 1);
+  EXPECT_EQ(Find(old, "zero_optimization.stage")->from, From::kDerived);
   EXPECT_EQ(Find(entries, "fp16.loss_scale")->why, "fp16.enabled is off");
 }
 
