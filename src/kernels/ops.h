@@ -35,8 +35,8 @@ struct Ops {
   // x[r, c] += bias[c]
   void (*add_bias)(TaskPool&, int64_t rows, int64_t width, const void* bias, void* x);
   // y[r, c] += bias[c] + x[r, c]: the end of a residual layer.
-  void (*add_bias_residual)(TaskPool&, int64_t rows, int64_t width, const void* bias,
-                            const void* x, void* y);
+  void (*add_bias_residual)(TaskPool&, int64_t rows, int64_t width, const void* bias, const void* x,
+                            void* y);
   // dbias[c] (+)= sum over r of dy[r, c]
   void (*bias_grad)(TaskPool&, int64_t rows, int64_t width, bool accumulate, const void* dy,
                     void* dbias);
