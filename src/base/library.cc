@@ -44,7 +44,8 @@ Result<void*> LoadModule(const std::string& file) {
   for (const std::string& folder : ModuleFolders()) {
     const std::string path = folder + "/" + file;
     if (access(path.c_str(), R_OK) != 0) {
-      tried += (tried.empty() ? "" : ", ") + path;
+      if (!tried.empty()) tried += ", ";
+      tried += path;
       continue;
     }
     // Local: a module's own dependencies must not answer for symbols of the host program.
