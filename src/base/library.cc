@@ -42,7 +42,7 @@ std::vector<std::string> ModuleFolders() {
 Result<void*> LoadModule(const std::string& file) {
   std::string tried;
   for (const std::string& folder : ModuleFolders()) {
-    const std::string path = folder + "/" + file;
+    const std::string path = fmt::format("{}/{}", folder, file);
     if (access(path.c_str(), R_OK) != 0) {
       if (!tried.empty()) tried += ", ";
       tried += path;
