@@ -27,7 +27,11 @@ inline Status RunLaunched(int world, const comm::Options& options,
     DS_ASSIGN(part, job->Split("world", job->rank() < world ? 0 : -1, 0));
   }
   Status status;
-  if (job->rank() < world) status = body(part == nullptr ? *job : *part);
+  try {
+    if (job->rank() < world) status = body(part == nullptr ? *job : *part);
+  } catch (const std::exception& e) {
+    status = Error(Code::kInternal, "{}", e.what());
+  }
   if (!status.ok()) job->Abort(status);
   return status;
 }
