@@ -124,7 +124,8 @@ Result<std::unique_ptr<Communicator>> CreateMpi(const Options& options, const vo
                                          .origin = nullptr,
                                          .fate = nullptr,
                                          .timeout_seconds = options.timeout_seconds,
-                                         .backend = "mpi"},
+                                         .backend = "mpi",
+                                         .when_broken = [wire] { wire->SetUnhealthy(); }},
                                         wire->rank()));
 }
 

@@ -47,6 +47,7 @@ class Rendezvous {
   Status Take(int rank, int from, std::string_view what, size_t bytes,
               FunctionRef<void(const void* data)> read);
 
+  bool broken() const { return (board_->arrivals.load() & Board::kBroken) != 0; }
   void Leave(int rank);
   // `number`: as errors call it.
   bool HasLeft(int number) const;
@@ -56,7 +57,6 @@ class Rendezvous {
  private:
   using Missing = FunctionRef<bool(int rank)>;
 
-  bool broken() const { return (board_->arrivals.load() & Board::kBroken) != 0; }
   void Write(int rank, const char* op, std::string_view what, size_t bytes, const void* data,
              int detail);
   Status Arrive(int rank, bool with_post);

@@ -15,7 +15,7 @@ OBJECTS = ("ds_comm", "ds_engine", "ds_param")
 # Objects that belong to no group: they are given too, but no lost rank concerns them.
 LOCAL_OBJECTS = ("ds_optim", "ds_lr_schedule", "ds_loss_scaler")
 # Zero is a valid argument for all but the output.
-ZERO_IS_VALID = {"ds_comm_create_self", "ds_engine_create", "ds_config_schema",
+ZERO_IS_VALID = {"ds_comm_create_self", "ds_comm_create_mpi", "ds_engine_create", "ds_config_schema",
                  "ds_config_defaults", "ds_loss_scaler_create"}
 # A valid object is enough: what else these take is optional.
 OBJECT_IS_ENOUGH = {"ds_engine_step"}
