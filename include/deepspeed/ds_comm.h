@@ -37,9 +37,9 @@ DS_API DS_NODISCARD ds_status ds_comm_create_threads(int32_t world_size,
 /** This process's rank in a group of processes that a launcher such as mpirun or srun started.
  *  `mpi_comm` points to an MPI_Comm, whose ranks they are; NULL: MPI_COMM_WORLD. It is only used in
  *  this call. MPI is started when the program did not, and then also ended, as the program ends; an
- *  error of MPI is an error here and never ends the program. Needs the module libdeepspeed_mpi.so,
- *  built for the MPI of the program; the ranks have to be on one host. `options` may be NULL; their
- *  `threads` are those of the host. thread: any; collective: yes.
+ *  error of MPI is an error here and never ends the program. Ranks on several hosts need an MPI that
+ *  was started with MPI_THREAD_SERIALIZED or more. Needs the module libdeepspeed_mpi.so, built for
+ *  the MPI of the program. `options` may be NULL; their `threads` are shared by all ranks. thread: any; collective: yes.
  *  @return DS_ERR_NOT_FOUND, DS_ERR_UNSUPPORTED when there is no module that can be loaded. */
 DS_API DS_NODISCARD ds_status ds_comm_create_mpi(const ds_comm_options *options,
                                                  const void *mpi_comm, ds_comm **out_comm);

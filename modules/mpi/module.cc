@@ -135,7 +135,7 @@ int32_t Open(const void* comm, double timeout_seconds, ds_mpi_group** out, char*
   MPI_Comm_set_errhandler(group->comm, MPI_ERRORS_RETURN);
   MPI_Comm_rank(group->comm, &group->rank);
   MPI_Comm_size(group->comm, &group->size);
-  group->threads = level == MPI_THREAD_MULTIPLE;
+  group->threads = level >= MPI_THREAD_SERIALIZED;
   int found = 0;
   int* most = nullptr;
   MPI_Comm_get_attr(group->comm, MPI_TAG_UB, &most, &found);

@@ -25,7 +25,7 @@ typedef struct ds_mpi_module {
   int32_t (*size)(const ds_mpi_group* group);
   /* Tags are below this. */
   int32_t (*tags)(const ds_mpi_group* group);
-  /* Whether several threads may call at once. */
+  /* Whether it may be called by several threads, one at a time. */
   int32_t (*threads)(const ds_mpi_group* group);
   /* Starts a message; its bytes stay untouched until test() says it is over. 0: started. */
   int32_t (*send)(ds_mpi_group* group, int32_t to, int32_t tag, const void* data, size_t bytes,
