@@ -57,6 +57,7 @@ bool IsHonouredVariant(const ConfigSection& section) {
   const ConfigSection& outer = *FindConfigSection(section.path.substr(0, section.path.rfind('.')));
   const std::string_view first = section.variant.substr(0, section.variant.find('|'));
   const ConfigUse& use = FindConfigKey(outer, "type")->use;
+  if (use.kind == ConfigUse::Kind::kHonoured) return true;
   return use.neutral.find(fmt::format("\"{}\"", first)) != std::string_view::npos;
 }
 

@@ -11,13 +11,15 @@ std::string ConfigText(const Trial& run) {
   return fmt::format(
       R"({{"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": {}, {}
           "bf16": {{"enabled": {}}},
-          "optimizer": {{"type": "AdamW", "params": {{"lr": 0.01, "weight_decay": 0.1}}}},
+          "fp16": {{"enabled": {}, "initial_scale_power": 17, "loss_scale_window": 2}},
+          "optimizer": {{"type": "{}", "params": {{"lr": 0.01, "weight_decay": 0.1}}}},
           "scheduler": {{"type": "WarmupCosineLR",
                          "params": {{"total_num_steps": 20, "warmup_num_steps": 2}}}},
-          "zero_optimization": {{"stage": {}, "overlap_comm": {},
+          "zero_optimization": {{"stage": {}, "overlap_comm": {}, {}
                                  "stage3_prefetch_bucket_size": 1000,
                                  "stage3_max_live_parameters": 2500}}}})",
-      run.accumulation, run.extra, run.dtype == DType::kBF16, run.stage, run.overlap);
+      run.accumulation, run.extra, run.dtype == DType::kBF16, run.dtype == DType::kF16, run.rule,
+      run.stage, run.overlap, run.groups);
 }
 
 float GradAt(const Trial& run, int step, int micro, int rank, int param, int64_t i) {
@@ -35,7 +37,8 @@ float GradAt(const Trial& run, int step, int micro, int rank, int param, int64_t
 Status RegisterAll(Engine& engine) {
   for (size_t p = 0; p < Params().size(); ++p) {
     const Param& param = Params()[p];
-    ParamSpec spec{param.name, param.shape, param.unit, param.decay};
+    ParamSpec spec{
+        .name = param.name, .shape = param.shape, .unit = param.unit, .weight_decay = param.decay};
     std::vector<float> init(spec.numel());
     for (size_t i = 0; i < init.size(); ++i) {
       init[i] = static_cast<float>(RandomNormal(1, p, i));
@@ -59,7 +62,8 @@ Status MicroBatch(const Trial& run, Engine& engine, int step, int micro) {
     const int64_t numel = store.spec(p).numel();
     std::vector<float> grad(numel);
     for (int64_t i = 0; i < numel; ++i) {
-      grad[i] = GradAt(run, step, micro, engine.comm().rank(), p, i);
+      grad[i] = GradAt(run, step, micro, engine.comm().rank(), p, i) *
+                static_cast<float>(engine.loss_scale());
     }
     DS_TRY(store.AddGrad(p, DType::kF32, grad.data()));
   }
@@ -71,10 +75,11 @@ Status Train(const Trial& run, Engine& engine, Outcome& out) {
     for (int micro = 0; micro < run.accumulation; ++micro) {
       DS_TRY(MicroBatch(run, engine, step, micro));
       DS_ASSIGN(const StepInfo info, engine.Step());
-      if (info.applied != (micro == run.accumulation - 1)) {
+      if ((info.applied || info.skipped) != (micro == run.accumulation - 1)) {
         return Error(Code::kInternal, "step {} micro {}: applied {}", step, micro, info.applied);
       }
       if (info.applied) out.norms.push_back(info.grad_norm);
+      if (info.applied || info.skipped) out.scales.push_back(info.loss_scale);
     }
   }
   return {};
@@ -92,7 +97,7 @@ Status TrainWorld(const Trial& run, Outcome& out) {
         Outcome mine;
         DS_TRY(Train(run, *engine, mine));
         const std::lock_guard lock(mutex);
-        if (comm.rank() == 0) out.norms = mine.norms;
+        if (comm.rank() == 0) out.norms = mine.norms, out.scales = mine.scales;
         return engine->store().ForEachPiece([&](const StatePiece& piece) -> Status {
           auto& whole = out.state[piece.name];
           whole.resize(piece.numel);

@@ -47,12 +47,15 @@ struct Trial {
   int threads = 1;
   // Gradients are small integers, equal on all ranks: every sum and mean is exact.
   bool integers = false;
-  std::string extra = {};  // more of the config, e.g. R"("gradient_clipping": 0.5,)"
+  const char* rule = "AdamW";
+  const char* groups = "";  // more of zero_optimization, e.g. R"("mics_shard_size": 2,)"
+  std::string extra = {};   // more of the config, e.g. R"("gradient_clipping": 0.5,)"
 };
 
 struct Outcome {
   std::map<std::string, std::vector<float>> state;  // "a/master", "a/m", "a/v": whole arrays
-  std::vector<double> norms;                        // one a step
+  std::vector<double> norms;                        // one an applied step
+  std::vector<double> scales;                       // the loss scale, one a step
 };
 
 std::string ConfigText(const Trial& run);
