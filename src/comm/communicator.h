@@ -33,20 +33,48 @@ class Communicator {
   // Rank r's `send` lands at recv[r * send.size()]; send may be its own slot of recv.
   virtual Status AllGather(std::string_view what, std::span<const std::byte> send,
                            std::span<std::byte> recv) = 0;
-  // recv[i] = scale * (send of rank 0 + send of rank 1 + ...)[rank() * shard + i] for i < shard,
-  // summed in fp32 in rank order and rounded once. send has size() * shard elements; recv may be
-  // its own slot of send.
+  // recv[i] = scale * (send of rank 0 + send of rank 1 + ...)[slice * shard + i] for i < shard,
+  // with slice = slice_of[rank()], summed in fp32 in rank order and rounded once. slice_of is a
+  // permutation of the ranks, alike on all of them; empty: each its own. send has size() * shard
+  // elements; recv may be this rank's slice of send.
   virtual Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
-                               void* recv, int64_t shard) = 0;
+                               void* recv, int64_t shard, std::span<const int> slice_of = {}) = 0;
+  // data[i] = scale * (data of rank 0 + data of rank 1 + ...)[i] for i < n, summed and rounded as
+  // above; every rank gets the same bits.
+  virtual Status AllReduce(std::string_view what, DType dtype, float scale, void* data,
+                           int64_t n) = 0;
   // Sums in rank order, in place; every rank gets the same bits.
   virtual Status AllReduce(std::string_view what, std::span<double> values) = 0;
   virtual Status Barrier(std::string_view what) = 0;
+  // Everybody's `data` becomes that of rank `root`.
+  virtual Status Broadcast(std::string_view what, int root, std::span<std::byte> data) = 0;
 
+  // Block r of `send` goes to rank r, block r of `recv` comes from it; send.size() / size() bytes
+  // each. The two do not overlap.
+  virtual Status AllToAll(std::string_view what, std::span<const std::byte> send,
+                          std::span<std::byte> recv) = 0;
+  // The same with blocks of send_bytes[r] and recv_bytes[r] bytes, one behind the other. What a
+  // rank sends to another must be what that one receives from it.
+  virtual Status AllToAllV(std::string_view what, std::span<const std::byte> send,
+                           std::span<const int64_t> send_bytes, std::span<std::byte> recv,
+                           std::span<const int64_t> recv_bytes) = 0;
+
+  // From one rank to another, without the rest. Both wait: a Send ends when it was received, and
+  // two ranks that send to each other at once end in a time-out that says so. `what` and the size
+  // must be alike on the two.
+  virtual Status Send(std::string_view what, int to, std::span<const std::byte> data) = 0;
+  virtual Status Recv(std::string_view what, int from, std::span<std::byte> data) = 0;
+
+  // The ranks of equal `color` as a group of their own, ordered by key, then by rank; null where
+  // the color is negative. Errors name a rank by its number in the first group. Collective.
+  virtual Result<std::unique_ptr<Communicator>> Split(std::string_view what, int color,
+                                                      int key) = 0;
   // A second communicator of the same ranks whose collectives are ordered on their own. Collective.
   virtual Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) = 0;
 
-  // This rank will not come to the next collective: the calls of its peers, waiting or to come,
-  // on this communicator and its duplicates, fail with kRankLost and `why`.
+  // This rank will not come to the next collective: the calls of its peers, waiting or to come, on
+  // this communicator, its duplicates and sub-groups, and what it came from, fail with kRankLost
+  // and `why`.
   virtual void Abort(const Status& why) = 0;
 };
 

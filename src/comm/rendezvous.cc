@@ -1,157 +1,310 @@
 #include "comm/rendezvous.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
 namespace ds::comm {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
 constexpr auto kSpin = std::chrono::microseconds(50);
-constexpr auto kGrace = std::chrono::milliseconds(200);
+constexpr auto kGrace = milliseconds(200);
+// Between two looks at whether the peers still live. Wake() comes sooner.
+constexpr auto kLook = milliseconds(20);
+
+std::shared_ptr<Board> PrivateBoard(int size) {
+  const size_t bytes = (Board::BytesFor(size) + 63) & ~size_t{63};
+  void* memory = std::aligned_alloc(64, bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  std::memset(memory, 0, bytes);
+  return {Board::Make(memory, size), [](Board* board) { std::free(board); }};
+}
+
+// Held for a copy of some bytes only. A process that died over it does not stop the others.
+class PostLock {
+ public:
+  explicit PostLock(Member& member) : lock_(member.post_lock) {
+    for (int i = 0; i < 10000 && lock_.exchange(1, std::memory_order_acquire) != 0; ++i) {
+      std::this_thread::yield();
+    }
+  }
+  ~PostLock() { lock_.store(0, std::memory_order_release); }
+  PostLock(const PostLock&) = delete;
+  PostLock& operator=(const PostLock&) = delete;
+
+ private:
+  std::atomic<uint32_t>& lock_;
+};
+
+bool Spins(int size) { return size <= static_cast<int>(std::thread::hardware_concurrency()); }
+
+void Relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
 
 }  // namespace
 
 Rendezvous::Rendezvous(int size, std::chrono::duration<double> timeout,
                        std::shared_ptr<const Rendezvous> origin)
-    : timeout_(timeout),
+    : board_(PrivateBoard(size)),
+      timeout_(timeout),
       origin_(std::move(origin)),
-      spins_(size <= static_cast<int>(std::thread::hardware_concurrency())),
-      ranks_(size) {}
+      fate_(nullptr),
+      processes_(false),
+      spins_(Spins(size)) {}
 
-Status Rendezvous::Meet(int rank, const char* op, std::string_view what, size_t bytes,
-                        const void* data) {
-  std::unique_lock lock(mutex_);
-  Post& post = ranks_[rank].post;
-  post.op = op;
+Rendezvous::Rendezvous(std::shared_ptr<Board> board, std::chrono::duration<double> timeout,
+                       std::shared_ptr<const Rendezvous> origin, const Reason* fate)
+    : board_(std::move(board)),
+      timeout_(timeout),
+      origin_(std::move(origin)),
+      fate_(fate),
+      processes_(true),
+      spins_(Spins(board_->size)) {}
+
+void Rendezvous::Write(int rank, const char* op, std::string_view what, size_t bytes,
+                       const void* data, int detail) {
+  Member& me = board_->member(rank);
+  const PostLock lock(me);
+  Post& post = me.post;
+  std::strncpy(post.op, op, sizeof post.op - 1);
   const size_t length = std::min(what.size(), sizeof post.what - 1);
   std::memcpy(post.what, what.data(), length);
   post.what[length] = '\0';
   post.bytes = bytes;
+  post.detail = detail;
   post.data = data;
-  if (!broken_ && waiting_ + 1 == size()) {
-    if (const Status same = CheckPosts(); !same.ok()) {
-      broken_by_ = same;
-      refused_round_ = round_;
-    } else if (bytes > 0) {
-      reading_ = size();
-    }
-  }
-  return Wait(lock, rank);
+}
+
+Status Rendezvous::Meet(int rank, const char* op, std::string_view what, size_t bytes,
+                        const void* data, int detail) {
+  if (broken() || FateIsSealed()) return Describe(rank, op, what);
+  Write(rank, op, what, bytes, data, detail);
+  return Arrive(rank, true);
 }
 
 Status Rendezvous::Part(int rank) {
-  std::unique_lock lock(mutex_);
-  if (ranks_[rank].post.bytes > 0 && --reading_ == 0 && broken_) met_.notify_all();
-  const Status status = Wait(lock, rank);
-  if (!status.ok()) met_.wait(lock, [&] { return reading_ == 0; });
+  Board& board = *board_;
+  const bool reads = board.member(rank).post.bytes > 0;
+  if (reads && board.reading.fetch_sub(1) == 1 && broken()) board.Wake();
+  const Status status = Arrive(rank, false);
+  if (status.ok() || processes_) return status;  // what processes read stays mapped
+  while (board.reading.load() > 0) {
+    Sleep([&] { return board.reading.load() <= 0; }, kLook);
+  }
   return status;
 }
 
-Status Rendezvous::Wait(std::unique_lock<std::mutex>& lock, int rank) {
-  if (broken_) return Describe(rank, broken_by_);
-  const int64_t mine = round_;
-  ranks_[rank].arrived = true;
-  if (++waiting_ == size()) {
-    broken_ = refused_round_ == mine;
-    waiting_ = 0;
-    for (Rank& r : ranks_) r.arrived = false;
-    round_.store(mine + 1, std::memory_order_release);
-    met_.notify_all();
-    return broken_by_;
+Status Rendezvous::Arrive(int rank, bool with_post) {
+  Member& me = board_->member(rank);
+  const uint64_t meeting = me.came.load(std::memory_order_relaxed) + 1;
+  const uint64_t all = meeting * static_cast<uint64_t>(size());
+  me.came.store(meeting);
+  uint64_t arrivals = board_->arrivals.load();
+  do {
+    if ((arrivals & Board::kBroken) != 0) return Outcome(rank, meeting);
+    if (!with_post || arrivals + 1 != all) continue;
+    // The last to come: the posts of the others stay as they are until it has arrived.
+    if (const Status same = CheckPosts(); !same.ok()) {
+      Break(same, rank, meeting);
+      return Outcome(rank, meeting);
+    }
+    if (me.post.bytes > 0) board_->reading.store(size());
+  } while (!board_->arrivals.compare_exchange_weak(arrivals, arrivals + 1));
+  if (arrivals + 1 == all) {
+    board_->Wake();
+    return {};
   }
-  const auto over = [&] { return round_.load(std::memory_order_acquire) != mine; };
-  lock.unlock();
-  const auto start = std::chrono::steady_clock::now();
-  while (!over() && !broken_.load(std::memory_order_acquire) &&
-         std::chrono::steady_clock::now() - start < kSpin) {
-    if (!spins_) std::this_thread::yield();
-  }
-  lock.lock();
-  const auto end = start + std::chrono::duration_cast<std::chrono::nanoseconds>(timeout_);
-  const bool in_time =
-      met_.wait_until(lock, end, [&] { return over() || broken_ || GoneAndMissing() >= 0; });
-  if (in_time && !over() && !broken_) AwaitReason(lock);
-  // A group that broke after this meeting was over still lets every rank out of it alike.
-  if (over()) return refused_round_ == mine ? broken_by_ : Status();
-  if (!broken_) {
-    broken_by_ = !in_time ? TimedOut(rank)
-                          : Error(Code::kRankLost, "rank {} left the group", GoneAndMissing());
-    broken_ = true;
-    met_.notify_all();
-    if (!in_time) return broken_by_;
-  }
-  return Describe(rank, broken_by_);
+  Await(
+      rank, [&] { return board_->arrivals.load(std::memory_order_acquire) >= all; },
+      [&](int r) { return board_->member(r).came.load() < meeting; });
+  return Outcome(rank, meeting);
 }
 
-Status Rendezvous::CheckPosts() const {
-  const Post& first = ranks_[0].post;
-  for (int r = 1; r < size(); ++r) {
-    const Post& other = ranks_[r].post;
-    if (std::strcmp(first.op, other.op) != 0 || std::strcmp(first.what, other.what) != 0 ||
-        first.bytes != other.bytes) {
-      return Error(Code::kRankMismatch,
-                   "ranks disagree: rank 0 is in {}({}) with {} bytes, rank {} in {}({}) with {}",
-                   first.op, first.what, first.bytes, r, other.op, other.what, other.bytes);
+// A group that broke after this meeting was over still lets every rank out of it alike.
+Status Rendezvous::Outcome(int rank, uint64_t meeting) const {
+  const uint64_t arrivals = board_->arrivals.load() & ~Board::kBroken;
+  if (arrivals >= meeting * static_cast<uint64_t>(size())) return {};
+  const Reason& why = board_->broken;
+  const bool bare = why.is_set() && (why.meeting() == meeting ||
+                                     (why.by() == rank && why.status().code() == Code::kTimeout));
+  return bare ? why.status() : Describe(rank);
+}
+
+void Rendezvous::Break(const Status& why, int by, uint64_t meeting) {
+  board_->broken.Set(why, by, meeting);
+  board_->arrivals.fetch_or(Board::kBroken);
+  board_->Wake();
+}
+
+bool Rendezvous::FateIsSealed() {
+  if (fate_ == nullptr || !fate_->is_set()) return false;
+  Break(fate_->status(), -1);
+  return true;
+}
+
+bool Rendezvous::Spin(FunctionRef<bool()> over) const {
+  for (int i = 0; i < 64; ++i) {
+    if (over()) return true;
+    if (spins_) Relax();
+  }
+  const auto start = Clock::now();
+  while (Clock::now() - start < kSpin) {
+    for (int i = 0; i < 16; ++i) {
+      if (over()) return true;
+      if (!spins_) {
+        std::this_thread::yield();
+        break;
+      }
+      Relax();
     }
   }
-  return {};
+  return false;
 }
 
-Status Rendezvous::Describe(int rank, const Status& why) const {
-  const Post& post = ranks_[rank].post;
-  return Error(why.code(), "{} (seen by rank {} in {}({}))", why.message(), rank, post.op,
-               post.what);
+void Rendezvous::Sleep(FunctionRef<bool()> over, std::chrono::nanoseconds longest) {
+  board_->sleepers.fetch_add(1);
+  const uint32_t epoch = board_->epoch.load();
+  if (!over()) board_->Sleep(epoch, longest);
+  board_->sleepers.fetch_sub(1);
 }
 
-Status Rendezvous::TimedOut(int rank) const {
-  std::string missing;
-  for (int r = 0; r < size(); ++r) {
-    if (ranks_[r].arrived) continue;
-    const Post& last = ranks_[r].post;
-    missing += missing.empty() ? "" : ", ";
-    missing += last.op[0] == '\0' ? fmt::format("rank {} (never seen)", r)
-                                  : fmt::format("rank {} (last in {}({}))", r, last.op, last.what);
+// Returns when it is over or the group is broken, which it sees to.
+void Rendezvous::Await(int rank, FunctionRef<bool()> over, Missing missing) {
+  const auto ended = [&] { return over() || broken(); };
+  if (Spin(ended)) return;
+  const auto end = Clock::now() + std::chrono::duration_cast<std::chrono::nanoseconds>(timeout_);
+  for (;;) {
+    if (ended() || FateIsSealed()) return;
+    if (const int gone = FirstGone(missing); gone >= 0 && !ended()) {
+      AwaitReason(gone);
+      if (!ended()) Break(Error(Code::kRankLost, "rank {} left the group", number(gone)), -1);
+      return;
+    }
+    if (const int dead = FirstDead(missing); dead >= 0 && !ended()) {
+      return Break(Error(Code::kRankLost, "rank {} died (process {})", number(dead),
+                         board_->member(dead).process),
+                   -1);
+    }
+    const auto now = Clock::now();
+    if (now >= end && TimeOut(rank, missing, now >= end + kGrace)) return;
+    Sleep(ended, std::clamp<std::chrono::nanoseconds>(end - now, milliseconds(1), kLook));
   }
-  const Post& post = ranks_[rank].post;
-  return Error(Code::kTimeout, "timed out after {:g} s: rank {} is in {}({}) and waits for {}",
-               timeout_.count(), rank, post.op, post.what, missing);
 }
 
-int Rendezvous::GoneAndMissing() const {
+// Where nobody is missing, all came in the meantime and are about to say so: false, unless one of
+// them was stopped just there.
+bool Rendezvous::TimeOut(int rank, Missing missing, bool must) {
+  const std::string late = Late(missing);
+  if (late.empty() && !must) return false;
+  const Post& mine = post(rank);
+  Break(Error(Code::kTimeout, "timed out after {:g} s: rank {} is in {}({}) and waits for {}",
+              timeout_.count(), number(rank), mine.op, mine.what,
+              late.empty() ? "a rank on its way" : late),
+        rank);
+  return true;
+}
+
+int Rendezvous::FirstGone(Missing missing) const {
   for (int r = 0; r < size(); ++r) {
-    if (ranks_[r].left && !ranks_[r].arrived) return r;
+    // In this order: what it came to before it left is then known.
+    if (board_->member(r).left.load() != 0 && missing(r)) return r;
   }
   return -1;
 }
 
-void Rendezvous::Leave(int rank) {
-  const std::lock_guard lock(mutex_);
-  ranks_[rank].left = true;
-  met_.notify_all();
-}
-
-bool Rendezvous::HasLeft(int rank) const {
-  const std::lock_guard lock(mutex_);
-  return ranks_[rank].left;
+int Rendezvous::FirstDead(Missing missing) const {
+  if (!processes_) return -1;
+  for (int r = 0; r < size(); ++r) {
+    const Member& member = board_->member(r);
+    if (member.process == 0 || !missing(r)) continue;
+    if (!ProcessId{member.process, member.started}.IsAlive() && missing(r)) return r;
+  }
+  return -1;
 }
 
 // A rank that fails gives up the duplicates of its communicator first, with its engine, and says
 // why a moment later; one that just ends gives up the original next.
-void Rendezvous::AwaitReason(std::unique_lock<std::mutex>& lock) {
+void Rendezvous::AwaitReason(int rank) {
   if (origin_ == nullptr) return;
-  const int rank = GoneAndMissing();
-  const auto end = std::chrono::steady_clock::now() + kGrace;
-  while (!broken_ && std::chrono::steady_clock::now() < end && !origin_->HasLeft(rank)) {
-    met_.wait_for(lock, std::chrono::milliseconds(1));
+  const auto end = Clock::now() + kGrace;
+  while (!broken() && !FateIsSealed() && Clock::now() < end && !origin_->HasLeft(number(rank))) {
+    Sleep([&] { return broken(); }, milliseconds(1));
   }
 }
 
-void Rendezvous::Abort(const Status& why) {
-  const std::lock_guard lock(mutex_);
-  if (broken_) return;
-  broken_by_ = why;
-  broken_ = true;
-  met_.notify_all();
+void Rendezvous::Leave(int rank) {
+  board_->member(rank).left.store(1);
+  board_->Wake();
+}
+
+bool Rendezvous::HasLeft(int number) const {
+  for (int r = 0; r < size(); ++r) {
+    if (this->number(r) == number) return board_->member(r).left.load() != 0;
+  }
+  return true;
+}
+
+Status Rendezvous::CheckPosts() const {
+  for (int r = 1; r < size(); ++r) {
+    if (const Status same = Disagreement(0, r); !same.ok()) return same;
+  }
+  return {};
+}
+
+Status Rendezvous::Disagreement(int a, int b) const {
+  const Post &first = post(a), &other = post(b);
+  const bool same_call =
+      std::strcmp(first.op, other.op) == 0 && std::strcmp(first.what, other.what) == 0;
+  if (same_call && first.bytes == other.bytes && first.detail != other.detail) {
+    return Error(Code::kRankMismatch, "ranks disagree in {}({}): rank {} has {} {}, rank {} has {}",
+                 first.op, first.what, number(a),
+                 std::strcmp(first.op, "broadcast") == 0 ? "root" : "dtype", first.detail,
+                 number(b), other.detail);
+  }
+  if (same_call && first.bytes == other.bytes) return {};
+  return Error(Code::kRankMismatch,
+               "ranks disagree: rank {} is in {}({}) with {} bytes, rank {} in {}({}) with {}",
+               number(a), first.op, first.what, first.bytes, number(b), other.op, other.what,
+               other.bytes);
+}
+
+Status Rendezvous::Describe(int rank) const {
+  const Post& mine = post(rank);
+  return Describe(rank, mine.op, mine.what);
+}
+
+Status Rendezvous::Describe(int rank, const char* op, std::string_view what) const {
+  const Reason& why = board_->broken;
+  const Status status =
+      why.is_set() ? why.status() : Error(Code::kRankLost, "a rank died as it said why");
+  return Error(status.code(), "{} (seen by rank {} in {}({}))", status.message(), number(rank), op,
+               what);
+}
+
+std::string Rendezvous::Late(Missing missing) const {
+  std::string names;
+  for (int r = 0; r < size(); ++r) {
+    if (!missing(r)) continue;
+    Post last;
+    {
+      const PostLock lock(board_->member(r));
+      last = post(r);
+    }
+    names += names.empty() ? "" : ", ";
+    names += last.op[0] == '\0'
+                 ? fmt::format("rank {} (never seen)", number(r))
+                 : fmt::format("rank {} (last in {}({}))", number(r), last.op, last.what);
+  }
+  return names;
 }
 
 }  // namespace ds::comm

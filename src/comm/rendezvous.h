@@ -1,81 +1,97 @@
-// Where the threads of a group meet: each posts what it is about to do, waits for the others, and
-// learns here when a peer failed, left, was late, or is doing something else. Moves no data.
+// Where the ranks of a group meet: each posts what it is about to do, waits for the others, and
+// learns here when a peer failed, left, died, was late, or is doing something else. Moves no data.
+// The ranks are threads that share one object, or processes with one each on a common board.
 #pragma once
 
-#include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/status.h"
+#include "comm/board.h"
 
 namespace ds::comm {
 
 class Rendezvous {
  public:
-  // What a rank posts. Peers read it between the two meetings of a collective.
-  struct Post {
-    const char* op = "";  // "all_gather"
-    char what[80] = "";   // subject, cut to fit
-    size_t bytes = 0;     // must be alike on all ranks
-    const void* data = nullptr;
-  };
-
-  // `origin`: the meeting place of the communicator that this one duplicates, or none.
+  // Ranks that are threads. `origin`: the meeting place of the communicator that this one came
+  // from, or none.
   Rendezvous(int size, std::chrono::duration<double> timeout,
              std::shared_ptr<const Rendezvous> origin);
+  // Ranks that are processes, over a board that they all map. `fate`, in memory that `origin` keeps
+  // (or this board's own): when it is set, this group is over too.
+  Rendezvous(std::shared_ptr<Board> board, std::chrono::duration<double> timeout,
+             std::shared_ptr<const Rendezvous> origin, const Reason* fate);
 
-  int size() const { return static_cast<int>(ranks_.size()); }
-  const Post& post(int rank) const { return ranks_[rank].post; }
+  int size() const { return board_->size; }
+  const Post& post(int rank) const { return board_->member(rank).post; }
+  // What errors call it: its rank in the first group.
+  int number(int rank) const { return board_->member(rank).number; }
+  void set_number(int rank, int number) { board_->member(rank).number = number; }
 
   // Arrives with a post and waits until every rank has; the last to come compares the posts. Where
   // it succeeds it succeeds for all, and each then reads what the others posted and calls Part(),
   // without a step between that may wait or fail. (Nothing is read when `bytes` is 0.)
-  Status Meet(int rank, const char* op, std::string_view what, size_t bytes, const void* data);
+  Status Meet(int rank, const char* op, std::string_view what, size_t bytes, const void* data,
+              int detail = 0);
   // Waits until every rank has come here too: after it, posts and what they point to may change.
   // That holds when it fails as well: a broken group is not left before its last reader is done.
   Status Part(int rank);
 
-  void Leave(int rank);
-  bool HasLeft(int rank) const;
-  // The first reason stays.
-  void Abort(const Status& why);
+  // Between two ranks: the one posts and waits until the other has read (or refused); that one
+  // waits for the post, compares and reads.
+  Status Hand(int rank, int to, std::string_view what, size_t bytes, const void* data);
+  Status Take(int rank, int from, std::string_view what, size_t bytes,
+              FunctionRef<void(const void* data)> read);
 
-  // For Duplicate(): rank 0 leaves something for all to take between Meet and Part.
-  std::shared_ptr<Rendezvous> offered;
+  void Leave(int rank);
+  // `number`: as errors call it.
+  bool HasLeft(int number) const;
+  // The first reason stays. `rank`: who found it, or -1.
+  void Abort(const Status& why, int rank = -1) { Break(why, rank); }
 
  private:
-  struct Rank {
-    Post post;
-    bool arrived = false, left = false;
-  };
+  using Missing = FunctionRef<bool(int rank)>;
 
-  Status Wait(std::unique_lock<std::mutex>& lock, int rank);
+  bool broken() const { return (board_->arrivals.load() & Board::kBroken) != 0; }
+  void Write(int rank, const char* op, std::string_view what, size_t bytes, const void* data,
+             int detail);
+  Status Arrive(int rank, bool with_post);
+  Status Outcome(int rank, uint64_t meeting) const;
+  void Break(const Status& why, int by, uint64_t meeting = 0);
+  bool FateIsSealed();
+
+  void Await(int rank, FunctionRef<bool()> over, Missing missing);
+  bool Spin(FunctionRef<bool()> over) const;
+  void Sleep(FunctionRef<bool()> over, std::chrono::nanoseconds longest);
+  int FirstGone(Missing missing) const;
+  int FirstDead(Missing missing) const;
+  bool TimeOut(int rank, Missing missing, bool must);
+  void AwaitReason(int rank);
+
+  // Messages.
   Status CheckPosts() const;
-  Status Describe(int rank, const Status& why) const;
-  Status TimedOut(int rank) const;
-  int GoneAndMissing() const;
-  void AwaitReason(std::unique_lock<std::mutex>& lock);
+  Status Disagreement(int a, int b) const;
+  Status Describe(int rank) const;
+  Status Describe(int rank, const char* op, std::string_view what) const;
+  std::string Late(Missing missing) const;
 
+  const std::shared_ptr<Board> board_;
   const std::chrono::duration<double> timeout_;
   const std::shared_ptr<const Rendezvous> origin_;
+  const Reason* const fate_;
+  const bool processes_;
   const bool spins_;  // sleeping is slow, but spinning takes the core that the late rank needs
+};
 
-  std::atomic<int64_t> round_ = 0;    // meetings finished; written under mutex_
-  std::atomic<bool> broken_ = false;  // set after broken_by_
-
-  mutable std::mutex mutex_;  // guards what follows
-  std::condition_variable met_;
-  std::vector<Rank> ranks_;
-  int waiting_ = 0;
-  int reading_ = 0;             // ranks between Meet() and Part() that may read posts
-  int64_t refused_round_ = -1;  // the meeting whose posts differed
-  Status broken_by_;
+// A process as others can watch it: its id, and when it started, for ids come again.
+struct ProcessId {
+  int64_t process = 0, started = 0;
+  static ProcessId OfThis();
+  bool IsAlive() const;
 };
 
 }  // namespace ds::comm

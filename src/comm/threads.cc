@@ -1,50 +1,16 @@
 // Ranks that are threads of one process: a peer's memory is read where it lies, in rank order.
-#include <algorithm>
-#include <atomic>
-#include <cstring>
-#include <exception>
-#include <mutex>
-#include <new>
-#include <system_error>
-#include <thread>
+#include "comm/threads.h"
 
-#include "comm/communicator.h"
-#include "comm/rendezvous.h"
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "comm/arguments.h"
+#include "comm/split.h"
 #include "tensor/host_reduce.h"
 
 namespace ds::comm {
 namespace {
-
-// What the ranks and all duplicates of their communicators share: one failure ends them all.
-class Fate {
- public:
-  void Add(const std::shared_ptr<Rendezvous>& place) {
-    const std::lock_guard lock(mutex_);
-    std::erase_if(places_, [](const auto& old) { return old.expired(); });
-    places_.push_back(place);
-    if (!aborted_.ok()) place->Abort(aborted_);
-  }
-  void Abort(int rank, const Status& why) {
-    const std::lock_guard lock(mutex_);
-    if (!aborted_.ok()) return;
-    aborted_ = why;
-    first_ = rank;
-    for (const auto& place : places_) {
-      if (const auto alive = place.lock()) alive->Abort(why);
-    }
-  }
-  // The rank whose abort counted, or -1.
-  int first() const {
-    const std::lock_guard lock(mutex_);
-    return first_;
-  }
-
- private:
-  mutable std::mutex mutex_;  // guards what follows
-  std::vector<std::weak_ptr<Rendezvous>> places_;
-  Status aborted_;
-  int first_ = -1;
-};
 
 class ThreadRank final : public Communicator {
  public:
@@ -61,29 +27,41 @@ class ThreadRank final : public Communicator {
 
   Status AllGather(std::string_view what, std::span<const std::byte> send,
                    std::span<std::byte> recv) override {
-    if (recv.size() != send.size() * size()) {
-      return InvalidArgument("all_gather({}): {} ranks send {} bytes, {} are received", what,
-                             size(), send.size(), recv.size());
-    }
+    DS_TRY(CheckAllGather(what, size(), send.size(), recv.size()));
     DS_TRY(place_->Meet(rank_, "all_gather", what, send.size(), send.data()));
     for (int i = 0; i < size(); ++i) {
       const int r = (rank_ + i) % size();  // each starts elsewhere: less pull on one memory
-      std::byte* slot = recv.data() + r * send.size();
-      const void* data = place_->post(r).data;
-      if (slot != data && !send.empty()) std::memcpy(slot, data, send.size());
+      Copy(place_->post(r).data, recv.data() + r * send.size(), send.size());
     }
     return place_->Part(rank_);
   }
 
   Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
-                       void* recv, int64_t shard) override {
+                       void* recv, int64_t shard, std::span<const int> slice_of) override {
+    DS_TRY(CheckSlices(what, size(), slice_of));
     const size_t shard_bytes = shard * DTypeBytes(dtype);
-    DS_TRY(place_->Meet(rank_, "reduce_scatter", what, shard_bytes, send));
-    parts_.clear();
-    for (int r = 0; r < size(); ++r) {
-      parts_.push_back(static_cast<const std::byte*>(place_->post(r).data) + rank_ * shard_bytes);
-    }
+    DS_TRY(place_->Meet(rank_, "reduce_scatter", what, shard_bytes, send, Detail(dtype)));
+    const int slice = slice_of.empty() ? rank_ : slice_of[rank_];
+    PointAt(slice * shard_bytes);
     ReduceInOrder(dtype, scale, parts_, shard, recv);
+    return place_->Part(rank_);
+  }
+
+  // Each rank sums its slice and leaves the sum in everybody's memory while it is in the cache:
+  // nobody else touches that slice between the two meetings.
+  Status AllReduce(std::string_view what, DType dtype, float scale, void* data,
+                   int64_t n) override {
+    const size_t width = DTypeBytes(dtype);
+    DS_TRY(place_->Meet(rank_, "all_reduce", what, n * width, data, Detail(dtype)));
+    const int64_t each = SliceOf(n, size());
+    const int64_t end = std::min(n, (rank_ + 1) * each);
+    for (int64_t at = std::min(n, rank_ * each); at < end; at += kBlock) {
+      const int64_t count = std::min(kBlock, end - at);
+      PointAt(at * width);
+      void* mine = static_cast<std::byte*>(data) + at * width;
+      ReduceInOrder(dtype, scale, parts_, count, mine);
+      for (const void* theirs : parts_) Copy(mine, const_cast<void*>(theirs), count * width);
+    }
     return place_->Part(rank_);
   }
 
@@ -103,36 +81,132 @@ class ThreadRank final : public Communicator {
     return place_->Meet(rank_, "barrier", what, 0, nullptr);
   }
 
-  Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) override {
-    if (rank_ == 0) {
-      place_->offered = std::make_shared<Rendezvous>(
-          size(), std::chrono::duration<double>(options_.timeout_seconds), place_);
-      fate_->Add(place_->offered);
-    }
-    // One byte, so that this meeting has readers. What is offered holds its origin: left there by
-    // a rank that failed, it would keep both for ever.
-    Status status = place_->Meet(rank_, "duplicate", what, 1, nullptr);
-    std::shared_ptr<Rendezvous> twin;
-    if (status.ok()) {
-      twin = place_->offered;
-      status = place_->Part(rank_);
-    }
-    if (rank_ == 0) place_->offered.reset();
-    DS_TRY(status);
-    return std::unique_ptr<Communicator>(
-        std::make_unique<ThreadRank>(fate_, std::move(twin), rank_, options_));
+  Status Broadcast(std::string_view what, int root, std::span<std::byte> data) override {
+    DS_TRY(CheckRank("broadcast", what, "the root", root, size()));
+    DS_TRY(place_->Meet(rank_, "broadcast", what, data.size(), data.data(), root));
+    if (data.empty()) return {};
+    Copy(place_->post(root).data, data.data(), data.size());
+    return place_->Part(rank_);
   }
 
-  void Abort(const Status& why) override {
-    if (why.code() == Code::kRankLost || why.code() == Code::kRankMismatch ||
-        why.code() == Code::kTimeout) {
-      fate_->Abort(rank_, why);  // the group knows what happened; do not bury the first reason
-    } else {
-      fate_->Abort(rank_, Error(Code::kRankLost, "rank {} failed: {}", rank_, why.message()));
+  Status AllToAll(std::string_view what, std::span<const std::byte> send,
+                  std::span<std::byte> recv) override {
+    DS_TRY(CheckAllToAll(what, size(), send.size(), recv.size()));
+    DS_TRY(place_->Meet(rank_, "all_to_all", what, send.size(), send.data()));
+    if (send.empty()) return {};
+    const size_t block = send.size() / size();
+    for (int i = 0; i < size(); ++i) {
+      const int r = (rank_ + i) % size();
+      Copy(static_cast<const std::byte*>(place_->post(r).data) + rank_ * block,
+           recv.data() + r * block, block);
     }
+    return place_->Part(rank_);
   }
+
+  Status AllToAllV(std::string_view what, std::span<const std::byte> send,
+                   std::span<const int64_t> send_bytes, std::span<std::byte> recv,
+                   std::span<const int64_t> recv_bytes) override {
+    DS_TRY(CheckBlocks(what, "sends", size(), send.size(), send_bytes));
+    DS_TRY(CheckBlocks(what, "receives", size(), recv.size(), recv_bytes));
+    const Blocks mine = {send.data(), send_bytes};
+    DS_TRY(place_->Meet(rank_, "all_to_all_v", what, sizeof mine, &mine));
+    std::byte* to = recv.data();
+    Status differ;
+    for (int r = 0; r < size() && differ.ok(); ++r) {
+      const auto& theirs = *static_cast<const Blocks*>(place_->post(r).data);
+      const int64_t bytes = theirs.bytes[rank_];
+      if (bytes != recv_bytes[r]) {
+        differ = BlocksDiffer(what, place_->number(r), bytes, place_->number(rank_), recv_bytes[r]);
+        place_->Abort(differ);
+      } else {
+        Copy(theirs.data +
+                 std::accumulate(theirs.bytes.begin(), theirs.bytes.begin() + rank_, int64_t{0}),
+             to, bytes);
+        to += bytes;
+      }
+    }
+    const Status status = place_->Part(rank_);
+    return differ.ok() ? status : differ;
+  }
+
+  Status Send(std::string_view what, int to, std::span<const std::byte> data) override {
+    DS_TRY(CheckPeer("send", what, to, rank_, size()));
+    return place_->Hand(rank_, to, what, data.size(), data.data());
+  }
+
+  Status Recv(std::string_view what, int from, std::span<std::byte> data) override {
+    DS_TRY(CheckPeer("recv", what, from, rank_, size()));
+    return place_->Take(rank_, from, what, data.size(),
+                        [&](const void* theirs) { Copy(theirs, data.data(), data.size()); });
+  }
+
+  Result<std::unique_ptr<Communicator>> Split(std::string_view what, int color, int key) override {
+    return Divide("split", what, {color, key});
+  }
+
+  Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) override {
+    return Divide("duplicate", what, {0, rank_});
+  }
+
+  void Abort(const Status& why) override { fate_->Abort(place_->number(rank_), why); }
 
  private:
+  // What a rank posts for all_to_all_v.
+  struct Blocks {
+    const std::byte* data;
+    std::span<const int64_t> bytes;
+  };
+
+  // Long enough to be worth a pass over the ranks, short enough to stay in the second-level cache.
+  static constexpr int64_t kBlock = 1 << 15;
+
+  static int Detail(DType dtype) { return static_cast<int>(dtype); }
+  // Whole cache lines, so that no two ranks write to one.
+  static int64_t SliceOf(int64_t n, int ranks) { return ((n + ranks - 1) / ranks + 31) / 32 * 32; }
+  static void Copy(const void* from, void* to, size_t bytes) {
+    if (from != to && bytes > 0) std::memcpy(to, from, bytes);
+  }
+  // parts_: where the memory that each rank posted has this offset.
+  void PointAt(size_t offset) {
+    parts_.clear();
+    for (int r = 0; r < size(); ++r) {
+      parts_.push_back(static_cast<const std::byte*>(place_->post(r).data) + offset);
+    }
+  }
+
+  // Two rounds: who belongs together, then the meeting place that the first of them made.
+  Result<std::unique_ptr<Communicator>> Divide(const char* op, std::string_view what,
+                                               ColorKey mine) {
+    std::vector<ColorKey> all(size());
+    // One byte, so that these meetings have readers.
+    DS_TRY(place_->Meet(rank_, op, what, 1, &mine));
+    for (int r = 0; r < size(); ++r) all[r] = *static_cast<const ColorKey*>(place_->post(r).data);
+    DS_TRY(place_->Part(rank_));
+    const std::vector<int> members = MembersWith(all, rank_);
+    std::shared_ptr<Rendezvous> place;
+    if (members[0] == rank_ && mine.color >= 0) place = CreatePlace(members);
+    const std::shared_ptr<Rendezvous> offered = place;  // stays as it is while others read it
+    DS_TRY(place_->Meet(rank_, op, what, 1, &offered));
+    place = *static_cast<const std::shared_ptr<Rendezvous>*>(place_->post(members[0]).data);
+    DS_TRY(place_->Part(rank_));
+    if (place == nullptr) return std::unique_ptr<Communicator>();
+    const auto rank =
+        static_cast<int>(std::find(members.begin(), members.end(), rank_) - members.begin());
+    return std::unique_ptr<Communicator>(
+        std::make_unique<ThreadRank>(fate_, std::move(place), rank, options_));
+  }
+
+  std::shared_ptr<Rendezvous> CreatePlace(const std::vector<int>& members) {
+    auto place = std::make_shared<Rendezvous>(
+        static_cast<int>(members.size()), std::chrono::duration<double>(options_.timeout_seconds),
+        place_);
+    for (size_t i = 0; i < members.size(); ++i) {
+      place->set_number(static_cast<int>(i), place_->number(members[i]));
+    }
+    fate_->Add(place);
+    return place;
+  }
+
   const std::shared_ptr<Fate> fate_;
   const std::shared_ptr<Rendezvous> place_;
   const int rank_;
@@ -142,8 +216,10 @@ class ThreadRank final : public Communicator {
   std::vector<double> sums_;
 };
 
-Result<std::vector<std::unique_ptr<Communicator>>> CreateRanks(int size, const Options& options,
-                                                               const std::shared_ptr<Fate>& fate) {
+}  // namespace
+
+Result<std::vector<std::unique_ptr<Communicator>>> CreateThreadRanks(
+    int size, const Options& options, const std::shared_ptr<Fate>& fate) {
   if (size < 1 || size > 1024) return InvalidArgument("world size is {}, not in 1..1024", size);
   if (!(options.timeout_seconds > 0) || options.timeout_seconds > 1e6) {
     return InvalidArgument("timeout is {:g} s, not in (0, 1e6]", options.timeout_seconds);
@@ -156,65 +232,6 @@ Result<std::vector<std::unique_ptr<Communicator>>> CreateRanks(int size, const O
     ranks.push_back(std::make_unique<ThreadRank>(fate, place, r, options));
   }
   return ranks;
-}
-
-Status RunCatching(const std::shared_ptr<Communicator>& comm,
-                   FunctionRef<Status(const std::shared_ptr<Communicator>&)> body) {
-  try {
-    return body(comm);
-  } catch (const std::bad_alloc&) {
-    return Error(Code::kOutOfMemory, "out of memory");
-  } catch (const std::exception& e) {
-    return Error(Code::kInternal, "{}", e.what());
-  } catch (...) {
-    return Error(Code::kInternal, "unknown exception");
-  }
-}
-
-}  // namespace
-
-Result<std::vector<std::unique_ptr<Communicator>>> CreateThreads(int size, const Options& options) {
-  return CreateRanks(size, options, std::make_shared<Fate>());
-}
-
-Status RunThreads(int size, const Options& options, FunctionRef<Status(Communicator&)> body) {
-  return RunThreadsShared(size, options, [&](const auto& comm) { return body(*comm); });
-}
-
-Status RunThreadsShared(int size, const Options& options,
-                        FunctionRef<Status(const std::shared_ptr<Communicator>&)> body) {
-  const auto fate = std::make_shared<Fate>();
-  DS_ASSIGN(auto owned, CreateRanks(size, options, fate));
-  std::vector<std::shared_ptr<Communicator>> ranks;
-  for (auto& rank : owned) ranks.push_back(std::move(rank));
-  std::vector<Status> ends(size);
-  std::atomic<int> first = -1;
-  const auto run = [&](int r) {
-    ends[r] = RunCatching(ranks[r], body);
-    if (!ends[r].ok()) {
-      int none = -1;
-      first.compare_exchange_strong(none, r);  // before the peers hear of it and fail too
-      ranks[r]->Abort(ends[r]);
-    }
-    ranks[r].reset();
-  };
-  std::vector<std::thread> threads;
-  Status started;
-  try {
-    for (int r = 1; r < size; ++r) threads.emplace_back(run, r);
-  } catch (const std::system_error& e) {
-    started = Error(Code::kOutOfMemory, "the thread of rank {} cannot be started: {}",
-                    threads.size() + 1, e.what());
-    fate->Abort(static_cast<int>(threads.size()) + 1, started);
-  }
-  if (started.ok()) run(0);
-  for (std::thread& thread : threads) thread.join();
-  if (!started.ok()) return started;
-  // A rank that failed inside a collective object told its peers itself, before its body ended.
-  const int told = fate->first();
-  const int r = told >= 0 && !ends[told].ok() ? told : first.load();
-  if (r < 0) return {};
-  return size == 1 ? ends[r] : Error(ends[r].code(), "rank {}: {}", r, ends[r].message());
 }
 
 }  // namespace ds::comm
