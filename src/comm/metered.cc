@@ -35,6 +35,41 @@ Status MeteredCommunicator::Barrier(std::string_view what) {
   return inner_.Barrier(what);
 }
 
+Status MeteredCommunicator::AllReduce(std::string_view what, DType dtype, float scale, void* data,
+                                      int64_t n) {
+  traffic_.Add(Collective::kAllReduce, n * static_cast<int64_t>(DTypeBytes(dtype)));
+  return inner_.AllReduce(what, dtype, scale, data, n);
+}
+
+Status MeteredCommunicator::Broadcast(std::string_view what, int root, std::span<std::byte> data) {
+  traffic_.Add(Collective::kBroadcast, static_cast<int64_t>(data.size()));
+  return inner_.Broadcast(what, root, data);
+}
+
+Status MeteredCommunicator::AllToAll(std::string_view what, std::span<const std::byte> send,
+                                     std::span<std::byte> recv) {
+  traffic_.Add(Collective::kAllToAll, static_cast<int64_t>(send.size()));
+  return inner_.AllToAll(what, send, recv);
+}
+
+Status MeteredCommunicator::AllToAllV(std::string_view what, std::span<const std::byte> send,
+                                      std::span<const int64_t> send_bytes,
+                                      std::span<std::byte> recv,
+                                      std::span<const int64_t> recv_bytes) {
+  traffic_.Add(Collective::kAllToAll, static_cast<int64_t>(send.size()));
+  return inner_.AllToAllV(what, send, send_bytes, recv, recv_bytes);
+}
+
+Status MeteredCommunicator::Send(std::string_view what, int to, std::span<const std::byte> data) {
+  traffic_.Add(Collective::kSend, static_cast<int64_t>(data.size()));
+  return inner_.Send(what, to, data);
+}
+
+Status MeteredCommunicator::Recv(std::string_view what, int from, std::span<std::byte> data) {
+  traffic_.Add(Collective::kRecv, static_cast<int64_t>(data.size()));
+  return inner_.Recv(what, from, data);
+}
+
 Result<std::unique_ptr<Communicator>> MeteredCommunicator::Metered(
     Result<std::unique_ptr<Communicator>> made) {
   DS_TRY(made.status());

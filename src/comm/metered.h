@@ -55,8 +55,18 @@ class MeteredCommunicator final : public Communicator {
                    std::span<std::byte> recv) override;
   Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
                        void* recv, int64_t shard, std::span<const int> slice_of) override;
+  Status AllReduce(std::string_view what, DType dtype, float scale, void* data,
+                   int64_t n) override;
   Status AllReduce(std::string_view what, std::span<double> values) override;
   Status Barrier(std::string_view what) override;
+  Status Broadcast(std::string_view what, int root, std::span<std::byte> data) override;
+  Status AllToAll(std::string_view what, std::span<const std::byte> send,
+                  std::span<std::byte> recv) override;
+  Status AllToAllV(std::string_view what, std::span<const std::byte> send,
+                   std::span<const int64_t> send_bytes, std::span<std::byte> recv,
+                   std::span<const int64_t> recv_bytes) override;
+  Status Send(std::string_view what, int to, std::span<const std::byte> data) override;
+  Status Recv(std::string_view what, int from, std::span<std::byte> data) override;
   Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) override;
   Result<std::unique_ptr<Communicator>> Split(std::string_view what, int color, int key) override;
   void Abort(const Status& why) override { inner_.Abort(why); }
