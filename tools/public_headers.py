@@ -24,6 +24,10 @@ class Param:
     def is_out(self):
         return self.name.startswith("out_")
 
+    @property
+    def pointee(self):
+        return self.type.removeprefix("const ").removesuffix("*").strip()
+
 
 @dataclass
 class Function:
@@ -44,6 +48,15 @@ class Struct:
     name: str
     fields: list  # names
     header: str
+    types: list  # of the fields, as written; "" for a function
+
+    @property
+    def has_pointer(self):
+        return any(kind.endswith("*") for kind in self.types)
+
+    @property
+    def is_sized(self):
+        return self.fields[0] == "struct_size"
 
 
 @dataclass
@@ -90,17 +103,19 @@ def _read_params(text, where):
 
 
 def _read_fields(body, where):
-    names = []
+    """Names and types."""
+    fields = []
     for part in body.split(";"):
         part = " ".join(part.split())
         if not part:
             continue
         match = (re.fullmatch(r".+\(\*(\w+)\)\(.*\)", part) or
-                 re.fullmatch(r".+?[\s*](\w+)(\[\w+\])?", part))
+                 re.fullmatch(r".+?[\s*](\w+)(?:\[\w+\])?", part))
         if not match:
             raise ValueError(f"{where}: cannot read the field '{part}'")
-        names.append(match[1])
-    return names
+        kind = "" if "(*" in part else part[:match.start(1)].strip()
+        fields.append((match[1], kind))
+    return fields
 
 
 def read():
@@ -117,7 +132,9 @@ def read():
             values = re.findall(r"(\w+)\s*=\s*(\w+)", match[2])
             abi.enums.append(Enum(match[1], values, path.name))
         for match in re.finditer(r"typedef struct (\w+) \{(.*?)\} \1;", text, flags=re.S):
-            abi.structs.append(Struct(match[1], _read_fields(match[2], match[1]), path.name))
+            fields = _read_fields(match[2], match[1])
+            abi.structs.append(Struct(match[1], [name for name, _ in fields], path.name,
+                                      [kind for _, kind in fields]))
         abi.handles += re.findall(r"typedef struct (\w+) \1;", text)
         declared = re.findall(r"DS_API\s+([^;]+);", text)
         for declaration in declared:
