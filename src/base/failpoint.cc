@@ -96,9 +96,10 @@ Status ReadAction(std::string_view text, std::string_view action, Plan& plan) {
     plan.action = known;
     return {};
   }
-  return InvalidArgument("failpoint '{}': '{}' is no action, expected oom, throw, fail, delay or "
-                         "count",
-                         text, word);
+  return InvalidArgument(
+      "failpoint '{}': '{}' is no action, expected oom, throw, fail, delay or "
+      "count",
+      text, word);
 }
 
 Result<Plan> ReadPlan(std::string_view text) {

@@ -37,11 +37,11 @@ extern std::atomic<bool> armed;
 Status Hit(std::string_view name, int rank = -1);
 
 // In a function that returns Status or Result: DS_FAILPOINT("alloc"), DS_FAILPOINT("comm.x", rank).
-#define DS_FAILPOINT(...)                                              \
-  do {                                                                 \
-    if (::ds::failpoint::armed.load(std::memory_order_relaxed)) {      \
-      DS_TRY(::ds::failpoint::Hit(__VA_ARGS__));                       \
-    }                                                                  \
+#define DS_FAILPOINT(...)                                         \
+  do {                                                            \
+    if (::ds::failpoint::armed.load(std::memory_order_relaxed)) { \
+      DS_TRY(::ds::failpoint::Hit(__VA_ARGS__));                  \
+    }                                                             \
   } while (0)
 
 }  // namespace ds::failpoint

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <thread>
 
+#include "base/failpoint.h"
 #include "comm/communicator.h"
 #include "comm/rendezvous.h"
 #include "tensor/host_reduce.h"
@@ -61,6 +62,7 @@ class ThreadRank final : public Communicator {
 
   Status AllGather(std::string_view what, std::span<const std::byte> send,
                    std::span<std::byte> recv) override {
+    DS_FAILPOINT("comm.all_gather", rank_);
     if (recv.size() != send.size() * size()) {
       return InvalidArgument("all_gather({}): {} ranks send {} bytes, {} are received", what,
                              size(), send.size(), recv.size());
@@ -77,6 +79,7 @@ class ThreadRank final : public Communicator {
 
   Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
                        void* recv, int64_t shard) override {
+    DS_FAILPOINT("comm.reduce_scatter", rank_);
     const size_t shard_bytes = shard * DTypeBytes(dtype);
     DS_TRY(place_->Meet(rank_, "reduce_scatter", what, shard_bytes, send));
     parts_.clear();
@@ -88,6 +91,7 @@ class ThreadRank final : public Communicator {
   }
 
   Status AllReduce(std::string_view what, std::span<double> values) override {
+    DS_FAILPOINT("comm.all_reduce", rank_);
     sums_.assign(values.size(), 0.0);
     DS_TRY(place_->Meet(rank_, "all_reduce", what, values.size_bytes(), values.data()));
     for (int r = 0; r < size(); ++r) {
@@ -100,10 +104,12 @@ class ThreadRank final : public Communicator {
   }
 
   Status Barrier(std::string_view what) override {
+    DS_FAILPOINT("comm.barrier", rank_);
     return place_->Meet(rank_, "barrier", what, 0, nullptr);
   }
 
   Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) override {
+    DS_FAILPOINT("comm.duplicate", rank_);
     if (rank_ == 0) {
       place_->offered = std::make_shared<Rendezvous>(
           size(), std::chrono::duration<double>(options_.timeout_seconds), place_);

@@ -53,6 +53,8 @@ class ShardedStore final : public ParamStore, public StateSource {
   Result<GradView> BeginGrad(ParamId id) override;
   Status EndGrad(ParamId id) override;
 
+  // Loses the store for a reason that its caller found: each later call returns it.
+  void Fail(const Status& why) { (void)Sticky(why); }
   void AddGradHook(GradHook hook) { hooks_.push_back(std::move(hook)); }
   Status Seal();
   int param_count() const { return static_cast<int>(params_.size()); }
