@@ -9,7 +9,7 @@
 namespace ds::capi {
 
 // What is new in this release has its first size now. A struct gets a line below when it grows, or
-// before: tests/abi/old_sizes.py compares them with the headers of the old releases.
+// before: tests/abi/old_client_test.py compares them with the old headers.
 template <typename T>
 inline constexpr size_t kFirstSize = sizeof(T);
 

@@ -7,11 +7,10 @@ declaration and its contract cannot say stands in the tables of matrix.py.
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-import annotations  # noqa: E402
-import matrix  # noqa: E402
-import public_headers  # noqa: E402
+from toolbox import public_headers
+import annotations
+import matrix
+
 
 def link_test(abi):
     """Takes the address of every function: a declaration without a definition does not link."""
