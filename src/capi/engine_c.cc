@@ -31,7 +31,9 @@ ds_status ds_engine_create(const ds_engine_options* options, ds_engine** out_eng
     ds::comm::Communicator& comm = *handle->membership->comm;
     const char* json = known.config_json == nullptr ? "" : known.config_json;
     DS_ASSIGN(const ds::EngineConfig config, ds::ParseConfig(json, comm.size()));
-    DS_ASSIGN(handle->engine, ds::Engine::Create(config, comm, *handle->membership->pool));
+    DS_ASSIGN(handle->engine, Together(comm, [&] {
+                return ds::Engine::Create(config, comm, *handle->membership->pool);
+              }));
     *out_engine = handle.release();
     return {};
   });

@@ -63,6 +63,21 @@ auto Together(ds_engine* engine, Body&& body) -> decltype(body()) {
   }
 }
 
+// The same before there is an engine. An error that all ranks see is no news to them.
+template <typename Body>
+auto Together(comm::Communicator& comm, Body&& body) -> decltype(body()) {
+  Status why;
+  try {
+    auto result = body();
+    if (result.ok()) return result;
+    why = result.status();
+  } catch (...) {
+    why = StatusOfException();
+  }
+  comm.Abort(why);
+  return why;
+}
+
 // A call that a hook may not make.
 inline Status RefuseInHook(const ds_engine* engine) {
   if (!engine->in_hook) return {};

@@ -1,5 +1,5 @@
-/* Five handles that share one group, destroyed in each of their 120 orders: what is left works until
- * its own turn, and under AddressSanitizer nothing is used after its end or left behind. */
+/* Five handles that share one group, destroyed in each of their 120 orders: what is left works
+ * until its own turn, and under AddressSanitizer nothing is used after its end or left behind. */
 #include <deepspeed/deepspeed.h>
 #include <stdio.h>
 
