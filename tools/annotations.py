@@ -30,10 +30,10 @@ class Contract:
     takes: list = field(default_factory=list)    # parameters
 
 
-def comments():
+def comments(folder):
     """{function: text of the comment before its declaration}"""
     found = {}
-    for path in public_headers.headers():
+    for path in public_headers.headers(folder):
         for match in re.finditer(r"/\*\*((?:[^*]|\*(?!/))*)\*/\s*DS_API\s[^;]*?\b(ds_\w+)\s*\(",
                                  path.read_text()):
             lines = [line.strip().removeprefix("*").strip() for line in match[1].splitlines()]
@@ -122,9 +122,9 @@ def check(abi, function, contract, problem):
             problem(f"borrows: '{until}' is no exported function")
 
 
-def read(abi):
+def read(abi, folder=public_headers.INCLUDE):
     """{function name: Contract}; exits when one is missing or wrong."""
-    texts = comments()
+    texts = comments(folder)
     contracts, problems = {}, []
     for function in abi.functions:
         def problem(text, function=function):

@@ -62,8 +62,7 @@ bool DestroyHandle(T* handle, std::shared_ptr<void> remains = nullptr) noexcept 
   HandleHead* head = handle;
   const char* expected = T::kKind;
   if (!head->kind.compare_exchange_strong(expected, nullptr)) return false;
-  handle->~T();
-  new (static_cast<void*>(handle)) HandleHead;  // says that nothing lives here
+  handle->~T();  // leaves the word: who comes too late reads it
   Graveyard<T>::Bury(handle, std::move(remains));
   return true;
 }
