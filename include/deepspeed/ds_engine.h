@@ -22,15 +22,20 @@ typedef struct ds_engine_options {
 #define DS_ENGINE_OPTIONS_INIT \
   { sizeof(ds_engine_options), NULL, NULL }
 
-/** thread: any; collective: yes.
+/** An engine without parameters. Compares the configuration over the ranks.
+ *  thread: any; collective: yes; blocking: yes; null: options; keeps: options.comm;
+ *  owns: out_engine -> ds_engine_destroy.
  *  @return DS_ERR_CONFIG: a key that is unknown, contradictory or not supported, by name. */
 DS_API DS_NODISCARD ds_status ds_engine_create(const ds_engine_options *options,
                                                ds_engine **out_engine);
-/** Frees the engine, its parameters and its hooks. thread: driver. */
+/** Frees the engine, its parameters and its hooks. Peers that wait for this rank get
+ *  DS_ERR_RANK_LOST.
+ *  thread: driver; collective: no; blocking: yes; takes: engine. */
 DS_API void ds_engine_destroy(ds_engine *engine);
 
 /** Ends registration, compares it over the ranks and places the state. Optional: the first acquire
- *  or gradient does it. thread: driver; collective: yes.
+ *  or gradient does it.
+ *  thread: driver; collective: yes; blocking: yes.
  *  @return DS_ERR_RANK_MISMATCH: names the first parameter that differs, and both versions. */
 DS_API DS_NODISCARD ds_status ds_engine_seal(ds_engine *engine);
 
@@ -48,9 +53,11 @@ typedef struct ds_step_info {
   { sizeof(ds_step_info), 0, 0, 0, 0.0, 0.0, 0.0 }
 
 /** Ends a micro-batch. Every gradient_accumulation_steps-th call reduces, clips, updates the
- *  weights and advances the schedule; the others only count. `out_info` may be NULL, else its
- *  struct_size is set by the caller. thread: driver; collective: yes.
- *  A failure here loses the engine: each later call returns it (DS_SCOPE_ENGINE or GROUP). */
+ *  weights and advances the schedule; the others only count. The caller sets the
+ *  struct_size of `out_info`.
+ *  A refusal (DS_SCOPE_CALL, e.g. a parameter that is still acquired) changes nothing. Any other
+ *  failure loses the engine: each later call returns it.
+ *  thread: driver; collective: yes; blocking: yes; null: out_info. */
 DS_API DS_NODISCARD ds_status ds_engine_step(ds_engine *engine, ds_step_info *out_info);
 
 /** Bytes that this rank holds, by what they are for. */
@@ -66,9 +73,11 @@ typedef struct ds_memory_info {
 #define DS_MEMORY_INFO_INIT \
   { sizeof(ds_memory_info), 0, 0, 0, 0, 0, 0 }
 
-/** thread: driver. */
+/** Also after a failure.
+ *  thread: driver; collective: no; blocking: no. */
 DS_API DS_NODISCARD ds_status ds_engine_get_memory(ds_engine *engine, ds_memory_info *out_info);
-/** The resolved configuration as ds_config.json text; the caller disposes it. thread: driver. */
+/** The resolved configuration as ds_config.json text. Also after a failure.
+ *  thread: driver; collective: no; blocking: no; owns: out_json -> ds_buffer_dispose. */
 DS_API DS_NODISCARD ds_status ds_engine_get_config(ds_engine *engine, ds_buffer *out_json);
 
 #ifdef __cplusplus

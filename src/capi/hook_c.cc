@@ -21,7 +21,7 @@ class HookCall {
       : engine_(engine), fn_(hook.fn), owner_(std::move(owner)) {}
 
   Result<GradVerdict> operator()(const GradArrival& arrival) const {
-    ds_param* param = &engine_->params[arrival.id];
+    ds_param* param = &(*engine_->params)[arrival.id];
     const ds_grad_event event = {
         sizeof(ds_grad_event),
         param,
@@ -32,7 +32,7 @@ class HookCall {
         arrival.micro_step,
         engine_->engine->step()};
     (void)ds::capi::TakeThreadError();
-    const int32_t action = Call(event);
+    DS_ASSIGN(const int32_t action, Call(event));
     const Status said = ds::capi::TakeThreadError();
     switch (action) {
       case DS_HOOK_CONTINUE:
@@ -49,13 +49,19 @@ class HookCall {
   }
 
  private:
-  int32_t Call(const ds_grad_event& event) const {
+  // The function of a C++ caller may throw: its own failure, not one of the engine.
+  Result<int32_t> Call(const ds_grad_event& event) const {
     struct InHook {
       explicit InHook(ds_engine* engine) : engine(engine) { engine->in_hook = true; }
-      ~InHook() { engine->in_hook = false; }  // also when a C++ caller's function throws
+      ~InHook() { engine->in_hook = false; }
       ds_engine* engine;
     } const in_hook(engine_);
-    return fn_(&event, owner_.get());
+    try {
+      DS_FAILPOINT("hook");
+      return fn_(&event, owner_.get());
+    } catch (...) {
+      return ds::capi::StatusOfException();
+    }
   }
 
   ds_engine* engine_;

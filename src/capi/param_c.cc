@@ -11,6 +11,7 @@ using ds::DType;
 using ds::Status;
 using ds::capi::Guard;
 using ds::capi::RefuseInHook;
+using ds::capi::Together;
 
 namespace {
 
@@ -70,11 +71,11 @@ ds_status ds_param_register(ds_engine* engine, const ds_param_desc* desc, ds_par
     std::span<const float> init;
     DS_TRY(ReadDesc(desc, spec, init));
     const ds::ParamId next = engine->store().param_count();
-    if (engine->params.size() == static_cast<size_t>(next)) {
-      engine->params.push_back({engine, next});  // kept for the next one should this one fail
+    if (engine->params->size() == static_cast<size_t>(next)) {
+      engine->params->emplace_back(engine, next);  // kept for the next one should this one fail
     }
     DS_TRY(engine->store().Register(std::move(spec), init).status());
-    *out_param = &engine->params[next];
+    *out_param = &(*engine->params)[next];
     return {};
   });
 }
@@ -85,7 +86,7 @@ ds_status ds_param_find(ds_engine* engine, const char* name, ds_param** out_para
     DS_REQUIRE(name);
     DS_REQUIRE(out_param);
     DS_ASSIGN(const ds::ParamId id, engine->store().Find(name));
-    *out_param = &engine->params[id];  // registered in the order of their ids
+    *out_param = &(*engine->params)[id];  // registered in the order of their ids
     return {};
   });
 }
@@ -112,7 +113,8 @@ ds_status ds_param_acquire(ds_param* param, ds_tensor* out_weights) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
     DS_REQUIRE(out_weights);
-    DS_ASSIGN(const void* weights, param->engine->store().Acquire(param->id));
+    DS_ASSIGN(const void* weights,
+              Together(param->engine, [&] { return param->engine->store().Acquire(param->id); }));
     *out_weights = View(param, const_cast<void*>(weights));
     return {};
   });
@@ -139,7 +141,9 @@ ds_status ds_param_add_grad(ds_param* param, ds_dtype dtype, const void* grad, i
                                  static_cast<int>(dtype), static_cast<int>(DS_DTYPE_F32),
                                  static_cast<int>(DS_DTYPE_BF16));
     }
-    return param->engine->store().AddGrad(param->id, static_cast<DType>(dtype), grad);
+    return Together(param->engine, [&] {
+      return param->engine->store().AddGrad(param->id, static_cast<DType>(dtype), grad);
+    });
   });
 }
 
@@ -147,7 +151,8 @@ ds_status ds_param_begin_grad(ds_param* param, ds_grad_view* out_view) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
     DS_REQUIRE(out_view);
-    DS_ASSIGN(const ds::GradView view, param->engine->store().BeginGrad(param->id));
+    DS_ASSIGN(const ds::GradView view,
+              Together(param->engine, [&] { return param->engine->store().BeginGrad(param->id); }));
     out_view->grad = View(param, view.data);
     out_view->accumulate = view.accumulate ? 1 : 0;
     return {};
@@ -157,7 +162,7 @@ ds_status ds_param_begin_grad(ds_param* param, ds_grad_view* out_view) {
 ds_status ds_param_end_grad(ds_param* param) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
-    return param->engine->store().EndGrad(param->id);
+    return Together(param->engine, [&] { return param->engine->store().EndGrad(param->id); });
   });
 }
 
@@ -170,7 +175,9 @@ ds_status ds_param_read(ds_param* param, float* out_values, int64_t numel) {
       return ds::InvalidArgument("{}: {} values asked for, registered with {}", spec.name, numel,
                                  spec.numel());
     }
-    return param->engine->store().ReadMaster(param->id, {out_values, static_cast<size_t>(numel)});
+    return Together(param->engine, [&] {
+      return param->engine->store().ReadMaster(param->id, {out_values, static_cast<size_t>(numel)});
+    });
   });
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/failpoint.h"
 #include "comm/arguments.h"
 #include "comm/split.h"
 #include "tensor/host_reduce.h"
@@ -27,6 +28,7 @@ class ThreadRank final : public Communicator {
 
   Status AllGather(std::string_view what, std::span<const std::byte> send,
                    std::span<std::byte> recv) override {
+    DS_FAILPOINT("comm.all_gather", rank_);
     DS_TRY(CheckAllGather(what, size(), send.size(), recv.size()));
     DS_TRY(place_->Meet(rank_, "all_gather", what, send.size(), send.data()));
     for (int i = 0; i < size(); ++i) {
@@ -38,6 +40,7 @@ class ThreadRank final : public Communicator {
 
   Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
                        void* recv, int64_t shard, std::span<const int> slice_of) override {
+    DS_FAILPOINT("comm.reduce_scatter", rank_);
     DS_TRY(CheckSlices(what, size(), slice_of));
     const size_t shard_bytes = shard * DTypeBytes(dtype);
     DS_TRY(place_->Meet(rank_, "reduce_scatter", what, shard_bytes, send, Detail(dtype)));
@@ -66,6 +69,7 @@ class ThreadRank final : public Communicator {
   }
 
   Status AllReduce(std::string_view what, std::span<double> values) override {
+    DS_FAILPOINT("comm.all_reduce", rank_);
     sums_.assign(values.size(), 0.0);
     DS_TRY(place_->Meet(rank_, "all_reduce", what, values.size_bytes(), values.data()));
     for (int r = 0; r < size(); ++r) {
@@ -78,6 +82,7 @@ class ThreadRank final : public Communicator {
   }
 
   Status Barrier(std::string_view what) override {
+    DS_FAILPOINT("comm.barrier", rank_);
     return place_->Meet(rank_, "barrier", what, 0, nullptr);
   }
 
@@ -145,6 +150,7 @@ class ThreadRank final : public Communicator {
   }
 
   Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) override {
+    DS_FAILPOINT("comm.duplicate", rank_);
     return Divide("duplicate", what, {0, rank_});
   }
 

@@ -65,6 +65,8 @@ class ShardedStore final : public ParamStore, public StateSource {
   int group_count() const { return static_cast<int>(rules_.size()); }
   const optim::UpdateRule& rule(int group) const { return *rules_[group]; }
 
+  // Loses the store for a reason that its caller found: each later call returns it.
+  void Fail(const Status& why) { (void)Sticky(why); }
   void AddGradHook(GradHook hook) { hooks_.push_back(std::move(hook)); }
   Status Seal();
   int param_count() const { return static_cast<int>(params_.size()); }

@@ -46,6 +46,14 @@ _Static_assert((long)DS_HOOK_ACTION_FORCE_INT32 == 2147483647, "(long)DS_HOOK_AC
 _Static_assert(sizeof(ds_dtype) == 4, "sizeof(ds_dtype)");
 _Static_assert((long)DS_DTYPE_F32 == 1, "(long)DS_DTYPE_F32");
 _Static_assert((long)DS_DTYPE_BF16 == 2, "(long)DS_DTYPE_BF16");
+_Static_assert((long)DS_DTYPE_F16 == 3, "(long)DS_DTYPE_F16");
+_Static_assert((long)DS_DTYPE_F64 == 4, "(long)DS_DTYPE_F64");
+_Static_assert((long)DS_DTYPE_I8 == 5, "(long)DS_DTYPE_I8");
+_Static_assert((long)DS_DTYPE_I16 == 6, "(long)DS_DTYPE_I16");
+_Static_assert((long)DS_DTYPE_I32 == 7, "(long)DS_DTYPE_I32");
+_Static_assert((long)DS_DTYPE_I64 == 8, "(long)DS_DTYPE_I64");
+_Static_assert((long)DS_DTYPE_U8 == 9, "(long)DS_DTYPE_U8");
+_Static_assert((long)DS_DTYPE_BOOL == 10, "(long)DS_DTYPE_BOOL");
 _Static_assert((long)DS_DTYPE_FORCE_INT32 == 2147483647, "(long)DS_DTYPE_FORCE_INT32");
 _Static_assert(sizeof(ds_log_sink) == 40, "sizeof(ds_log_sink)");
 _Static_assert(offsetof(ds_log_sink, struct_size) == 0, "offsetof(ds_log_sink, struct_size)");
