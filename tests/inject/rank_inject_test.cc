@@ -3,6 +3,7 @@
 #include <deepspeed/deepspeed.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "comm/communicator.h"
 #include "support/temp_dir.h"
 
 namespace ds {
@@ -119,11 +121,10 @@ bool RunWorld(const std::string& plan, const std::string& config, bool stays) {
   return true;
 }
 
-class RankInject : public testing::TestWithParam<std::tuple<const char*, int, bool>> {};
+class RankInject : public testing::TestWithParam<std::tuple<std::string, int, bool>> {};
 
 TEST_P(RankInject, OfAnEngineThatFailsOnOneRankAllHear) {
-  const auto [point, stage, overlap] = GetParam();
-  const std::string name = point;
+  const auto [name, stage, overlap] = GetParam();
   for (const char* action : {"oom", "throw", "fail:101"}) {
     for (const int hit : {1, 2, 5}) {
       const bool ran = RunWorld(fmt::format("{}@1={}:{}", name, hit, action),
@@ -177,6 +178,17 @@ TEST(FileInject, WhatWasThereStaysAndNothingIsLeftBeside) {
   }
 }
 
+// What no engine does yet.
+Status UseTheRest(comm::Communicator& comm) {
+  std::array<std::byte, 4> send = {}, recv = {};
+  const int64_t bytes[2] = {2, 2};
+  DS_TRY(comm.Broadcast("test", 0, send));
+  DS_TRY(comm.AllToAll("test", send, recv));
+  DS_TRY(comm.AllToAllV("test", send, bytes, recv, bytes));
+  DS_TRY(comm.rank() == 0 ? comm.Send("test", 1, send) : comm.Recv("test", 0, recv));
+  return comm.Split("test", 0, comm.rank()).status();
+}
+
 // A point that nothing passes tests nothing.
 TEST(Failpoints, EachIsPassedByATest) {
   const test::TempDir folder;
@@ -189,6 +201,8 @@ TEST(Failpoints, EachIsPassedByATest) {
   ASSERT_TRUE(failpoint::Arm(plans).ok());
   ASSERT_EQ(ds_comm_run_threads(kRanks, nullptr, RunRank, &world), DS_OK)
       << ds_error_peek_message();
+  ASSERT_TRUE(
+      comm::RunThreads(2, {}, [](comm::Communicator& comm) { return UseTheRest(comm); }).ok());
   ASSERT_TRUE(WriteFileAtomic(folder.path() + "/file", "text").ok());
   for (const failpoint::Point& point : failpoint::Points()) {
     EXPECT_GT(failpoint::Hits(point.name), 0) << point.name;
