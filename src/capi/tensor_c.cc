@@ -15,6 +15,7 @@ using ds::capi::Guard;
 
 static_assert(DS_DTYPE_F32 == static_cast<int>(ds::DType::kF32));
 static_assert(DS_DTYPE_BF16 == static_cast<int>(ds::DType::kBF16));
+static_assert(DS_DTYPE_F16 == static_cast<int>(ds::DType::kF16));
 
 namespace ds::capi {
 namespace {

@@ -55,8 +55,7 @@ class MeteredCommunicator final : public Communicator {
                    std::span<std::byte> recv) override;
   Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
                        void* recv, int64_t shard, std::span<const int> slice_of) override;
-  Status AllReduce(std::string_view what, DType dtype, float scale, void* data,
-                   int64_t n) override;
+  Status AllReduce(std::string_view what, DType dtype, float scale, void* data, int64_t n) override;
   Status AllReduce(std::string_view what, std::span<double> values) override;
   Status Barrier(std::string_view what) override;
   Status Broadcast(std::string_view what, int root, std::span<std::byte> data) override;
