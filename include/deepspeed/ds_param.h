@@ -27,14 +27,20 @@ typedef struct ds_param ds_param;
 typedef struct ds_param_desc {
   size_t struct_size;
   const char *name;     /**< unique in the engine, 1 to 255 bytes; copied */
-  const int64_t *shape; /**< `ndim` extents, each >= 1; copied */
+  const int64_t *shape; /**< `ndim` extents, each >= 0; copied */
   int32_t ndim;         /**< 0 (a scalar) to 8 */
   int32_t no_decay;     /**< 1: weight decay does not apply */
   const float *init;    /**< numel values, the same on every rank; copied. NULL: zeros */
   const char *unit;     /**< unit to travel with; copied. NULL: the engine groups */
+  int32_t frozen;       /**< 1: weights alone, no gradient, no optimizer state */
+  int32_t group;        /**< of ds_engine_add_group(); 0: optimizer.params of the config */
+  int32_t auxiliary; /**< 1: stepped by the optimizer's other rule, as embeddings under Muon are by
+                          its AdamW; parameters that are no matrices always are */
+  const char *experts; /**< name of the experts that it belongs to; copied. NULL: none. Kept and
+                            compared over the ranks; gradients are reduced over all of them */
 } ds_param_desc;
 #define DS_PARAM_DESC_INIT \
-  { sizeof(ds_param_desc), NULL, NULL, 0, 0, NULL, NULL }
+  { sizeof(ds_param_desc), NULL, NULL, 0, 0, NULL, NULL, 0, 0, 0, NULL }
 
 /** Registers a parameter: the same ones in the same order on every rank. Parameters of one unit are
  *  registered one after the other. Registration ends with ds_engine_seal() or the first acquire or

@@ -12,6 +12,7 @@ using ds::Status;
 using ds::capi::Guard;
 using ds::capi::RefuseInHook;
 using ds::capi::Together;
+using ds::comm::Collective;
 using ds::device::MemoryKind;
 
 extern "C" {
@@ -65,9 +66,55 @@ ds_status ds_engine_step(ds_engine* engine, ds_step_info* out_info) {
     if (out_info != nullptr) DS_TRY(ds::capi::CheckOutput("out_info", out_info));
     DS_ASSIGN(const ds::StepInfo step, Together(engine, [&] { return engine->engine->Step(); }));
     if (out_info == nullptr) return {};
-    const ds_step_info info = {sizeof(ds_step_info), step.applied, step.skipped,    step.step,
-                               step.grad_norm,       step.lr,      step.clip_factor};
-    ds::capi::WriteStruct(info, out_info);
+    ds::capi::WriteStruct(ds::capi::StepInfoOf(step), out_info);
+    return {};
+  });
+}
+
+ds_status ds_engine_add_group(ds_engine* engine, const char* params_json, int32_t* out_group) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_REQUIRE(params_json);
+    DS_REQUIRE(out_group);
+    DS_TRY(RefuseInHook(engine));
+    DS_ASSIGN(const int group, engine->engine->AddGroup(params_json));
+    *out_group = group;
+    return {};
+  });
+}
+
+ds_status ds_engine_get_loss_scale(ds_engine* engine, double* out_scale) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_REQUIRE(out_scale);
+    *out_scale = engine->engine->loss_scale();
+    return {};
+  });
+}
+
+ds_status ds_engine_get_stats(ds_engine* engine, ds_engine_stats* out_stats) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_REQUIRE(out_stats);
+    DS_TRY(ds::capi::CheckOutput("out_stats", out_stats));
+    const ds::EngineStats stats = engine->engine->stats();
+    const ds::comm::Traffic& traffic = engine->engine->traffic();
+    const ds_engine_stats known = {sizeof(ds_engine_stats),
+                                   stats.steps,
+                                   stats.skipped,
+                                   stats.loss_scale,
+                                   stats.grad_norm,
+                                   stats.phases.gather,
+                                   stats.phases.reduce,
+                                   stats.phases.norm,
+                                   stats.phases.update,
+                                   traffic.calls(Collective::kAllGather),
+                                   traffic.bytes(Collective::kAllGather),
+                                   traffic.calls(Collective::kReduceScatter),
+                                   traffic.bytes(Collective::kReduceScatter),
+                                   traffic.calls(Collective::kAllReduce),
+                                   traffic.bytes(Collective::kAllReduce)};
+    ds::capi::WriteStruct(known, out_stats);
     return {};
   });
 }

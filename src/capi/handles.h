@@ -78,10 +78,16 @@ auto Together(comm::Communicator& comm, Body&& body) -> decltype(body()) {
   return why;
 }
 
+// As its callers see a step.
+inline ds_step_info StepInfoOf(const StepInfo& step) {
+  return {sizeof(ds_step_info), step.applied, step.skipped,     step.step,
+          step.grad_norm,       step.lr,      step.clip_factor, step.loss_scale};
+}
+
 // A call that a hook may not make.
 inline Status RefuseInHook(const ds_engine* engine) {
   if (!engine->in_hook) return {};
-  return InvalidState("called from inside a gradient hook of the same engine");
+  return InvalidState("called from inside a hook of the same engine");
 }
 
 }  // namespace ds::capi

@@ -46,13 +46,17 @@ Status ReadDesc(const ds_param_desc* desc, ds::ParamSpec& spec, std::span<const 
   spec.shape.assign(known.shape, known.shape + known.ndim);
   int64_t numel = 1;
   for (const int64_t extent : spec.shape) {
-    if (extent < 1 || __builtin_mul_overflow(numel, extent, &numel) || numel > int64_t{1} << 40) {
-      return ds::InvalidArgument("{}: extent {} is below 1, or the shape above 2^40 elements",
+    if (extent < 0 || __builtin_mul_overflow(numel, extent, &numel) || numel > int64_t{1} << 40) {
+      return ds::InvalidArgument("{}: extent {} is below 0, or the shape above 2^40 elements",
                                  spec.name, extent);
     }
   }
   spec.unit = known.unit == nullptr ? "" : known.unit;
   spec.weight_decay = known.no_decay == 0;
+  spec.trainable = known.frozen == 0;
+  spec.auxiliary = known.auxiliary != 0;
+  spec.group = known.group;
+  spec.expert_group = known.experts == nullptr ? "" : known.experts;
   if (known.init != nullptr) init = {known.init, static_cast<size_t>(numel)};
   return {};
 }
@@ -130,16 +134,16 @@ ds_status ds_param_release(ds_param* param) {
 ds_status ds_param_add_grad(ds_param* param, ds_dtype dtype, const void* grad, int64_t numel) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
-    DS_REQUIRE(grad);
     const ds::ParamSpec& spec = SpecOf(param);
+    if (spec.numel() > 0) DS_REQUIRE(grad);
     if (numel != spec.numel()) {
       return ds::InvalidArgument("{}: gradient has {} elements, registered with {}", spec.name,
                                  numel, spec.numel());
     }
-    if (dtype != DS_DTYPE_F32 && dtype != DS_DTYPE_BF16) {
-      return ds::InvalidArgument("{}: gradient dtype is {}, not f32 ({}) or bf16 ({})", spec.name,
-                                 static_cast<int>(dtype), static_cast<int>(DS_DTYPE_F32),
-                                 static_cast<int>(DS_DTYPE_BF16));
+    if (dtype != DS_DTYPE_F32 && dtype != DS_DTYPE_BF16 && dtype != DS_DTYPE_F16) {
+      return ds::InvalidArgument("{}: gradient dtype is {}, not f32 ({}), bf16 ({}) or f16 ({})",
+                                 spec.name, static_cast<int>(dtype), static_cast<int>(DS_DTYPE_F32),
+                                 static_cast<int>(DS_DTYPE_BF16), static_cast<int>(DS_DTYPE_F16));
     }
     return Together(param->engine, [&] {
       return param->engine->store().AddGrad(param->id, static_cast<DType>(dtype), grad);

@@ -10,9 +10,9 @@ HANDLES = {"ds_comm": "optim", "ds_engine": "comm", "ds_param": "engine", "ds_op
            "ds_lr_schedule": "loss_scaler", "ds_loss_scaler": "lr_schedule"}
 OF_A_GROUP = ("ds_comm", "ds_engine", "ds_param")
 # Structs that _INIT alone does not make valid: matrix_test.c has a valid_<struct>().
-FILLED = {"ds_engine_options", "ds_param_desc", "ds_grad_hook", "ds_optim_options", "ds_optim_span",
+FILLED = {"ds_engine_options", "ds_param_desc", "ds_grad_hook", "ds_step_hook", "ds_optim_options", "ds_optim_span",
           "ds_loss_scaler_state", "ds_tensor", "ds_log_sink"}
-BY_NAME = {"json": '"{}"', "config_json": '"{\\"type\\": \\"WarmupLR\\"}"', "name": '"w"',
+BY_NAME = {"json": '"{}"', "params_json": '"{}"', "config_json": '"{\\"type\\": \\"WarmupLR\\"}"', "name": '"w"',
            "message": '"the caller says so"', "numel": "15", "dtype": "DS_DTYPE_F32",
            "fn": "rank_of_one", "is_matrix": "0", "index": "0", "read_only": "0", "beta1": "0.9",
            "beta2": "0.9", "user_data": "NULL"}

@@ -78,6 +78,15 @@ void valid_ds_grad_hook(const fixture *f, ds_grad_hook *hook) {
   hook->fn = go_on;
 }
 
+static int32_t step_on(const ds_step_info *info, void *user_data) {
+  (void)info, (void)user_data;
+  return DS_HOOK_CONTINUE;
+}
+void valid_ds_step_hook(const fixture *f, ds_step_hook *hook) {
+  (void)f;
+  hook->fn = step_on;
+}
+
 void valid_ds_optim_options(const fixture *f, ds_optim_options *options) {
   (void)f;
   options->config_json = "{\"type\": \"AdamW\"}";

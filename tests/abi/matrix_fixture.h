@@ -37,6 +37,7 @@ void set_size(cell *out, size_t struct_size);
 void valid_ds_engine_options(const fixture *f, ds_engine_options *options);
 void valid_ds_param_desc(const fixture *f, ds_param_desc *desc);
 void valid_ds_grad_hook(const fixture *f, ds_grad_hook *hook);
+void valid_ds_step_hook(const fixture *f, ds_step_hook *hook);
 void valid_ds_optim_options(const fixture *f, ds_optim_options *options);
 void valid_ds_optim_span(const fixture *f, ds_optim_span *span);
 void valid_ds_loss_scaler_state(const fixture *f, ds_loss_scaler_state *state);

@@ -62,6 +62,27 @@ static ds_status get_config(rig *r) {
   ds_buffer_dispose(&text);
   return status;
 }
+static int32_t on_step(const ds_step_info *info, void *user_data) {
+  (void)info, (void)user_data;
+  return DS_HOOK_CONTINUE;
+}
+static ds_status add_step_hook(rig *r) {
+  ds_step_hook hook = DS_STEP_HOOK_INIT;
+  hook.fn = on_step;
+  return ds_engine_add_step_hook(r->engine, &hook);
+}
+static ds_status add_group(rig *r) {
+  int32_t group = 0;
+  return ds_engine_add_group(r->engine, "{\"lr\": 0.5}", &group);
+}
+static ds_status get_loss_scale(rig *r) {
+  double scale = 0;
+  return ds_engine_get_loss_scale(r->engine, &scale);
+}
+static ds_status get_stats(rig *r) {
+  ds_engine_stats stats = DS_ENGINE_STATS_INIT;
+  return ds_engine_get_stats(r->engine, &stats);
+}
 static ds_status add_grad_hook(rig *r) {
   ds_grad_hook hook = DS_GRAD_HOOK_INIT;
   hook.fn = on_grad;
@@ -106,6 +127,10 @@ static const struct row {
     {"ds_engine_get_memory", get_memory, {Y, Y, Y, Y, Y, Y, Y}},
     {"ds_engine_get_config", get_config, {Y, Y, Y, Y, Y, Y, Y}},
     {"ds_engine_add_grad_hook", add_grad_hook, {Y, Y, Y, Y, Y, N, Y}},
+    {"ds_engine_add_step_hook", add_step_hook, {Y, Y, Y, Y, Y, N, Y}},
+    {"ds_engine_add_group", add_group, {Y, N, N, N, N, N, X}},
+    {"ds_engine_get_loss_scale", get_loss_scale, {Y, Y, Y, Y, Y, Y, Y}},
+    {"ds_engine_get_stats", get_stats, {Y, Y, Y, Y, Y, Y, Y}},
     {"ds_param_register", register_v, {Y, N, N, N, N, N, X}},
     {"ds_param_find", find, {Y, Y, Y, Y, Y, Y, Y}},
     {"ds_param_acquire", acquire, {Y, Y, Y, Y, Y, N, X}},
