@@ -35,10 +35,15 @@ float GradAt(const Trial& run, int step, int micro, int rank, int param, int64_t
 }
 
 Status RegisterAll(Engine& engine) {
+  DS_TRY(engine.AddGroup(R"({"lr": 0.002, "weight_decay": 0})").status());
   for (size_t p = 0; p < Params().size(); ++p) {
     const Param& param = Params()[p];
-    ParamSpec spec{
-        .name = param.name, .shape = param.shape, .unit = param.unit, .weight_decay = param.decay};
+    ParamSpec spec{.name = param.name,
+                   .shape = param.shape,
+                   .unit = param.unit,
+                   .weight_decay = param.decay,
+                   .trainable = !param.frozen,
+                   .group = param.group};
     std::vector<float> init(spec.numel());
     for (size_t i = 0; i < init.size(); ++i) {
       init[i] = static_cast<float>(RandomNormal(1, p, i));
@@ -53,12 +58,15 @@ Status MicroBatch(const Trial& run, Engine& engine, int step, int micro) {
   const int count = store.param_count();
   const auto touch = [&](int p) -> Status {
     DS_ASSIGN(const void* weights, store.Acquire(p));
-    if (weights == nullptr) return Error(Code::kInternal, "no weights");
+    if (weights == nullptr && store.spec(p).numel() > 0) {
+      return Error(Code::kInternal, "no weights");
+    }
     return store.Release(p);
   };
   for (int p = 0; p < count; ++p) DS_TRY(touch(p));
   for (int p = count - 1; p >= 0; --p) {
     DS_TRY(touch(p));
+    if (Params()[p].frozen) continue;
     const int64_t numel = store.spec(p).numel();
     std::vector<float> grad(numel);
     for (int64_t i = 0; i < numel; ++i) {
