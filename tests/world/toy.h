@@ -73,5 +73,8 @@ Status Train(const Trial& run, Engine& engine, Outcome& out);
 
 // Runs it over run.world threads and collects the state of all ranks.
 Status TrainWorld(const Trial& run, Outcome& out);
+// The same on the processes of the job that this one is part of; all of them get the whole outcome.
+// A smaller world is the first of them, and the others get nothing.
+Status TrainJob(const Trial& run, Outcome& out);
 
 }  // namespace ds::toy
