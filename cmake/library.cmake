@@ -3,7 +3,11 @@ file(GLOB capi_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/capi/*.cc)
 set(DS_SYMBOL_MAP ${PROJECT_SOURCE_DIR}/libdeepspeed.map)
 add_custom_target(ds_product)  # what scripts/build makes and what is installed
 if(capi_sources)
-  add_library(deepspeed SHARED ${capi_sources})
+  # Objects, because some tests link them without the border, to reach what it hides.
+  add_library(ds_capi OBJECT ${capi_sources})
+  target_link_libraries(ds_capi PUBLIC ds_options)
+  target_include_directories(ds_capi PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)
+  add_library(deepspeed SHARED $<TARGET_OBJECTS:ds_capi>)
   add_library(DeepSpeed::deepspeed ALIAS deepspeed)
   target_link_libraries(deepspeed PRIVATE ds_core)
   target_include_directories(deepspeed PUBLIC
@@ -16,7 +20,7 @@ if(capi_sources)
     target_link_options(deepspeed PRIVATE LINKER:-z,defs)
   endif()
   # Modules such as libdeepspeed_onednn.so are looked for beside the library.
-  set_target_properties(deepspeed PROPERTIES
+  set_target_properties(deepspeed PROPERTIES LINKER_LANGUAGE CXX
     SOVERSION ${PROJECT_VERSION_MAJOR} VERSION ${PROJECT_VERSION} LINK_DEPENDS ${DS_SYMBOL_MAP}
     BUILD_RPATH "$ORIGIN" INSTALL_RPATH "$ORIGIN")
   add_dependencies(ds_product deepspeed)

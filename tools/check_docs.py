@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Fails when README.md or docs/ name a file of the project that is not there."""
+"""Fails when README.md or docs/ name a file of the project that is not there, and when the tables of
+docs/ERRORS.md are not the statuses of ds_base.h and the failpoints of failpoint.cc."""
 import pathlib
 import re
 import sys
@@ -7,6 +8,26 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PATH = re.compile(r"`((?:src|modules|tests|tools|include|scripts|docs|examples|bench)/[\w./-]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+
+
+def compare(what, in_docs, in_source):
+    """Prints what only one of the two has; returns how much."""
+    for name in sorted(in_docs ^ in_source):
+        where = "docs/ERRORS.md" if name in in_docs else "the source"
+        print(f"{what} {' '.join(name)} is in {where} alone")
+    return len(in_docs ^ in_source)
+
+
+def check_errors():
+    page = (ROOT / "docs" / "ERRORS.md").read_text()
+    header = (ROOT / "include" / "deepspeed" / "ds_base.h").read_text()
+    statuses = set(re.findall(r"^  (DS_(?:OK|ERR_\w+)) = (\d+),", header, flags=re.M))
+    source = (ROOT / "src" / "base" / "failpoint.cc").read_text()
+    points = {(name,) for name in re.findall(r'^    \{"([\w.]+)", "', source, flags=re.M)}
+    rows = page[page.index("| point |"):].splitlines()
+    documented = {(name,) for row in rows for name in re.findall(r"`([\w.]+)`", row.split("|")[1])}
+    return (compare("status", set(re.findall(r"^\| `(DS_\w+)` \| (\d+) \|", page, flags=re.M)),
+                    statuses) + compare("failpoint", documented, points))
 
 
 def main():
@@ -21,7 +42,7 @@ def main():
                     print(f"{page.relative_to(ROOT)}:{number}: {path} does not exist")
                     missing += 1
     print(f"{named} paths named, {missing} do not exist")
-    return missing != 0
+    return missing + check_errors() != 0
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ class Param:
     def is_out(self):
         return self.name.startswith("out_")
 
+    @property
+    def pointee(self):
+        return self.type.removeprefix("const ").removesuffix("*").strip()
+
 
 @dataclass
 class Function:
@@ -44,6 +48,15 @@ class Struct:
     name: str
     fields: list  # names
     header: str
+    types: list  # of the fields, as written; "" for a function
+
+    @property
+    def has_pointer(self):
+        return any(kind.endswith("*") for kind in self.types)
+
+    @property
+    def is_sized(self):
+        return self.fields[0] == "struct_size"
 
 
 @dataclass
@@ -61,13 +74,15 @@ class Abi:
     enums: list = field(default_factory=list)
     handles: list = field(default_factory=list)
     inits: list = field(default_factory=list)  # struct names that have DS_..._INIT
+    callbacks: list = field(default_factory=list)  # function types
+    macros: list = field(default_factory=list)
 
     def struct(self, name):
         return next((s for s in self.structs if s.name == name), None)
 
 
-def headers():
-    return sorted(INCLUDE.glob("*.h"))
+def headers(folder=INCLUDE):
+    return sorted(folder.glob("*.h"))
 
 
 def _strip_comments(text):
@@ -90,34 +105,41 @@ def _read_params(text, where):
 
 
 def _read_fields(body, where):
-    names = []
+    """Names and types."""
+    fields = []
     for part in body.split(";"):
         part = " ".join(part.split())
         if not part:
             continue
         match = (re.fullmatch(r".+\(\*(\w+)\)\(.*\)", part) or
-                 re.fullmatch(r".+?[\s*](\w+)(\[\w+\])?", part))
+                 re.fullmatch(r".+?[\s*](\w+)(?:\[\w+\])?", part))
         if not match:
             raise ValueError(f"{where}: cannot read the field '{part}'")
-        names.append(match[1])
-    return names
+        kind = "" if "(*" in part else part[:match.start(1)].strip()
+        fields.append((match[1], kind))
+    return fields
 
 
-def read():
-    base = (INCLUDE / "ds_base.h").read_text()
+def read(folder=INCLUDE):
+    base = (folder / "ds_base.h").read_text()
     version = tuple(int(re.search(rf"#define DS_VERSION_{part} (\d+)", base)[1])
                     for part in ("MAJOR", "MINOR", "PATCH"))
     abi = Abi(version)
-    for path in headers():
+    for path in headers(folder):
         text = _strip_comments(path.read_text())
-        for macro in re.findall(r"#define (DS_\w+)_INIT\b", text):
-            abi.inits.append(macro.lower())
+        macros = re.findall(r"#define (DS_\w+)", text)
+        abi.macros += [macro for macro in macros if macro not in abi.macros]
+        abi.inits += [macro.removesuffix("_INIT").lower() for macro in macros
+                      if macro.endswith("_INIT")]
         text = re.sub(r"^\s*#(?:[^\n]*\\\n)*[^\n]*$", "", text, flags=re.M)
         for match in re.finditer(r"typedef enum (\w+) \{(.*?)\} \1;", text, flags=re.S):
             values = re.findall(r"(\w+)\s*=\s*(\w+)", match[2])
             abi.enums.append(Enum(match[1], values, path.name))
         for match in re.finditer(r"typedef struct (\w+) \{(.*?)\} \1;", text, flags=re.S):
-            abi.structs.append(Struct(match[1], _read_fields(match[2], match[1]), path.name))
+            fields = _read_fields(match[2], match[1])
+            abi.structs.append(Struct(match[1], [name for name, _ in fields], path.name,
+                                      [kind for _, kind in fields]))
+        abi.callbacks += re.findall(r"typedef [^;{}]*\(\*(\w+)\)\(", text)
         abi.handles += re.findall(r"typedef struct (\w+) \1;", text)
         declared = re.findall(r"DS_API\s+([^;]+);", text)
         for declaration in declared:
@@ -129,5 +151,5 @@ def read():
             abi.functions.append(Function(match[3], returns, _read_params(match[4], match[3]),
                                           path.name, bool(match[1])))
     if not abi.functions:
-        raise ValueError(f"{INCLUDE}: no DS_API declaration found")
+        raise ValueError(f"{folder}: no DS_API declaration found")
     return abi

@@ -184,8 +184,10 @@ class Engine {
     engine_.reset(engine);
   }
 
+  /** What of ds_param_desc `more` sets beside name, shape, init and unit is kept. */
   Param Register(const std::string &name, const std::vector<int64_t> &shape,
-                 const std::vector<float> &init, const char *unit = nullptr) {
+                 const std::vector<float> &init, const char *unit = nullptr,
+                 const ds_param_desc &more = DS_PARAM_DESC_INIT) {
     int64_t numel = 1;
     for (const int64_t extent : shape) numel *= extent;
     if (!init.empty() && numel != static_cast<int64_t>(init.size())) {
@@ -193,7 +195,7 @@ class Engine {
                                                " initial values for " + std::to_string(numel) +
                                                " elements");
     }
-    ds_param_desc desc = DS_PARAM_DESC_INIT;
+    ds_param_desc desc = more;
     desc.name = name.c_str();
     desc.shape = shape.data();
     desc.ndim = static_cast<int32_t>(shape.size());
@@ -208,6 +210,21 @@ class Engine {
     ds_step_info info = DS_STEP_INFO_INIT;
     Check(ds_engine_step(engine_.get(), &info));
     return info;
+  }
+  int32_t AddGroup(const std::string &params_json) {
+    int32_t group = 0;
+    Check(ds_engine_add_group(engine_.get(), params_json.c_str(), &group));
+    return group;
+  }
+  double loss_scale() const {
+    double scale = 1;
+    Check(ds_engine_get_loss_scale(engine_.get(), &scale));
+    return scale;
+  }
+  ds_engine_stats stats() const {
+    ds_engine_stats stats = DS_ENGINE_STATS_INIT;
+    Check(ds_engine_get_stats(engine_.get(), &stats));
+    return stats;
   }
   ds_memory_info memory() const {
     ds_memory_info info = DS_MEMORY_INFO_INIT;

@@ -13,9 +13,17 @@
  *   says bytes.
  * - A struct that may grow begins with `size_t struct_size` and has an _INIT macro; zero or NULL in
  *   a field means its default.
- * - `thread:` in a function's comment says who may call it: `any` thread at any time, or the
- *   `driver`: one thread at a time for the object. `collective: yes` means every rank of the group
- *   makes the same call in the same order.
+ * - Each function's comment ends in its contract, which tools/annotations.py reads:
+ *     thread      who may call it: `any` thread at any time, or the `driver`: one thread at a time
+ *                 for the object
+ *     collective  `yes`: every rank of the group makes the same call in the same order
+ *     blocking    `yes`: it may wait for other ranks or threads, or works through data
+ *     null        the pointers that may be NULL; all others must not
+ *     owns        what the caller gets, and the function that takes it back
+ *     borrows     what the caller may read, and whose it is: of an argument, `static`, or `thread`
+ *                 (until the next call on this thread)
+ *     keeps       what the library holds on to, and the caller's function that ends it
+ *     takes       what is gone after the call; NULL is fine
  */
 #ifndef DEEPSPEED_DS_BASE_H
 #define DEEPSPEED_DS_BASE_H
@@ -79,36 +87,43 @@ typedef enum ds_status_scope {
 } ds_status_scope;
 
 /** The name of a status, e.g. "rank lost"; "unknown status" for other values. Static storage.
- *  thread: any. */
+ *  thread: any; collective: no; blocking: no; borrows: return from static. */
 DS_API const char *ds_status_string(ds_status status);
-/** thread: any. */
+/** What a failure with this status has cost.
+ *  thread: any; collective: no; blocking: no. */
 DS_API ds_status_scope ds_status_get_scope(ds_status status);
 
 /** What went wrong in one call. */
 typedef struct ds_error ds_error;
 
 /** Moves the calling thread's error out of its slot: the detail of the last call that failed on
- *  this thread, or NULL when there is none or it was taken. The caller destroys it. thread: any. */
+ *  this thread, or NULL when there is none or it was taken.
+ *  thread: any; collective: no; blocking: no; owns: return -> ds_error_destroy. */
 DS_API ds_error *ds_error_take(void);
-/** thread: any. NULL gives DS_OK. */
+/** NULL gives DS_OK.
+ *  thread: any; collective: no; blocking: no; null: error. */
 DS_API ds_status ds_error_get_status(const ds_error *error);
-/** One line; names the thing and both values. Borrowed from `error`; "" for NULL. thread: any. */
+/** One line; names the thing and both values. "" for NULL.
+ *  thread: any; collective: no; blocking: no; null: error; borrows: return from error. */
 DS_API const char *ds_error_get_message(const ds_error *error);
-/** thread: any. */
+/** thread: any; collective: no; blocking: no; takes: error. */
 DS_API void ds_error_destroy(ds_error *error);
 
 /** The message of the calling thread's error without taking it; "" when there is none. Valid until
- *  the next ds_* call on this thread. thread: any. */
+ *  the next ds_* call on this thread.
+ *  thread: any; collective: no; blocking: no; borrows: return from thread. */
 DS_API const char *ds_error_peek_message(void);
 /** For callbacks: the error that the outer call shall report when the callback answers ABORT.
- *  `status` must not be DS_OK (it is then taken as DS_ERR_CALLBACK). thread: any. */
+ *  `status` must not be DS_OK (it is then taken as DS_ERR_CALLBACK).
+ *  thread: any; collective: no; blocking: no; null: message. */
 DS_API void ds_error_set(ds_status status, const char *message);
 
 /** DS_VERSION_* of the library in use, as major * 10000 + minor * 100 + patch. This call is
- *  promised for ever. thread: any. */
+ *  promised for ever.
+ *  thread: any; collective: no; blocking: no. */
 DS_API uint32_t ds_version(void);
-/** JSON text: version, compiler, instruction set in use, back ends and why one is missing. Static
- *  storage. thread: any. */
+/** JSON text: version, compiler, instruction set in use, back ends and why one is missing.
+ *  thread: any; collective: no; blocking: no; borrows: return from static. */
 DS_API const char *ds_build_info(void);
 
 typedef enum ds_log_level {
@@ -136,7 +151,8 @@ typedef struct ds_log_sink {
   { sizeof(ds_log_sink), (ds_log_level)0, NULL, NULL, NULL }
 
 /** Replaces the log sink of the process. Default: warnings and errors to stderr. On failure
- *  `sink->destroy` is not called. thread: any. */
+ *  `sink->destroy` is not called. Returns when no call of the old sink is running any more.
+ *  thread: any; collective: no; blocking: yes; keeps: sink.user_data -> sink.destroy. */
 DS_API DS_NODISCARD ds_status ds_log_set_sink(const ds_log_sink *sink);
 
 /** Memory that the library gives away; ds_buffer_dispose() returns it. */
@@ -147,7 +163,8 @@ typedef struct ds_buffer {
 #define DS_BUFFER_INIT \
   { NULL, 0 }
 
-/** Frees the contents and makes it empty. NULL and empty are fine. thread: any. */
+/** Frees the contents and makes it empty; an empty one is fine.
+ *  thread: any; collective: no; blocking: no; takes: buffer. */
 DS_API void ds_buffer_dispose(ds_buffer *buffer);
 
 #ifdef __cplusplus

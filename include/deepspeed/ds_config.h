@@ -12,16 +12,19 @@ extern "C" {
 #endif
 
 /** What ds_engine_create() would make of a config on `world_size` ranks: every key that has an
- *  effect, with its value, as ds_config.json text; the caller disposes it. `json` is the text, with
- *  comments if you like; NULL or empty: all defaults. thread: any; collective: no.
+ *  effect, with its value, as ds_config.json text. `json` is the text, with comments if you like;
+ *  NULL or empty: all defaults.
+ *  thread: any; collective: no; blocking: no; null: json; owns: out_json -> ds_buffer_dispose.
  *  @return DS_ERR_CONFIG: a key that is unknown, contradictory or not supported, by name. */
 DS_API DS_NODISCARD ds_status ds_config_resolve(const char *json, int32_t world_size,
                                                 ds_buffer *out_json);
 /** A JSON Schema (2020-12) of the configs that this release accepts, with a description of every
- *  key, for editors and checkers; the caller disposes it. thread: any; collective: no. */
+ *  key, for editors and checkers.
+ *  thread: any; collective: no; blocking: no; owns: out_json -> ds_buffer_dispose. */
 DS_API DS_NODISCARD ds_status ds_config_schema(ds_buffer *out_json);
-/** Every key that has a default, with it, as ds_config.json text; the caller disposes it. A
- *  default may be null: none. thread: any; collective: no. */
+/** Every key that has a default, with it, as ds_config.json text. A default
+ *  may be null: none.
+ *  thread: any; collective: no; blocking: no; owns: out_json -> ds_buffer_dispose. */
 DS_API DS_NODISCARD ds_status ds_config_defaults(ds_buffer *out_json);
 
 #ifdef __cplusplus

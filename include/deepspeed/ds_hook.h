@@ -1,6 +1,6 @@
 /**
  * @file ds_hook.h
- * Gradient hooks: the caller's code, run when a gradient is handed over.
+ * Hooks: the caller's code, run when a gradient is handed over, and before a step.
  *
  * A hook runs on the caller's own thread, inside ds_param_add_grad() or ds_param_end_grad(), after
  * the gradient is complete for this micro-batch and before it is reduced over the ranks. It may
@@ -51,8 +51,33 @@ typedef struct ds_grad_hook {
 
 /** Adds a hook; hooks run in the order in which they were added, for every parameter. A hook that
  *  answers SKIP or ABORT, or fails, ends the chain. ds_param_end_grad() cannot take back what was
- *  written in place: SKIP is refused there with DS_ERR_UNSUPPORTED. thread: driver. */
+ *  written in place: SKIP is refused there with DS_ERR_UNSUPPORTED.
+ *  thread: driver; collective: no; blocking: no; keeps: hook.user_data -> hook.destroy. */
 DS_API DS_NODISCARD ds_status ds_engine_add_grad_hook(ds_engine *engine, const ds_grad_hook *hook);
+
+struct ds_step_info; /* ds_engine.h */
+
+/** What ds_engine_step() has done and is about to do; valid during the call of the hook. `applied`
+ * is 0; with `skipped` 1 the gradient is not finite, and no answer changes that nothing is applied.
+ *  Returns a ds_hook_action. */
+typedef int32_t (*ds_step_fn)(const struct ds_step_info *info, void *user_data);
+
+typedef struct ds_step_hook {
+  size_t struct_size;
+  ds_step_fn fn;
+  void *user_data;
+  void (*destroy)(void *user_data); /**< as in ds_grad_hook */
+} ds_step_hook;
+#define DS_STEP_HOOK_INIT \
+  { sizeof(ds_step_hook), NULL, NULL, NULL }
+
+/** Adds a hook that ds_engine_step() calls where it would update the weights, when the norm is
+ * known and nothing is changed yet. A rank may have hooks that others lack: what any of them
+ * answers holds for all. CONTINUE: the weights are updated. SKIP: they stay, and the gradients are
+ * dropped. ABORT or a failure: so as well, and ds_engine_step() returns the error on every rank
+ * (DS_ERR_CALLBACK with the rank, on the others). The engine can be used on. thread: driver;
+ * collective: no; blocking: no; keeps: hook.user_data -> hook.destroy. */
+DS_API DS_NODISCARD ds_status ds_engine_add_step_hook(ds_engine *engine, const ds_step_hook *hook);
 
 #ifdef __cplusplus
 }

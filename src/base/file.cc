@@ -12,6 +12,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/failpoint.h"
+
 namespace ds {
 namespace {
 
@@ -85,6 +87,7 @@ void MappedFile::Unmap() {
 
 Result<AtomicFile> AtomicFile::Create(const std::string& path) {
   static std::atomic<int> counter = 0;
+  DS_FAILPOINT("file.create");
   AtomicFile file;
   file.path_ = path;
   file.temporary_ = fmt::format("{}.tmp.{}.{}", path, ::getpid(), counter++);
@@ -106,6 +109,7 @@ AtomicFile::~AtomicFile() {
 }
 
 Status AtomicFile::Write(std::span<const std::byte> bytes) {
+  DS_FAILPOINT("file.write");
   while (!bytes.empty()) {
     // Linux moves at most 2 GiB less a page in one call.
     const size_t piece = std::min(bytes.size(), size_t{1} << 30);
@@ -118,6 +122,7 @@ Status AtomicFile::Write(std::span<const std::byte> bytes) {
 }
 
 Status AtomicFile::Commit() {
+  DS_FAILPOINT("file.commit");
   if (::fsync(fd_) != 0) return IoError(path_, "cannot sync", errno);
   if (::close(std::exchange(fd_, -1)) != 0) return IoError(path_, "cannot close", errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {

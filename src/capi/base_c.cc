@@ -62,6 +62,32 @@ ds_status Report(const Status& status) noexcept {
   return slot.status;
 }
 
+Status StatusOfException() noexcept {
+  try {
+    try {
+      throw;
+    } catch (const std::bad_alloc&) {
+      return Status(Code::kOutOfMemory, "out of memory");
+    } catch (const std::system_error& e) {
+      return Status(Code::kOutOfMemory, e.what());  // a thread that could not be started
+    } catch (const std::exception& e) {
+      return Status(Code::kInternal, e.what());
+    } catch (...) {
+      return Status(Code::kInternal, "unknown exception");
+    }
+  } catch (...) {
+    return Status(Code::kOutOfMemory, "");  // there is no memory for the words either
+  }
+}
+
+void LogUnusable(const char* function, const char* kind) {
+  try {
+    Log(LogLevel::kError, "capi", "{}: not a {}: it was destroyed, or never was one: ignored",
+        function, kind);
+  } catch (...) {  // a log that fails is no reason to fail
+  }
+}
+
 Status TakeThreadError() {
   Status status(static_cast<Code>(slot.status), std::move(slot.message));
   slot = {DS_OK, ""};

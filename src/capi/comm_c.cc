@@ -60,7 +60,7 @@ ds_status ds_comm_create_self(const ds_comm_options* options, ds_comm** out_comm
   return Guard([&]() -> Status {
     DS_REQUIRE(out_comm);
     DS_ASSIGN(auto membership, ds::capi::CreateSelfMembership(options));
-    *out_comm = new ds_comm{std::move(membership)};
+    *out_comm = ds::capi::MakeHandle<ds_comm>(std::move(membership)).release();
     return {};
   });
 }
@@ -72,10 +72,10 @@ ds_status ds_comm_create_threads(int32_t world_size, const ds_comm_options* opti
     DS_ASSIGN(const auto group, ds::capi::ReadOptions(options));
     DS_ASSIGN(auto ranks, ds::comm::CreateThreads(world_size, group.comm));
     const auto pool = ds::capi::CreatePool(group.threads, world_size);
-    std::vector<std::unique_ptr<ds_comm>> comms;
+    std::vector<ds::capi::HandleOwner<ds_comm>> comms;
     for (auto& rank : ranks) {
-      comms.push_back(std::make_unique<ds_comm>());
-      comms.back()->membership = std::make_shared<Membership>(Membership{pool, std::move(rank)});
+      comms.push_back(ds::capi::MakeHandle<ds_comm>(
+          std::make_shared<Membership>(Membership{pool, std::move(rank)})));
     }
     for (int32_t r = 0; r < world_size; ++r) out_comms[r] = comms[r].release();
     return {};
@@ -90,12 +90,12 @@ ds_status ds_comm_create_mpi(const ds_comm_options* options, const void* mpi_com
     DS_ASSIGN(auto rank, ds::comm::CreateMpi(group.comm, mpi_comm));
     auto pool = std::make_shared<ds::TaskPool>(std::max(1, group.threads / rank->size()));
     auto membership = std::make_shared<Membership>(Membership{std::move(pool), std::move(rank)});
-    *out_comm = new ds_comm{std::move(membership)};
+    *out_comm = ds::capi::MakeHandle<ds_comm>(std::move(membership)).release();
     return {};
   });
 }
 
-void ds_comm_destroy(ds_comm* comm) { delete comm; }
+void ds_comm_destroy(ds_comm* comm) { ds::capi::Destroy(__func__, comm); }
 
 ds_status ds_comm_run_threads(int32_t world_size, const ds_comm_options* options, ds_rank_fn fn,
                               void* user_data) {
@@ -105,9 +105,10 @@ ds_status ds_comm_run_threads(int32_t world_size, const ds_comm_options* options
     const auto pool = world_size >= 1 ? ds::capi::CreatePool(group.threads, world_size) : nullptr;
     return ds::comm::RunThreadsShared(
         world_size, group.comm, [&](const std::shared_ptr<ds::comm::Communicator>& rank) -> Status {
-          ds_comm comm{std::make_shared<Membership>(Membership{pool, rank})};
+          const auto comm =
+              ds::capi::MakeHandle<ds_comm>(std::make_shared<Membership>(Membership{pool, rank}));
           (void)ds::capi::TakeThreadError();
-          const ds_status status = fn(&comm, user_data);
+          const ds_status status = fn(comm.get(), user_data);
           if (status == DS_OK) return {};
           Status said = ds::capi::TakeThreadError();
           if (static_cast<ds_status>(said.code()) == status) return said;

@@ -11,6 +11,8 @@
 using ds::Status;
 using ds::capi::Guard;
 using ds::capi::RefuseInHook;
+using ds::capi::Together;
+using ds::comm::Collective;
 using ds::device::MemoryKind;
 
 extern "C" {
@@ -20,8 +22,9 @@ ds_status ds_engine_create(const ds_engine_options* options, ds_engine** out_eng
     DS_REQUIRE(out_engine);
     ds_engine_options known = DS_ENGINE_OPTIONS_INIT;
     if (options != nullptr) DS_TRY(ds::capi::ReadStruct("options", options, known));
-    auto handle = std::make_unique<ds_engine>();
+    auto handle = ds::capi::MakeHandle<ds_engine>();
     if (known.comm != nullptr) {
+      if (!ds::capi::IsUsable(known.comm)) return ds::capi::Unusable("options.comm", known.comm);
       handle->membership = known.comm->membership;
     } else {
       DS_ASSIGN(handle->membership, ds::capi::CreateSelfMembership(nullptr));
@@ -29,25 +32,30 @@ ds_status ds_engine_create(const ds_engine_options* options, ds_engine** out_eng
     ds::comm::Communicator& comm = *handle->membership->comm;
     const char* json = known.config_json == nullptr ? "" : known.config_json;
     DS_ASSIGN(const ds::EngineConfig config, ds::ParseConfig(json, comm.size()));
-    DS_ASSIGN(handle->engine, ds::Engine::Create(config, comm, *handle->membership->pool));
+    DS_ASSIGN(handle->engine, Together(comm, [&] {
+                return ds::Engine::Create(config, comm, *handle->membership->pool);
+              }));
     *out_engine = handle.release();
     return {};
   });
 }
 
 void ds_engine_destroy(ds_engine* engine) {
-  if (engine != nullptr && engine->in_hook) {
+  if (engine == nullptr) return;
+  if (!ds::capi::IsAlive(engine)) return ds::capi::LogUnusable(__func__, engine->kKind);
+  if (engine->in_hook) {
     ds::Log(ds::LogLevel::kError, "engine", "destroyed inside its own gradient hook: ignored");
     return;
   }
-  delete engine;
+  for (ds_param& param : *engine->params) param.kind = nullptr;
+  ds::capi::DestroyHandle(engine, engine->params);
 }
 
 ds_status ds_engine_seal(ds_engine* engine) {
   return Guard([&]() -> Status {
     DS_REQUIRE(engine);
     DS_TRY(RefuseInHook(engine));
-    return engine->engine->Seal();
+    return Together(engine, [&] { return engine->engine->Seal(); });
   });
 }
 
@@ -56,11 +64,57 @@ ds_status ds_engine_step(ds_engine* engine, ds_step_info* out_info) {
     DS_REQUIRE(engine);
     DS_TRY(RefuseInHook(engine));
     if (out_info != nullptr) DS_TRY(ds::capi::CheckOutput("out_info", out_info));
-    DS_ASSIGN(const ds::StepInfo step, engine->engine->Step());
+    DS_ASSIGN(const ds::StepInfo step, Together(engine, [&] { return engine->engine->Step(); }));
     if (out_info == nullptr) return {};
-    const ds_step_info info = {sizeof(ds_step_info), step.applied, step.skipped,    step.step,
-                               step.grad_norm,       step.lr,      step.clip_factor};
-    ds::capi::WriteStruct(info, out_info);
+    ds::capi::WriteStruct(ds::capi::StepInfoOf(step), out_info);
+    return {};
+  });
+}
+
+ds_status ds_engine_add_group(ds_engine* engine, const char* params_json, int32_t* out_group) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_REQUIRE(params_json);
+    DS_REQUIRE(out_group);
+    DS_TRY(RefuseInHook(engine));
+    DS_ASSIGN(const int group, engine->engine->AddGroup(params_json));
+    *out_group = group;
+    return {};
+  });
+}
+
+ds_status ds_engine_get_loss_scale(ds_engine* engine, double* out_scale) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_REQUIRE(out_scale);
+    *out_scale = engine->engine->loss_scale();
+    return {};
+  });
+}
+
+ds_status ds_engine_get_stats(ds_engine* engine, ds_engine_stats* out_stats) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(engine);
+    DS_REQUIRE(out_stats);
+    DS_TRY(ds::capi::CheckOutput("out_stats", out_stats));
+    const ds::EngineStats stats = engine->engine->stats();
+    const ds::comm::Traffic& traffic = engine->engine->traffic();
+    const ds_engine_stats known = {sizeof(ds_engine_stats),
+                                   stats.steps,
+                                   stats.skipped,
+                                   stats.loss_scale,
+                                   stats.grad_norm,
+                                   stats.phases.gather,
+                                   stats.phases.reduce,
+                                   stats.phases.norm,
+                                   stats.phases.update,
+                                   traffic.calls(Collective::kAllGather),
+                                   traffic.bytes(Collective::kAllGather),
+                                   traffic.calls(Collective::kReduceScatter),
+                                   traffic.bytes(Collective::kReduceScatter),
+                                   traffic.calls(Collective::kAllReduce),
+                                   traffic.bytes(Collective::kAllReduce)};
+    ds::capi::WriteStruct(known, out_stats);
     return {};
   });
 }

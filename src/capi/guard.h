@@ -9,7 +9,10 @@
 #include <new>
 #include <system_error>
 
+#include "base/failpoint.h"
 #include "base/status.h"
+#include "capi/first_size.h"
+#include "capi/handle.h"
 
 namespace ds::capi {
 
@@ -18,37 +21,72 @@ ds_status Report(const Status& status) noexcept;
 // The calling thread's error, forgotten here; ok when there is none.
 Status TakeThreadError();
 
+// What the exception that is being handled comes to. In a catch block.
+Status StatusOfException() noexcept;
+
+template <typename Body>
+Status Enter(Body& body) {
+  DS_FAILPOINT("entry");
+  return body();
+}
+
 template <typename Body>
 ds_status Guard(Body&& body) noexcept {
   try {
-    return Report(body());
-  } catch (const std::bad_alloc&) {
-    return Report(Status(Code::kOutOfMemory, "out of memory"));
-  } catch (const std::system_error& e) {
-    return Report(Status(Code::kOutOfMemory, e.what()));  // a thread that could not be started
-  } catch (const std::exception& e) {
-    return Report(Status(Code::kInternal, e.what()));
+    return Report(Enter(body));
   } catch (...) {
-    return Report(Status(Code::kInternal, "unknown exception"));
+    return Report(StatusOfException());
   }
 }
 
-// A required pointer.
-#define DS_REQUIRE(pointer)                                                         \
-  do {                                                                              \
-    if ((pointer) == nullptr) return ::ds::InvalidArgument("{} is NULL", #pointer); \
+template <typename T>
+bool IsUsable(T* pointer) {
+  if constexpr (IsHandle<std::remove_const_t<T>>) return pointer != nullptr && IsAlive(pointer);
+  return pointer != nullptr;
+}
+// Why a pointer is not usable.
+template <typename T>
+Status Unusable(const char* name, T* pointer) {
+  if constexpr (IsHandle<std::remove_const_t<T>>) {
+    if (pointer != nullptr) {
+      return InvalidArgument("{} is not a {}: it was destroyed, or never was one", name, T::kKind);
+    }
+  }
+  return InvalidArgument("{} is NULL", name);
+}
+
+// A required pointer; of a handle also that it is alive.
+#define DS_REQUIRE(pointer)                                                             \
+  do {                                                                                  \
+    if (!::ds::capi::IsUsable(pointer)) return ::ds::capi::Unusable(#pointer, pointer); \
   } while (0)
+
+// A pointer that may be NULL; of a handle that it is alive.
+#define DS_OPTIONAL(pointer)                       \
+  do {                                             \
+    if ((pointer) != nullptr) DS_REQUIRE(pointer); \
+  } while (0)
+
+// Ends a handle; one that is gone already is left alone, and told to the log.
+void LogUnusable(const char* function, const char* kind);
+template <IsHandle T>
+void Destroy(const char* function, T* handle) {
+  if (handle != nullptr && !DestroyHandle(handle)) LogUnusable(function, T::kKind);
+}
 
 // Reads a struct of the caller's, who may know fewer fields than we do, or more. Fields that the
 // caller does not know keep the value of `known`; fields that we do not know must be zero.
 template <typename T>
+Status CheckSize(const char* name, size_t size) {
+  if (size >= kFirstSize<T> && size <= 65536) return {};
+  return InvalidArgument("{}.struct_size is {}, expected {}; begin with the _INIT macro", name,
+                         size, sizeof(T));
+}
+template <typename T>
 Status ReadStruct(const char* name, const T* given, T& known) {
   size_t size = 0;
   std::memcpy(&size, given, sizeof size);
-  if (size < sizeof size || size > 65536) {
-    return InvalidArgument("{}.struct_size is {}, expected {}; begin with the _INIT macro", name,
-                           size, sizeof(T));
-  }
+  DS_TRY(CheckSize<T>(name, size));
   const auto* bytes = reinterpret_cast<const unsigned char*>(given);
   for (size_t i = sizeof(T); i < size; ++i) {
     if (bytes[i] != 0) {
@@ -66,9 +104,7 @@ template <typename T>
 Status CheckOutput(const char* name, const T* out) {
   size_t size = 0;
   std::memcpy(&size, out, sizeof size);
-  if (size >= sizeof size && size <= 65536) return {};
-  return InvalidArgument("{}.struct_size is {}, expected {}; begin with the _INIT macro", name,
-                         size, sizeof(T));
+  return CheckSize<T>(name, size);
 }
 template <typename T>
 void WriteStruct(const T& value, T* out) {

@@ -2,66 +2,99 @@
 
 #include <memory>
 
+#include "base/failpoint.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
 
 using ds::Code;
 using ds::Result;
 using ds::Status;
+using ds::StepVerdict;
 using ds::capi::Guard;
 using ds::zero::GradArrival;
 using ds::zero::GradVerdict;
 
 namespace {
 
-// The caller's hook as the store calls it; destroyed with the last copy.
-class HookCall {
+// The caller's function and data, kept alive with the last copy.
+class UserHook {
  public:
-  HookCall(ds_engine* engine, const ds_grad_hook& hook, std::shared_ptr<void> owner)
-      : engine_(engine), fn_(hook.fn), owner_(std::move(owner)) {}
+  template <typename Hook>
+  UserHook(ds_engine* engine, const Hook& hook)
+      : engine_(engine), owner_(hook.user_data, [destroy = hook.destroy](void* data) {
+          if (destroy != nullptr) destroy(data);
+        }) {}
 
-  Result<GradVerdict> operator()(const GradArrival& arrival) const {
-    ds_param* param = &engine_->params[arrival.id];
-    const ds_grad_event event = {
-        sizeof(ds_grad_event),
-        param,
-        arrival.spec.name.c_str(),
-        {const_cast<void*>(arrival.data),
-         arrival.spec.shape.empty() ? nullptr : arrival.spec.shape.data(), arrival.spec.numel(),
-         static_cast<ds_dtype>(arrival.dtype), static_cast<int32_t>(arrival.spec.shape.size())},
-        arrival.micro_step,
-        engine_->engine->step()};
+  // The action that `fn` answers. The function of a C++ caller may throw: its own failure, not one
+  // of the engine. `what` names the hook in errors.
+  template <typename Fn, typename Event>
+  Result<int32_t> Ask(Fn fn, const Event& event, std::string_view what) const {
     (void)ds::capi::TakeThreadError();
-    const int32_t action = Call(event);
+    DS_ASSIGN(const int32_t action, Call(fn, event));
     const Status said = ds::capi::TakeThreadError();
-    switch (action) {
-      case DS_HOOK_CONTINUE:
-        return GradVerdict::kContinue;
-      case DS_HOOK_SKIP:
-        return GradVerdict::kSkip;
-      case DS_HOOK_ABORT:
-        if (!said.ok()) return said;
-        return ds::Error(Code::kCallback, "{}: a gradient hook aborted", arrival.spec.name);
-      default:
-        return ds::Error(Code::kCallback, "{}: a gradient hook failed (answered {})",
-                         arrival.spec.name, action);
+    if (action == DS_HOOK_CONTINUE || action == DS_HOOK_SKIP) return action;
+    if (action != DS_HOOK_ABORT) {
+      return ds::Error(Code::kCallback, "{} failed (answered {})", what, action);
     }
+    if (!said.ok()) return said;
+    return ds::Error(Code::kCallback, "{} aborted", what);
   }
 
  private:
-  int32_t Call(const ds_grad_event& event) const {
+  template <typename Fn, typename Event>
+  Result<int32_t> Call(Fn fn, const Event& event) const {
     struct InHook {
       explicit InHook(ds_engine* engine) : engine(engine) { engine->in_hook = true; }
-      ~InHook() { engine->in_hook = false; }  // also when a C++ caller's function throws
+      ~InHook() { engine->in_hook = false; }
       ds_engine* engine;
     } const in_hook(engine_);
-    return fn_(&event, owner_.get());
+    try {
+      DS_FAILPOINT("hook");
+      return fn(&event, owner_.get());
+    } catch (...) {
+      return ds::capi::StatusOfException();
+    }
   }
 
   ds_engine* engine_;
-  ds_grad_fn fn_;
   std::shared_ptr<void> owner_;
 };
+
+// Checks a hook struct and adds what `add` makes of it. Its user_data is destroyed in any case.
+template <typename Hook, typename Add>
+Status AddHook(ds_engine* engine, const Hook* hook, Hook known, const Add& add) {
+  DS_REQUIRE(hook);
+  DS_TRY(ds::capi::ReadStruct("hook", hook, known));
+  const UserHook user(engine, known);
+  DS_REQUIRE(engine);
+  DS_TRY(ds::capi::RefuseInHook(engine));
+  if (known.fn == nullptr) return ds::InvalidArgument("hook.fn is NULL");
+  add(user, known.fn);
+  return {};
+}
+
+Result<GradVerdict> AskGradHook(ds_engine* engine, const UserHook& user, ds_grad_fn fn,
+                                const GradArrival& arrival) {
+  const auto& shape = arrival.spec.shape;
+  const ds_grad_event event = {
+      sizeof(ds_grad_event),
+      &(*engine->params)[arrival.id],
+      arrival.spec.name.c_str(),
+      {const_cast<void*>(arrival.data), shape.empty() ? nullptr : shape.data(),
+       arrival.spec.numel(), static_cast<ds_dtype>(arrival.dtype),
+       static_cast<int32_t>(shape.size())},
+      arrival.micro_step,
+      engine->engine->step()};
+  DS_ASSIGN(const int32_t action,
+            user.Ask(fn, event, fmt::format("{}: a gradient hook", arrival.spec.name)));
+  return action == DS_HOOK_SKIP ? GradVerdict::kSkip : GradVerdict::kContinue;
+}
+
+Result<StepVerdict> AskStepHook(const UserHook& user, ds_step_fn fn, const ds::StepInfo& info) {
+  DS_ASSIGN(const int32_t action, user.Ask(fn, ds::capi::StepInfoOf(info),
+                                           fmt::format("step {}: a step hook", info.step)));
+  return action == DS_HOOK_SKIP ? StepVerdict::kSkip : StepVerdict::kContinue;
+}
 
 }  // namespace
 
@@ -69,17 +102,19 @@ extern "C" {
 
 ds_status ds_engine_add_grad_hook(ds_engine* engine, const ds_grad_hook* hook) {
   return Guard([&]() -> Status {
-    DS_REQUIRE(hook);
-    ds_grad_hook known = DS_GRAD_HOOK_INIT;
-    DS_TRY(ds::capi::ReadStruct("hook", hook, known));
-    const std::shared_ptr<void> owner(known.user_data, [destroy = known.destroy](void* data) {
-      if (destroy != nullptr) destroy(data);
+    return AddHook(engine, hook, DS_GRAD_HOOK_INIT, [&](const UserHook& user, ds_grad_fn fn) {
+      engine->store().AddGradHook(
+          [=](const GradArrival& arrival) { return AskGradHook(engine, user, fn, arrival); });
     });
-    DS_REQUIRE(engine);
-    DS_TRY(ds::capi::RefuseInHook(engine));
-    if (known.fn == nullptr) return ds::InvalidArgument("hook.fn is NULL");
-    engine->store().AddGradHook(HookCall(engine, known, owner));
-    return {};
+  });
+}
+
+ds_status ds_engine_add_step_hook(ds_engine* engine, const ds_step_hook* hook) {
+  return Guard([&]() -> Status {
+    return AddHook(engine, hook, DS_STEP_HOOK_INIT, [&](const UserHook& user, ds_step_fn fn) {
+      engine->engine->AddStepHook(
+          [=](const ds::StepInfo& info) { return AskStepHook(user, fn, info); });
+    });
   });
 }
 

@@ -20,7 +20,8 @@ using ds::Status;
 using ds::capi::Guard;
 using ds::optim::UpdateRule;
 
-struct ds_optim {
+struct ds_optim : ds::capi::HandleHead {
+  static constexpr char kKind[] = "ds_optim";
   std::unique_ptr<UpdateRule> rule;
   std::unique_ptr<ds::TaskPool> pool;
   std::unique_ptr<ds::kernels::Gemm> gemm;  // only where matrices need it
@@ -32,12 +33,14 @@ struct ds_optim {
   const UpdateRule& RuleFor(bool is_matrix) const { return is_matrix ? *rule : rule->other(); }
 };
 
-struct ds_lr_schedule {
+struct ds_lr_schedule : ds::capi::HandleHead {
+  static constexpr char kKind[] = "ds_lr_schedule";
   ds::optim::ScheduleOptions options;
   double base_lr;
 };
 
-struct ds_loss_scaler {
+struct ds_loss_scaler : ds::capi::HandleHead {
+  static constexpr char kKind[] = "ds_loss_scaler";
   ds::optim::LossScaler scaler;
 };
 
@@ -122,6 +125,7 @@ Status Step(ds_optim& optim, const ds_optim_span& span, ds::optim::StepScalars s
 
 ds::Result<double> SumOfSquares(ds_optim* optim, ds_dtype dtype, const void* values,
                                 int64_t numel) {
+  DS_OPTIONAL(optim);
   DS_REQUIRE(values);
   DS_TRY(CheckDType("dtype", dtype));
   if (numel < 0) return InvalidArgument("numel is {}", numel);
@@ -146,7 +150,7 @@ ds_status ds_optim_create(const ds_optim_options* options, ds_optim** out_optim)
       return InvalidArgument("options.threads is {}, not in 0..4096", known.threads);
     }
     DS_ASSIGN(const Json json, ds::ParseJson(known.config_json, "optimizer"));
-    auto optim = std::make_unique<ds_optim>();
+    auto optim = ds::capi::MakeHandle<ds_optim>();
     DS_ASSIGN(optim->rule, ds::optim::CreateRule(json));
     const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     optim->pool = std::make_unique<ds::TaskPool>(known.threads != 0 ? known.threads : cores);
@@ -156,7 +160,7 @@ ds_status ds_optim_create(const ds_optim_options* options, ds_optim** out_optim)
   });
 }
 
-void ds_optim_destroy(ds_optim* optim) { delete optim; }
+void ds_optim_destroy(ds_optim* optim) { ds::capi::Destroy(__func__, optim); }
 
 ds_status ds_optim_get_lr(const ds_optim* optim, int32_t is_matrix, double* out_lr) {
   return Guard([&]() -> Status {
@@ -257,12 +261,12 @@ ds_status ds_lr_schedule_create(const char* config_json, double base_lr,
     DS_TRY(CheckFinite("base_lr", base_lr));
     DS_ASSIGN(const Json json, ds::ParseJson(config_json, "scheduler"));
     DS_ASSIGN(const auto options, ds::optim::ReadSchedule(json, base_lr));
-    *out_schedule = new ds_lr_schedule{options, base_lr};
+    *out_schedule = ds::capi::MakeHandle<ds_lr_schedule>(options, base_lr).release();
     return {};
   });
 }
 
-void ds_lr_schedule_destroy(ds_lr_schedule* schedule) { delete schedule; }
+void ds_lr_schedule_destroy(ds_lr_schedule* schedule) { ds::capi::Destroy(__func__, schedule); }
 
 ds_status ds_lr_schedule_get_lr(const ds_lr_schedule* schedule, int64_t applied, double* out_lr) {
   return Guard([&]() -> Status {
@@ -306,12 +310,12 @@ ds_status ds_loss_scaler_create(const ds_loss_scaler_options* options,
     if (known.window != 0) o.window = known.window;
     if (known.hysteresis != 0) o.hysteresis = known.hysteresis;
     DS_ASSIGN(const auto scaler, ds::optim::LossScaler::Create(o));
-    *out_scaler = new ds_loss_scaler{scaler};
+    *out_scaler = ds::capi::MakeHandle<ds_loss_scaler>(scaler).release();
     return {};
   });
 }
 
-void ds_loss_scaler_destroy(ds_loss_scaler* scaler) { delete scaler; }
+void ds_loss_scaler_destroy(ds_loss_scaler* scaler) { ds::capi::Destroy(__func__, scaler); }
 
 ds_status ds_loss_scaler_get_scale(const ds_loss_scaler* scaler, double* out_scale) {
   return Guard([&]() -> Status {

@@ -11,6 +11,7 @@ using ds::DType;
 using ds::Status;
 using ds::capi::Guard;
 using ds::capi::RefuseInHook;
+using ds::capi::Together;
 
 namespace {
 
@@ -45,13 +46,17 @@ Status ReadDesc(const ds_param_desc* desc, ds::ParamSpec& spec, std::span<const 
   spec.shape.assign(known.shape, known.shape + known.ndim);
   int64_t numel = 1;
   for (const int64_t extent : spec.shape) {
-    if (extent < 1 || __builtin_mul_overflow(numel, extent, &numel) || numel > int64_t{1} << 40) {
-      return ds::InvalidArgument("{}: extent {} is below 1, or the shape above 2^40 elements",
+    if (extent < 0 || __builtin_mul_overflow(numel, extent, &numel) || numel > int64_t{1} << 40) {
+      return ds::InvalidArgument("{}: extent {} is below 0, or the shape above 2^40 elements",
                                  spec.name, extent);
     }
   }
   spec.unit = known.unit == nullptr ? "" : known.unit;
   spec.weight_decay = known.no_decay == 0;
+  spec.trainable = known.frozen == 0;
+  spec.auxiliary = known.auxiliary != 0;
+  spec.group = known.group;
+  spec.expert_group = known.experts == nullptr ? "" : known.experts;
   if (known.init != nullptr) init = {known.init, static_cast<size_t>(numel)};
   return {};
 }
@@ -70,11 +75,11 @@ ds_status ds_param_register(ds_engine* engine, const ds_param_desc* desc, ds_par
     std::span<const float> init;
     DS_TRY(ReadDesc(desc, spec, init));
     const ds::ParamId next = engine->store().param_count();
-    if (engine->params.size() == static_cast<size_t>(next)) {
-      engine->params.push_back({engine, next});  // kept for the next one should this one fail
+    if (engine->params->size() == static_cast<size_t>(next)) {
+      engine->params->emplace_back(engine, next);  // kept for the next one should this one fail
     }
     DS_TRY(engine->store().Register(std::move(spec), init).status());
-    *out_param = &engine->params[next];
+    *out_param = &(*engine->params)[next];
     return {};
   });
 }
@@ -85,7 +90,7 @@ ds_status ds_param_find(ds_engine* engine, const char* name, ds_param** out_para
     DS_REQUIRE(name);
     DS_REQUIRE(out_param);
     DS_ASSIGN(const ds::ParamId id, engine->store().Find(name));
-    *out_param = &engine->params[id];  // registered in the order of their ids
+    *out_param = &(*engine->params)[id];  // registered in the order of their ids
     return {};
   });
 }
@@ -112,7 +117,8 @@ ds_status ds_param_acquire(ds_param* param, ds_tensor* out_weights) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
     DS_REQUIRE(out_weights);
-    DS_ASSIGN(const void* weights, param->engine->store().Acquire(param->id));
+    DS_ASSIGN(const void* weights,
+              Together(param->engine, [&] { return param->engine->store().Acquire(param->id); }));
     *out_weights = View(param, const_cast<void*>(weights));
     return {};
   });
@@ -128,18 +134,20 @@ ds_status ds_param_release(ds_param* param) {
 ds_status ds_param_add_grad(ds_param* param, ds_dtype dtype, const void* grad, int64_t numel) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
-    DS_REQUIRE(grad);
     const ds::ParamSpec& spec = SpecOf(param);
+    if (spec.numel() > 0) DS_REQUIRE(grad);
     if (numel != spec.numel()) {
       return ds::InvalidArgument("{}: gradient has {} elements, registered with {}", spec.name,
                                  numel, spec.numel());
     }
-    if (dtype != DS_DTYPE_F32 && dtype != DS_DTYPE_BF16) {
-      return ds::InvalidArgument("{}: gradient dtype is {}, not f32 ({}) or bf16 ({})", spec.name,
-                                 static_cast<int>(dtype), static_cast<int>(DS_DTYPE_F32),
-                                 static_cast<int>(DS_DTYPE_BF16));
+    if (dtype != DS_DTYPE_F32 && dtype != DS_DTYPE_BF16 && dtype != DS_DTYPE_F16) {
+      return ds::InvalidArgument("{}: gradient dtype is {}, not f32 ({}), bf16 ({}) or f16 ({})",
+                                 spec.name, static_cast<int>(dtype), static_cast<int>(DS_DTYPE_F32),
+                                 static_cast<int>(DS_DTYPE_BF16), static_cast<int>(DS_DTYPE_F16));
     }
-    return param->engine->store().AddGrad(param->id, static_cast<DType>(dtype), grad);
+    return Together(param->engine, [&] {
+      return param->engine->store().AddGrad(param->id, static_cast<DType>(dtype), grad);
+    });
   });
 }
 
@@ -147,7 +155,8 @@ ds_status ds_param_begin_grad(ds_param* param, ds_grad_view* out_view) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
     DS_REQUIRE(out_view);
-    DS_ASSIGN(const ds::GradView view, param->engine->store().BeginGrad(param->id));
+    DS_ASSIGN(const ds::GradView view,
+              Together(param->engine, [&] { return param->engine->store().BeginGrad(param->id); }));
     out_view->grad = View(param, view.data);
     out_view->accumulate = view.accumulate ? 1 : 0;
     return {};
@@ -157,7 +166,7 @@ ds_status ds_param_begin_grad(ds_param* param, ds_grad_view* out_view) {
 ds_status ds_param_end_grad(ds_param* param) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
-    return param->engine->store().EndGrad(param->id);
+    return Together(param->engine, [&] { return param->engine->store().EndGrad(param->id); });
   });
 }
 
@@ -170,7 +179,9 @@ ds_status ds_param_read(ds_param* param, float* out_values, int64_t numel) {
       return ds::InvalidArgument("{}: {} values asked for, registered with {}", spec.name, numel,
                                  spec.numel());
     }
-    return param->engine->store().ReadMaster(param->id, {out_values, static_cast<size_t>(numel)});
+    return Together(param->engine, [&] {
+      return param->engine->store().ReadMaster(param->id, {out_values, static_cast<size_t>(numel)});
+    });
   });
 }
 

@@ -10,7 +10,7 @@ constexpr char kWeightsName[] = "/model.safetensors";
 
 Result<SafetensorsWriter> CreateWriter(const std::string& folder, const HfModel& model) {
   std::vector<TensorInfo> tensors = model.tensors;
-  for (TensorInfo& info : tensors) info.dtype = model.dtype == DType::kF32 ? "F32" : "BF16";
+  for (TensorInfo& info : tensors) info.dtype = SafetensorsDType(model.dtype);
   DS_TRY(MakeDirectories(folder));
   return SafetensorsWriter::Create(folder + kWeightsName, tensors);
 }

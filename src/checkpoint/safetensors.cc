@@ -1,12 +1,10 @@
 #include "checkpoint/safetensors.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <set>
 
 #include "base/json.h"
-#include "tensor/dtype.h"
 
 namespace ds::checkpoint {
 namespace {
@@ -98,25 +96,20 @@ Status CheckCoverage(std::span<const TensorView> sorted, std::span<const std::by
   return {};
 }
 
-float HalfToFloat(uint16_t half) {
-  const uint32_t sign = uint32_t{half & 0x8000u} << 16;
-  const uint32_t exponent = half >> 10 & 31, mantissa = half & 1023;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | mantissa << 13);
-  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
-  const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-  return sign != 0 ? -magnitude : magnitude;
-}
-
-template <typename T, typename Widen>
-void WidenAll(std::span<const std::byte> bytes, std::span<float> out, Widen widen) {
+template <typename T>
+void WidenAll(std::span<const std::byte> bytes, std::span<float> out) {
   for (size_t i = 0; i < out.size(); ++i) {
     T value;  // copied, because the header only asks writers for alignment
     std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-    out[i] = widen(value);
+    out[i] = static_cast<float>(value);
   }
 }
 
 }  // namespace
+
+const char* SafetensorsDType(DType dtype) {
+  return dtype == DType::kF32 ? "F32" : dtype == DType::kBF16 ? "BF16" : "F16";
+}
 
 int64_t SafetensorsDTypeBytes(std::string_view dtype) {
   static constexpr struct {
@@ -199,9 +192,9 @@ Status ReadAsFloat(const TensorView& tensor, std::span<float> out) {
   if (tensor.dtype == "F32") {
     std::memcpy(out.data(), tensor.bytes.data(), tensor.bytes.size());
   } else if (tensor.dtype == "BF16") {
-    WidenAll<BF16>(tensor.bytes, out, [](BF16 value) { return static_cast<float>(value); });
+    WidenAll<BF16>(tensor.bytes, out);
   } else if (tensor.dtype == "F16") {
-    WidenAll<uint16_t>(tensor.bytes, out, HalfToFloat);
+    WidenAll<F16>(tensor.bytes, out);
   } else {
     return Error(Code::kUnsupported, "{}: has dtype {}, expected F32, BF16 or F16", tensor.name,
                  tensor.dtype);

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "tensor/dtype.h"
 
 namespace ds::checkpoint {
 
@@ -21,6 +22,8 @@ struct TensorInfo {
   std::vector<int64_t> shape;  // {} is a scalar
 };
 
+// As a file spells it.
+const char* SafetensorsDType(DType dtype);
 // Bytes of one element, 0 for a dtype we do not know.
 int64_t SafetensorsDTypeBytes(std::string_view dtype);
 // "[2, 3]"

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/failpoint.h"
 #include "comm/arguments.h"
 #include "comm/split.h"
 #include "tensor/host_reduce.h"
@@ -27,6 +28,7 @@ class ThreadRank final : public Communicator {
 
   Status AllGather(std::string_view what, std::span<const std::byte> send,
                    std::span<std::byte> recv) override {
+    DS_FAILPOINT("comm.all_gather", place_->number(rank_));
     DS_TRY(CheckAllGather(what, size(), send.size(), recv.size()));
     DS_TRY(place_->Meet(rank_, "all_gather", what, send.size(), send.data()));
     for (int i = 0; i < size(); ++i) {
@@ -38,6 +40,7 @@ class ThreadRank final : public Communicator {
 
   Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
                        void* recv, int64_t shard, std::span<const int> slice_of) override {
+    DS_FAILPOINT("comm.reduce_scatter", place_->number(rank_));
     DS_TRY(CheckSlices(what, size(), slice_of));
     const size_t shard_bytes = shard * DTypeBytes(dtype);
     DS_TRY(place_->Meet(rank_, "reduce_scatter", what, shard_bytes, send, Detail(dtype)));
@@ -51,6 +54,7 @@ class ThreadRank final : public Communicator {
   // nobody else touches that slice between the two meetings.
   Status AllReduce(std::string_view what, DType dtype, float scale, void* data,
                    int64_t n) override {
+    DS_FAILPOINT("comm.all_reduce", place_->number(rank_));
     const size_t width = DTypeBytes(dtype);
     DS_TRY(place_->Meet(rank_, "all_reduce", what, n * width, data, Detail(dtype)));
     const int64_t each = SliceOf(n, size());
@@ -66,6 +70,7 @@ class ThreadRank final : public Communicator {
   }
 
   Status AllReduce(std::string_view what, std::span<double> values) override {
+    DS_FAILPOINT("comm.all_reduce", place_->number(rank_));
     sums_.assign(values.size(), 0.0);
     DS_TRY(place_->Meet(rank_, "all_reduce", what, values.size_bytes(), values.data()));
     for (int r = 0; r < size(); ++r) {
@@ -78,10 +83,12 @@ class ThreadRank final : public Communicator {
   }
 
   Status Barrier(std::string_view what) override {
+    DS_FAILPOINT("comm.barrier", place_->number(rank_));
     return place_->Meet(rank_, "barrier", what, 0, nullptr);
   }
 
   Status Broadcast(std::string_view what, int root, std::span<std::byte> data) override {
+    DS_FAILPOINT("comm.broadcast", place_->number(rank_));
     DS_TRY(CheckRank("broadcast", what, "the root", root, size()));
     DS_TRY(place_->Meet(rank_, "broadcast", what, data.size(), data.data(), root));
     if (data.empty()) return {};
@@ -91,6 +98,7 @@ class ThreadRank final : public Communicator {
 
   Status AllToAll(std::string_view what, std::span<const std::byte> send,
                   std::span<std::byte> recv) override {
+    DS_FAILPOINT("comm.all_to_all", place_->number(rank_));
     DS_TRY(CheckAllToAll(what, size(), send.size(), recv.size()));
     DS_TRY(place_->Meet(rank_, "all_to_all", what, send.size(), send.data()));
     if (send.empty()) return {};
@@ -106,6 +114,7 @@ class ThreadRank final : public Communicator {
   Status AllToAllV(std::string_view what, std::span<const std::byte> send,
                    std::span<const int64_t> send_bytes, std::span<std::byte> recv,
                    std::span<const int64_t> recv_bytes) override {
+    DS_FAILPOINT("comm.all_to_all_v", place_->number(rank_));
     DS_TRY(CheckBlocks(what, "sends", size(), send.size(), send_bytes));
     DS_TRY(CheckBlocks(what, "receives", size(), recv.size(), recv_bytes));
     const Blocks mine = {send.data(), send_bytes};
@@ -130,21 +139,25 @@ class ThreadRank final : public Communicator {
   }
 
   Status Send(std::string_view what, int to, std::span<const std::byte> data) override {
+    DS_FAILPOINT("comm.send", place_->number(rank_));
     DS_TRY(CheckPeer("send", what, to, rank_, size()));
     return place_->Hand(rank_, to, what, data.size(), data.data());
   }
 
   Status Recv(std::string_view what, int from, std::span<std::byte> data) override {
+    DS_FAILPOINT("comm.recv", place_->number(rank_));
     DS_TRY(CheckPeer("recv", what, from, rank_, size()));
     return place_->Take(rank_, from, what, data.size(),
                         [&](const void* theirs) { Copy(theirs, data.data(), data.size()); });
   }
 
   Result<std::unique_ptr<Communicator>> Split(std::string_view what, int color, int key) override {
+    DS_FAILPOINT("comm.split", place_->number(rank_));
     return Divide("split", what, {color, key});
   }
 
   Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) override {
+    DS_FAILPOINT("comm.duplicate", place_->number(rank_));
     return Divide("duplicate", what, {0, rank_});
   }
 

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/failpoint.h"
+
 namespace ds::device {
 namespace {
 
@@ -51,6 +53,7 @@ int64_t MemoryAccount::total() const {
 Result<Buffer> Buffer::Create(MemoryAccount& account, MemoryKind kind, int64_t bytes) {
   Buffer buffer;
   if (bytes == 0) return buffer;
+  DS_FAILPOINT("alloc");
   const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   const int64_t rounded = (std::min(bytes, kMostBytes) + kAlignment - 1) / kAlignment * kAlignment;
   void* data = nullptr;

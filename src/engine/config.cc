@@ -1,50 +1,30 @@
 #include "engine/config.h"
 
+#include <cmath>
 #include <type_traits>
+
+#include "optim/rules.h"
+#include "optim/schedule_params.h"
 
 namespace ds {
 namespace {
 
-using Warmup = optim::ScheduleOptions::Warmup;
-using ScheduleType = optim::ScheduleOptions::Type;
-
-constexpr std::pair<ScheduleType, const char*> kSchedules[] = {
-    {ScheduleType::kWarmupLR, "WarmupLR"},
-    {ScheduleType::kWarmupDecayLR, "WarmupDecayLR"},
-    {ScheduleType::kWarmupCosineLR, "WarmupCosineLR"},
-};
-
-const char* ScheduleName(ScheduleType type) {
-  for (const auto& [value, name] : kSchedules) {
-    if (value == type) return name;
-  }
-  return "";
-}
-
-// Every key whose value is one field: read and written by this list alone. Parameters of another
-// type of optimizer or schedule are left out by whoever visits.
+// Every key whose value is one field: read and written by this list alone.
 template <typename Config, typename Visit>
 void VisitFields(Config& c, Visit&& visit) {
   visit("gradient_clipping", c.gradient_clipping);
   visit("steps_per_print", c.steps_per_print);
   visit("bf16.check_grad_overflow", c.check_grad_overflow);
+  visit("fp16.loss_scale_window", c.loss_scale.window);
+  visit("fp16.hysteresis", c.loss_scale.hysteresis);
+  visit("fp16.consecutive_hysteresis", c.loss_scale.consecutive_hysteresis);
+  visit("fp16.min_loss_scale", c.loss_scale.min_scale);
   visit("zero_optimization.stage", c.zero.stage);
   visit("zero_optimization.overlap_comm", c.zero.overlap_comm);
   visit("zero_optimization.reduce_bucket_size", c.zero.reduce_bucket_size);
   visit("zero_optimization.ignore_unused_parameters", c.zero.ignore_unused_parameters);
   visit("zero_optimization.stage3_prefetch_bucket_size", c.zero.prefetch_bucket_size);
   visit("zero_optimization.stage3_max_live_parameters", c.zero.max_live_parameters);
-  visit("optimizer.params.lr", c.optimizer.lr);
-  visit("optimizer.params.eps", c.optimizer.eps);
-  visit("optimizer.params.weight_decay", c.optimizer.weight_decay);
-  visit("optimizer.params.bias_correction", c.optimizer.bias_correction);
-  visit("optimizer.params.adam_w_mode", c.optimizer.decoupled);
-  visit("scheduler.params.warmup_num_steps", c.schedule.warmup_num_steps);
-  visit("scheduler.params.total_num_steps", c.schedule.total_num_steps);
-  visit("scheduler.params.warmup_min_lr", c.schedule.warmup_min_lr);
-  visit("scheduler.params.warmup_max_lr", c.schedule.warmup_max_lr);
-  visit("scheduler.params.warmup_min_ratio", c.schedule.warmup_min_ratio);
-  visit("scheduler.params.cos_min_ratio", c.schedule.cos_min_ratio);
 }
 
 Json::json_pointer Pointer(std::string_view key) {
@@ -67,6 +47,7 @@ int64_t Number(const CheckedConfig& checked, std::string_view key) {
 constexpr const char* kTrain = "train_batch_size";
 constexpr const char* kMicro = "train_micro_batch_size_per_gpu";
 constexpr const char* kSteps = "gradient_accumulation_steps";
+constexpr const char* kScalePower = "fp16.initial_scale_power";
 
 // The batch triangle: train = micro * accumulation * world, given any enough of the three
 // (deepspeed/runtime/config.py, _batch_assertion and _set_batch_related_parameters).
@@ -116,17 +97,87 @@ void ReadBatch(CheckedConfig& checked, int world, EngineConfig& config) {
   config.accumulation = steps;
 }
 
-// Defaults that depend on another key, set before the fields are read.
-void SetDerivedDefaults(const CheckedConfig& checked, EngineConfig& config) {
-  config.zero.overlap_comm = Value(checked, "zero_optimization.stage") == 3;
-  const Json type = Value(checked, "scheduler.type");
-  for (const auto& [value, name] : kSchedules) {
-    if (type == name) config.schedule.type = value;
+// A section {"type", "params"} with what is given and the defaults of the rest.
+Json Resolved(const CheckedConfig& checked, const std::string& section, const Json& type) {
+  const std::string path = section + ".params";
+  Json params = Json::object();
+  const ConfigSection* known = FindConfigSection(path, type.get<std::string>());
+  for (const ConfigKey& key : known->keys) {
+    if (key.use.kind != ConfigUse::Kind::kHonoured) continue;
+    Json value = Value(checked, ConfigPath(path, key.name));
+    if (value.is_null() && !key.standard.empty()) value = Json::parse(key.standard);
+    if (!value.is_null()) params[std::string(key.name)] = std::move(value);
   }
-  const Json lr = Value(checked, "optimizer.params.lr");
-  if (config.schedule.type == ScheduleType::kWarmupLR ||
-      checked.automatic("scheduler.params.warmup_max_lr")) {
-    config.schedule.warmup_max_lr = lr.is_null() ? config.optimizer.lr : lr.get<double>();
+  return {{"type", type}, {"params", std::move(params)}};
+}
+
+void ReadOptimizer(CheckedConfig& checked, EngineConfig& config) {
+  if (checked.wrong("optimizer") || checked.wrong("scheduler")) return;
+  const Json rule_type = Value(checked, "optimizer.type");
+  config.optimizer = Resolved(checked, "optimizer", rule_type.is_null() ? "AdamW" : rule_type);
+  auto rule = optim::CreateRule(config.optimizer);
+  if (!rule.ok()) {
+    AddProblem(checked, "optimizer", "{}", rule.status().message());
+    return;
+  }
+  const Json type = Value(checked, "scheduler.type");
+  if (type.is_null()) return;
+  config.scheduler = Resolved(checked, "scheduler", type);
+  Json& params = config.scheduler["params"];
+  const bool follows = type == "WarmupLR" && !params.contains("warmup_max_lr");
+  if (follows || checked.automatic("scheduler.params.warmup_max_lr")) {
+    params["warmup_max_lr"] = (*rule)->lr();
+  }
+  auto schedule = optim::ReadSchedule(config.scheduler, (*rule)->lr());
+  if (schedule.ok()) {
+    config.schedule = *schedule;
+  } else {
+    AddProblem(checked, "scheduler", "{}", schedule.status().message());
+  }
+}
+
+void ReadPrecision(CheckedConfig& checked, EngineConfig& config) {
+  const bool bf16 = Value(checked, "bf16.enabled") == true;
+  if (bf16) config.dtype = DType::kBF16;
+  if (Value(checked, "fp16.enabled") != true) return;
+  if (bf16) {
+    AddProblem(checked, "fp16.enabled", "fp16.enabled and bf16.enabled are both true");
+    return;
+  }
+  config.dtype = DType::kF16;
+  optim::LossScaleOptions& scale = config.loss_scale;
+  const Json fixed = Value(checked, "fp16.loss_scale"), power = Value(checked, kScalePower);
+  scale.dynamic = fixed.is_null() || fixed == 0;
+  if (!scale.dynamic) {
+    scale.init_scale = fixed.get<double>();
+  } else if (!power.is_null()) {
+    scale.init_scale = std::exp2(power.get<double>());
+  }
+  const auto scaler = optim::LossScaler::Create(scale);
+  if (!scaler.ok()) AddProblem(checked, "fp16", "fp16: {}", scaler.status().message());
+}
+
+// Groups of ranks: how many of them the world has must come out even.
+void ReadGroups(CheckedConfig& checked, int world, EngineConfig& config) {
+  const char *hpz = "zero_optimization.zero_hpz_partition_size",
+             *mics = "zero_optimization.mics_shard_size";
+  const auto read = [&](const char* key, int64_t least, int& group) {
+    const int64_t asked = checked.wrong(key) ? 0 : Number(checked, key);
+    if (asked < least) return;
+    if (config.zero.stage != 3) {
+      AddProblem(checked, key, "{} = {} needs zero_optimization.stage 3, not {}", key, asked,
+                 config.zero.stage);
+    } else if (asked > world || world % asked != 0) {
+      AddProblem(checked, key, "{} = {} does not divide the world of {} ranks", key, asked, world);
+    } else {
+      group = static_cast<int>(asked);
+    }
+  };
+  read(hpz, 2, config.zero.hpz_group);
+  read(mics, 1, config.zero.mics_group);
+  if (config.zero.hpz_group > 0 && config.zero.mics_group > 0) {
+    AddProblem(checked, mics, "{} = {} and {} = {} exclude each other", mics,
+               config.zero.mics_group, hpz, config.zero.hpz_group);
   }
 }
 
@@ -139,27 +190,16 @@ struct FieldReader {
   }
 };
 
-// Values that are not one field.
-void ReadRest(const CheckedConfig& checked, EngineConfig& config) {
-  if (Value(checked, "bf16.enabled") == true) config.dtype = DType::kBF16;
-  if (const Json betas = Value(checked, "optimizer.params.betas"); betas.is_array()) {
-    config.optimizer.beta1 = betas[0].get<double>();
-    config.optimizer.beta2 = betas[1].get<double>();
-  }
-  if (Value(checked, "optimizer.type") == "AdamW") config.optimizer.decoupled = true;
-  if (const Json type = Value(checked, "scheduler.params.warmup_type"); type.is_string()) {
-    config.schedule.warmup_type = type == "linear" ? Warmup::kLinear : Warmup::kLog;
-  }
-}
-
 }  // namespace
 
 ConfigReading ReadConfig(const Json& json, int world) {
   ConfigReading reading = {{}, CheckConfig(json)};
   ReadBatch(reading.checked, world, reading.config);
-  SetDerivedDefaults(reading.checked, reading.config);
+  reading.config.zero.overlap_comm = Value(reading.checked, "zero_optimization.stage") == 3;
   VisitFields(reading.config, FieldReader{reading.checked});
-  ReadRest(reading.checked, reading.config);
+  ReadPrecision(reading.checked, reading.config);
+  ReadGroups(reading.checked, world, reading.config);
+  ReadOptimizer(reading.checked, reading.config);
   return reading;
 }
 
@@ -189,25 +229,21 @@ std::string EngineConfig::ToJson() const {
       {kMicro, micro_batch},
       {kSteps, accumulation},
       {"bf16", {{"enabled", dtype == DType::kBF16}}},
-      {"optimizer",
-       {{"type", optimizer.decoupled ? "AdamW" : "Adam"},
-        {"params", {{"betas", {optimizer.beta1, optimizer.beta2}}}}}},
+      {"fp16", {{"enabled", dtype == DType::kF16}}},
+      {"optimizer", optimizer},
   };
-  const std::string schedule_type = ScheduleName(schedule.type);
-  if (!schedule_type.empty()) {
-    const bool linear = schedule.warmup_type == Warmup::kLinear;
-    json["scheduler"] = {{"type", schedule_type},
-                         {"params", {{"warmup_type", linear ? "linear" : "log"}}}};
-  }
-  const ConfigSection* params = FindConfigSection("scheduler.params", schedule_type);
+  if (!scheduler.is_null()) json["scheduler"] = scheduler;
   VisitFields(*this, [&](std::string_view key, const auto& value) {
-    constexpr std::string_view kPrefix = "scheduler.params.";
-    if (key.starts_with(kPrefix) &&
-        (params == nullptr || FindConfigKey(*params, key.substr(kPrefix.size())) == nullptr)) {
-      return;
-    }
+    if (key.starts_with("fp16.") && dtype != DType::kF16) return;
     json[Pointer(key)] = value;
   });
+  if (dtype == DType::kF16) {
+    json["fp16"]["loss_scale"] = loss_scale.dynamic ? 0.0 : loss_scale.init_scale;
+    if (loss_scale.dynamic)
+      json[Pointer(kScalePower)] = std::lround(std::log2(loss_scale.init_scale));
+  }
+  if (zero.hpz_group > 0) json["zero_optimization"]["zero_hpz_partition_size"] = zero.hpz_group;
+  if (zero.mics_group > 0) json["zero_optimization"]["mics_shard_size"] = zero.mics_group;
   if (steps_per_print == 0) json.erase("steps_per_print");
   return json.dump(2);
 }

@@ -6,9 +6,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "base/status.h"
 #include "engine/config_check.h"
-#include "optim/adamw.h"
+#include "optim/loss_scale.h"
 #include "optim/schedule.h"
 #include "tensor/dtype.h"
 #include "zero/placement.h"
@@ -19,11 +20,15 @@ struct EngineConfig {
   // train_batch == micro_batch * accumulation * world
   int64_t train_batch = 1, micro_batch = 1, accumulation = 1;
   DType dtype = DType::kF32;
-  double gradient_clipping = 1.0;  // 0: off
-  int64_t steps_per_print = 0;     // a line in the log every so many steps; 0: none
-  bool check_grad_overflow = true;
+  double gradient_clipping = 1.0;      // 0: off
+  int64_t steps_per_print = 0;         // a line in the log every so many steps; 0: none
+  bool check_grad_overflow = true;     // bf16; the others always check
+  optim::LossScaleOptions loss_scale;  // fp16
   zero::ZeroOptions zero;
-  optim::AdamWOptions optimizer;
+  // {"type": ..., "params": {...}} with all that is given or has a default: what optim::CreateRule
+  // reads, and the schedule as text; null where there is none.
+  Json optimizer = {{"type", "AdamW"}, {"params", Json::object()}};
+  Json scheduler;
   optim::ScheduleOptions schedule;
 
   // The resolved values as ds_config.json text.

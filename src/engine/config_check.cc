@@ -186,7 +186,8 @@ class Checker {
       type = place.object["type"].get<std::string>();
       const ConfigKey& type_key = *FindConfigKey(place.section, "type");
       const Json normal = NormalConfigValue(type_key, type, place.section.lax);
-      if (quiet.empty() && !IsNeutral(type_key, normal)) {
+      const bool refused = type_key.use.kind == ConfigUse::Kind::kRefused;
+      if (quiet.empty() && refused && !IsNeutral(type_key, normal)) {
         quiet = fmt::format("{} is refused", ConfigPath(place.path, "type"));
       }
     }

@@ -2,28 +2,14 @@
 
 #include <algorithm>
 #include <cctype>
-#include <numeric>
 #include <vector>
 
 #include <fmt/core.h>
 
+#include "base/edit_distance.h"
+
 namespace ds {
 namespace {
-
-int EditDistance(std::string_view a, std::string_view b) {
-  std::vector<int> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (size_t i = 1; i <= a.size(); ++i) {
-    int diagonal = row[0];
-    row[0] = static_cast<int>(i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const int replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
 
 char Lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
 
@@ -57,6 +43,7 @@ bool IsHonouredVariant(const ConfigSection& section) {
   const ConfigSection& outer = *FindConfigSection(section.path.substr(0, section.path.rfind('.')));
   const std::string_view first = section.variant.substr(0, section.variant.find('|'));
   const ConfigUse& use = FindConfigKey(outer, "type")->use;
+  if (use.kind == ConfigUse::Kind::kHonoured) return true;
   return use.neutral.find(fmt::format("\"{}\"", first)) != std::string_view::npos;
 }
 

@@ -10,7 +10,8 @@ constexpr std::string_view kOptimizers =
     "Adam|AdamW|Lamb|Lion|Adagrad|SGD|Muon|OneBitAdam|OneBitLamb|ZeroOneAdam|MuAdam|MuAdamW|MuSGD";
 constexpr ConfigKey kOptimizer[] = {
     {"type", kWord, "", kOptimizers, "name of the update rule",
-     Refused("this release has Adam and AdamW", R"(["Adam", "AdamW"])")},
+     Refused("this release has Adam, AdamW, Adagrad, SGD, Lion, Lamb and Muon",
+             R"(["Adam", "AdamW", "Adagrad", "SGD", "Lion", "Lamb", "Muon"])")},
     {"params", kSection, "null", "", "parameters of the update rule", kHonoured},
     {"legacy_fusion", kBool, "false", "", "the older fused fp16 wrapper",
      Refused("every update is fused")},
@@ -47,7 +48,6 @@ constexpr ConfigKey kAdam[] = {
     kMaxNorm,
 };
 
-// The names are known, so that a mistake is found before the type is changed.
 constexpr ConfigKey kLamb[] = {
     kLr,
     kBetas,
@@ -55,36 +55,40 @@ constexpr ConfigKey kLamb[] = {
     kDecay,
     kBias,
     kMaxNorm,
-    {"eps_inside_sqrt", kBool, "false", "", "add eps under the root"},
-    {"max_coeff", kNumber, "10.0", "", "largest trust ratio"},
-    {"min_coeff", kNumber, "0.01", "", "least trust ratio"},
-    {"amsgrad", kBool, "false", "", "keep the largest second moment"},
+    {"eps_inside_sqrt", kBool, "false", "", "add eps under the root", kHonoured},
+    {"max_coeff", kNumber, "10.0", "[0,)", "largest trust ratio", kHonoured},
+    {"min_coeff", kNumber, "0.01", "[0,)", "least trust ratio", kHonoured},
+    {"amsgrad", kBool, "false", "", "keep the largest second moment",
+     Refused("DeepSpeed's LAMB has no AMSGrad either")},
 };
 constexpr ConfigKey kLion[] = {kLr, kBetas, kDecay, kMaxNorm};
 constexpr ConfigKey kAdagrad[] = {
-    {"lr", kNumber, "0.01", "[0,)", "learning rate"},
-    {"eps", kNumber, "1e-10", "[0,)", "added to the denominator"},
-    {"weight_decay", kNumber, "0.0", "[0,)", "added to the gradient"},
+    {"lr", kNumber, "0.01", "[0,)", "learning rate", kHonoured},
+    {"eps", kNumber, "1e-10", "[0,)", "added to the denominator", kHonoured},
+    {"weight_decay", kNumber, "0.0", "[0,)", "added to the gradient", kHonoured},
     kMaxNorm,
 };
 constexpr ConfigKey kSgd[] = {
     kLr,
     kDecay,
     kMaxNorm,
-    {"momentum", kNumber, "0.0", "[0,)", "decay of the velocity"},
-    {"dampening", kNumber, "0.0", "", "part of the gradient that the velocity leaves out"},
-    {"nesterov", kBool, "false", "", "look ahead along the velocity"},
+    {"momentum", kNumber, "0.0", "[0,)", "decay of the velocity", kHonoured},
+    {"dampening", kNumber, "0.0", "", "part of the gradient that the velocity leaves out",
+     kHonoured},
+    {"nesterov", kBool, "false", "", "look ahead along the velocity", kHonoured},
 };
 constexpr ConfigKey kMuon[] = {
     kDecay,
     kMaxNorm,
-    {"lr", kNumber, "0.02", "[0,)", "learning rate of both halves"},
-    {"muon_lr", kNumber, "null", "[0,)", "learning rate of matrices"},
-    {"adam_lr", kNumber, "null", "[0,)", "learning rate of the rest"},
-    {"momentum", kNumber, "0.95", "[0,1)", "decay of the momentum of matrices"},
-    {"betas", kPair, "[0.9, 0.95]", "[0,1)", "decay of the moments of the rest"},
-    {"eps", kNumber, "1e-10", "[0,)", "added to the denominator of the rest"},
-    {"ns_method", kChoice, "\"gram\"", "gram|standard", "form of the Newton-Schulz iteration"},
+    {"lr", kNumber, "null", "[0,)", "learning rate of both halves", kHonoured},
+    {"muon_lr", kNumber, "null", "[0,)", "learning rate of matrices; null: lr, or 0.02", kHonoured},
+    {"adam_lr", kNumber, "null", "[0,)", "learning rate of the rest; null: lr, or 0.0003",
+     kHonoured},
+    {"momentum", kNumber, "0.95", "[0,1)", "decay of the momentum of matrices", kHonoured},
+    {"betas", kPair, "[0.9, 0.95]", "[0,1)", "decay of the moments of the rest", kHonoured},
+    {"eps", kNumber, "1e-10", "[0,)", "added to the denominator of the rest", kHonoured},
+    {"ns_method", kChoice, "\"gram\"", "gram|standard", "form of the Newton-Schulz iteration",
+     kHonoured},
 };
 constexpr ConfigKey kOneBit[] = {
     kLr,
@@ -113,9 +117,7 @@ constexpr ConfigKey kOneBit[] = {
 
 constexpr ConfigKey kScheduler[] = {
     {"type", kChoice, "", "WarmupLR|WarmupDecayLR|WarmupCosineLR|LRRangeTest|OneCycle",
-     "name of the schedule",
-     Refused("this release has WarmupLR, WarmupDecayLR and WarmupCosineLR",
-             R"(["WarmupLR", "WarmupDecayLR", "WarmupCosineLR"])")},
+     "name of the schedule", kHonoured},
     {"params", kSection, "null", "", "parameters of the schedule", kHonoured},
 };
 
@@ -162,31 +164,34 @@ constexpr ConfigKey kWarmupCosine[] = {
 };
 constexpr ConfigKey kRangeTest[] = {
     kLastIteration,
-    {"lr_range_test_min_lr", kAny, "0.001", "", "rate of the first step; one, or one a group"},
-    {"lr_range_test_step_size", kInt, "2000", "[1,)", "steps between changes"},
-    {"lr_range_test_step_rate", kNumber, "1.0", "", "growth per change"},
-    {"lr_range_test_staircase", kBool, "false", "", "change in stairs"},
+    {"lr_range_test_min_lr", kAny, "0.001", "", "rate of the first step; one for all groups",
+     kHonoured},
+    {"lr_range_test_step_size", kInt, "2000", "[1,)", "steps between changes", kHonoured},
+    {"lr_range_test_step_rate", kNumber, "1.0", "[0,)", "growth per change", kHonoured},
+    {"lr_range_test_staircase", kBool, "false", "", "change in stairs", kHonoured},
 };
 constexpr ConfigKey kOneCycle[] = {
     kLastIteration,
-    {"cycle_min_lr", kAny, "", "", "least rate; one, or one a group"},
-    {"cycle_max_lr", kAny, "", "", "largest rate; one, or one a group"},
-    {"decay_lr_rate", kNumber, "0.0", "", "decay of the rate after the cycle"},
-    {"cycle_first_step_size", kInt, "2000", "[1,)", "steps of the rise"},
-    {"cycle_second_step_size", kInt, "null", "[0,)", "steps of the fall; null: as the rise"},
-    {"cycle_first_stair_count", kInt, "0", "[0,)", "stairs of the rise"},
-    {"cycle_second_stair_count", kInt, "null", "[0,)", "stairs of the fall"},
-    {"decay_step_size", kInt, "0", "[0,)", "steps between decays after the cycle"},
-    {"cycle_momentum", kBool, "true", "", "momentum moves against the rate"},
-    {"cycle_min_mom", kNumber, "0.8", "", "least momentum"},
-    {"cycle_max_mom", kNumber, "0.9", "", "largest momentum"},
-    {"decay_mom_rate", kNumber, "0.0", "", "decay of the momentum after the cycle"},
+    {"cycle_min_lr", kAny, "", "", "least rate; one for all groups", kHonoured},
+    {"cycle_max_lr", kAny, "", "", "largest rate; one for all groups", kHonoured},
+    {"decay_lr_rate", kNumber, "0.0", "[0,)", "decay of the rate after the cycle", kHonoured},
+    {"cycle_first_step_size", kInt, "2000", "[1,)", "steps of the rise", kHonoured},
+    {"cycle_second_step_size", kInt, "null", "[0,)", "steps of the fall; null: as the rise",
+     kHonoured},
+    {"cycle_first_stair_count", kInt, "0", "[0,)", "stairs of the rise", kHonoured},
+    {"cycle_second_stair_count", kInt, "null", "[0,)", "stairs of the fall; null: as the rise",
+     kHonoured},
+    {"decay_step_size", kInt, "0", "[0,)", "steps between decays after the cycle", kHonoured},
+    {"cycle_momentum", kBool, "true", "", "momentum moves against the rate", kHonoured},
+    {"cycle_min_mom", kNumber, "0.8", "[0,1)", "least momentum", kHonoured},
+    {"cycle_max_mom", kNumber, "0.9", "[0,1)", "largest momentum", kHonoured},
+    {"decay_mom_rate", kNumber, "0.0", "", "decay of the momentum after the cycle", kHonoured},
 };
 
 constexpr std::string_view kRule = "optimizer.params", kRate = "scheduler.params";
 constexpr ConfigSection kSections[] = {
     {.path = "optimizer", .keys = kOptimizer},
-    {.path = kRule, .keys = kAdam, .variant = "Adam|AdamW"},
+    {.path = kRule, .keys = kAdam, .variant = "AdamW|Adam"},
     {.path = kRule, .keys = kLamb, .variant = "Lamb"},
     {.path = kRule, .keys = kLion, .variant = "Lion"},
     {.path = kRule, .keys = kAdagrad, .variant = "Adagrad"},

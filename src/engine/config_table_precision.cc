@@ -7,16 +7,19 @@ namespace {
 using enum ConfigType;
 
 constexpr ConfigKey kFp16[] = {
-    {"enabled", kBool, "false", "", "train in fp16",
-     Refused("training is in fp32 or bf16 in this release; bf16 needs no loss scale")},
-    {"auto_cast", kBool, "false", "", "cast the model's inputs"},
-    {"loss_scale", kNumber, "0", "[0,)", "fixed factor of the loss; 0: found while training"},
-    {"initial_scale_power", kInt, "16", "", "the factor starts as 2 to this power"},
-    {"loss_scale_window", kInt, "1000", "[1,)", "clean steps before the factor doubles"},
-    {"hysteresis", kInt, "2", "[0,)", "overflows before the factor shrinks"},
-    {"consecutive_hysteresis", kBool, "false", "", "a clean step restores the hysteresis"},
-    {"min_loss_scale", kNumber, "1", "(0,)", "least factor"},
-    {"fp16_master_weights_and_grads", kBool, "false", "", "master weights in fp16"},
+    {"enabled", kBool, "false", "", "train in fp16", kHonoured},
+    {"auto_cast", kBool, "false", "", "cast the model's inputs", Idle("inputs are the caller's")},
+    {"loss_scale", kNumber, "0", "[0,)", "fixed factor of the loss; 0: found while training",
+     kHonoured},
+    {"initial_scale_power", kInt, "16", "", "the factor starts as 2 to this power", kHonoured},
+    {"loss_scale_window", kInt, "1000", "[1,)", "clean steps before the factor doubles", kHonoured},
+    {"hysteresis", kInt, "2", "[0,)", "overflows before the factor shrinks", kHonoured},
+    {"consecutive_hysteresis", kBool, "false", "", "a clean step restores the hysteresis",
+     kHonoured},
+    {"min_loss_scale", kNumber, "1", "(0,)", "least factor", kHonoured},
+    {"fp16_master_weights_and_grads", kBool, "false", "", "master weights in fp16",
+     Refused("master weights are kept in fp32; sharding them (zero_optimization.stage 1 and up) "
+             "makes them smaller per rank")},
 };
 
 constexpr ConfigKey kBf16[] = {
@@ -52,7 +55,7 @@ constexpr ConfigKey kDataTypes[] = {
      "dtype in which gradients add up; null: the training dtype",
      Refused("gradients are kept in the training dtype")},
     {"param_dtype", kChoice, "null", "fp32|fp16|bf16", "dtype of the weights",
-     Refused("it follows from bf16.enabled")},
+     Refused("it follows from bf16.enabled and fp16.enabled")},
     {"buffer_dtype", kChoice, "null", "fp32|fp16|bf16", "dtype of the model's buffers",
      Idle("buffers are the caller's")},
     {"keep_in_fp32_modules", kList, "null", "", "modules that stay in fp32",

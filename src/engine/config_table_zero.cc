@@ -10,9 +10,6 @@ constexpr std::string_view kPlace = "weights are gathered in place, without a bu
 constexpr std::string_view kUnits =
     "weights and gradients travel by unit, whole: name the units "
     "(ds_param_desc.unit) to choose their size";
-constexpr std::string_view kFlat =
-    "there is no second level of sharding here; zero_optimization.stage "
-    "3 shards over all ranks";
 constexpr std::string_view kRaw = "weights and gradients travel as they are; bf16 halves them";
 constexpr std::string_view kMemory =
     "state stays in memory in this release; stage 3 leaves the least "
@@ -91,18 +88,20 @@ constexpr ConfigKey kZero[] = {
      Refused(kMemory)},
     {"legacy_stage1", kBool, "false", "", "the first implementation of stage 1",
      Refused("DeepSpeed's engine refuses it too; there is one stage 1")},
-    {"zero_hpz_partition_size", kInt, "1", "[0,)", "ranks that share a second copy of the weights",
-     Refused(kFlat, "[0]")},
+    {"zero_hpz_partition_size", kInt, "1", "[0,)",
+     "stage 3: weights are sharded over groups of so many ranks, the rest over all; 0, 1: over all",
+     kHonoured},
     {"zero_quantized_weights", kBool, "false", "", "gather weights in 8 bits", Refused(kRaw)},
     {"zero_quantized_nontrainable_weights", kBool, "false", "", "gather frozen weights in 8 bits",
      Refused(kRaw)},
     {"zero_quantized_gradients", kBool, "false", "", "reduce gradients in 4 bits", Refused(kRaw)},
     {"zeropp_loco_param", kMap, "null", "", "error feedback of quantised gradients",
      Refused("DeepSpeed dropped it after 0.19.6; gradients travel as they are")},
-    {"mics_shard_size", kInt, "-1", "[-1,)", "ranks over which the weights are sharded (MiCS)",
-     Refused("DeepSpeed dropped it after 0.19.6; stage 3 shards over all ranks")},
+    {"mics_shard_size", kInt, "-1", "[-1,)",
+     "stage 3: everything is sharded over groups of so many ranks (MiCS); below 1: over all",
+     kHonoured},
     {"mics_hierarchical_params_gather", kBool, "false", "", "gather in two levels (MiCS)",
-     Refused("DeepSpeed dropped it after 0.19.6; stage 3 shards over all ranks")},
+     Refused("a group gathers in one step")},
     {"memory_efficient_linear", kBool, "true", "", "a linear layer that keeps less for backward",
      Idle("layers are the caller's")},
     {"pipeline_loading_checkpoint", kBool, "false", "", "read a checkpoint stage by stage",
@@ -114,7 +113,7 @@ constexpr ConfigKey kZero[] = {
     {"enable_sanity_checks", kBool, "false", "", "compare the ranks",
      Idle("ranks are always compared when registration ends")},
     {"save_muon_momentum_buffer_in_memory", kBool, "false", "", "keep Muon's momentum unsharded",
-     Refused("there is no Muon in this release; see optimizer.type")},
+     Refused("optimizer state is sharded as zero_optimization.stage says")},
     {"compute_grad_norm", kBool, "true", "", "false: no norm, and so no clipping",
      Refused("the norm is always computed, for the check of overflow")},
     {"parameter_alignment", kBool, "false", "", "parameters start on 16 bytes",

@@ -1,24 +1,22 @@
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/log.h"
+#include "engine/assembly.h"
+#include "optim/clip.h"
+#include "optim/rules.h"
 #include "zero/agreement.h"
 
 namespace ds {
-namespace {
-
-// DeepSpeed's rule (deepspeed/runtime/zero/stage3.py, unscale_and_clip_grads): gradients are
-// divided by max(1, (norm + 1e-6) / limit).
-double ClipFactor(double norm, double limit) {
-  if (limit <= 0) return 1.0;
-  return 1.0 / std::max(1.0, (norm + 1e-6) / limit);
-}
-
-}  // namespace
 
 Engine::Engine(const EngineConfig& config, comm::Communicator& comm, TaskPool& pool)
-    : config_(config), comm_(comm), pool_(pool) {}
+    : config_(config),
+      comm_(comm, traffic_),
+      pool_(pool),
+      gemm_(CreateGemm()),
+      verdicts_(comm.size()) {}
 
 Engine::~Engine() = default;
 
@@ -31,14 +29,34 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config, comm:
   DS_ASSIGN(engine->store_,
             zero::ShardedStore::Create(
                 {.zero = config.zero, .dtype = config.dtype, .accumulation = config.accumulation},
-                comm, pool, engine->memory_));
+                engine->comm_, pool, engine->memory_, *engine->gemm_));
+  DS_ASSIGN(auto rule, optim::CreateRule(config.optimizer));
+  DS_TRY(engine->store_->AddGroup(std::move(rule), "the config").status());
+  if (config.dtype == DType::kF16) {
+    DS_ASSIGN(engine->scaler_, optim::LossScaler::Create(config.loss_scale));
+  }
   return engine;
+}
+
+Result<int> Engine::AddGroup(std::string_view params_json) {
+  DS_ASSIGN(const Json own, ParseJson(params_json, "group"));
+  if (!own.is_object()) {
+    return Error(Code::kConfig, "group: the text is {}, not an object", JsonTypeName(own));
+  }
+  Json section = config_.optimizer;
+  section["params"].update(own);
+  DS_ASSIGN(auto rule, optim::CreateRule(section));
+  return store_->AddGroup(std::move(rule), section["params"].dump());
 }
 
 Status Engine::Seal() { return store_->Seal(); }
 
 double Engine::lr() const {
-  return optim::LearningRateOfStep(config_.schedule, config_.optimizer.lr, step_);
+  return optim::LearningRateOfStep(config_.schedule, store_->rule(0).lr(), step_);
+}
+
+EngineStats Engine::stats() const {
+  return {step_, skipped_, loss_scale(), last_norm_, store_->phases()};
 }
 
 Result<StepInfo> Engine::Step() {
@@ -57,30 +75,85 @@ Result<StepInfo> Engine::Step() {
 
 Status Engine::StepBoundary(StepInfo& info) {
   DS_TRY(store_->FinishReduce());
-  DS_ASSIGN(info.grad_norm, store_->GradNorm());
+  DS_ASSIGN(const auto norm, store_->GradNorm(!step_hooks_.empty()));
+  info.loss_scale = loss_scale();
+  info.grad_norm = last_norm_ = norm.norm / info.loss_scale;
   info.lr = lr();
   // Every rank sees the same norm, so all skip or none. fp32 has no key for it, and no use for a
   // step that would make every weight NaN.
-  const bool checks = config_.dtype == DType::kF32 || config_.check_grad_overflow;
-  info.skipped = checks && !std::isfinite(info.grad_norm);
+  const bool checks = config_.dtype != DType::kBF16 || config_.check_grad_overflow;
+  const bool overflow = optim::IsInvalidNorm(norm.norm);
+  info.skipped = checks && overflow;
+  StepVerdict verdict = StepVerdict::kContinue;
+  Status ended;
+  if (norm.flagged) {  // on every rank alike, whoever has a hook
+    auto said = RunStepHooks(info);
+    if (!store_->failure().ok()) return store_->failure();
+    said.ok() ? void(verdict = *said) : void(ended = said.status());
+  }
+  if (ended.ok() && scaler_.has_value()) ended = scaler_->Update(overflow);
+  if (!ended.ok()) {  // alike on all ranks: the gradients are dropped, and the engine goes on
+    DS_TRY(store_->EndStep());
+    return ended;
+  }
+  info.skipped = info.skipped || verdict == StepVerdict::kSkip;
   if (info.skipped) {
     ++skipped_;
   } else {
-    info.clip_factor = ClipFactor(info.grad_norm, config_.gradient_clipping);
-    const auto scalars = [&](bool decay) {
-      return optim::AdamScalarsFor(config_.optimizer, step_ + 1, info.lr, info.clip_factor, decay);
-    };
-    DS_TRY(store_->Update(scalars(true), scalars(false)));
+    const double factor =
+        optim::UnscaleAndClipFactor(norm.norm, config_.gradient_clipping, info.loss_scale);
+    info.clip_factor = factor * info.loss_scale;
+    DS_TRY(Apply(factor));
     info.applied = true;
     info.step = ++step_;
   }
   return store_->EndStep();
 }
 
+// Every rank hears what every other said, so that none goes on alone.
+Result<StepVerdict> Engine::RunStepHooks(const StepInfo& info) {
+  StepVerdict mine = StepVerdict::kContinue;
+  Status failed;
+  for (const StepHook& hook : step_hooks_) {
+    auto said = hook(info);
+    if (!said.ok()) failed = said.status();
+    mine = said.ok() ? std::max(mine, *said) : StepVerdict::kAbort;
+    if (mine == StepVerdict::kAbort) break;
+  }
+  std::fill(verdicts_.begin(), verdicts_.end(), 0.0);
+  verdicts_[comm_.rank()] = static_cast<double>(mine);
+  DS_TRY(store_->AllReduce("step hooks", verdicts_));
+  const auto worst = std::max_element(verdicts_.begin(), verdicts_.end());
+  const auto verdict = static_cast<StepVerdict>(static_cast<int>(*worst));
+  if (verdict != StepVerdict::kAbort) return verdict;
+  if (!failed.ok()) return failed;
+  return Error(Code::kCallback, "step {}: a step hook of rank {} aborted", info.step,
+               worst - verdicts_.begin());
+}
+
+Status Engine::Apply(double grad_scale) {
+  const auto momentum = optim::MomentumOfStep(config_.schedule, step_);
+  return store_->Update([&](const optim::UpdateRule& rule) {
+    optim::StepScalars scalars = {
+        .step = step_ + 1,
+        .lr = optim::LearningRateOfStep(config_.schedule, rule.lr(), step_),
+        .grad_scale = grad_scale};
+    if (momentum) scalars.betas = optim::Betas{*momentum, optim::kCycledBeta2};
+    return scalars;
+  });
+}
+
+Engine::Counters Engine::counters() const {
+  Counters counters = {step_, skipped_};
+  if (scaler_.has_value()) counters.loss_scale = scaler_->state();
+  return counters;
+}
+
 Status Engine::Restore(const Counters& counters) {
   if (micro_step_ != 0) {
     return InvalidState("restore after {} of {} micro-batches", micro_step_, config_.accumulation);
   }
+  if (scaler_.has_value() && counters.loss_scale) DS_TRY(scaler_->SetState(*counters.loss_scale));
   DS_TRY(store_->SyncRestored());
   step_ = counters.step;
   skipped_ = counters.skipped;

@@ -4,12 +4,16 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/task_pool.h"
-#include "comm/communicator.h"
+#include "comm/metered.h"
 #include "device/memory.h"
 #include "engine/config.h"
+#include "kernels/gemm.h"
+#include "optim/loss_scale.h"
 #include "param/param.h"
 #include "zero/sharded_store.h"
 
@@ -17,11 +21,24 @@ namespace ds {
 
 struct StepInfo {
   bool applied = false;    // false inside an accumulation window, and when `skipped`
-  bool skipped = false;    // the gradient norm was not finite: nothing was changed
+  bool skipped = false;    // the gradient was not finite, or a hook said so: nothing was changed
   int64_t step = 0;        // optimizer steps applied so far
   double grad_norm = 0;    // global, before clipping; 0 unless at a boundary
   double lr = 0;           // the learning rate this step used
-  double clip_factor = 1;  // what the gradients were multiplied by
+  double clip_factor = 1;  // what the gradients were multiplied by, beside 1 / loss_scale
+  double loss_scale = 1;   // that the gradients of this step came with
+};
+
+// Runs on every boundary when the norm is known and nothing is changed yet. What any rank answers
+// holds for all: abort before skip before continue.
+enum class StepVerdict { kContinue, kSkip, kAbort };
+using StepHook = std::function<Result<StepVerdict>(const StepInfo&)>;
+
+struct EngineStats {
+  int64_t steps = 0, skipped = 0;
+  double loss_scale = 1;
+  double grad_norm = 0;  // of the last boundary
+  zero::PhaseSeconds phases;
 };
 
 class Engine final {
@@ -38,6 +55,11 @@ class Engine final {
   // call returns it, and the peers are told.
   zero::ShardedStore& store() { return *store_; }
 
+  // A parameter group: hyper-parameters in place of optimizer.params of the config, as JSON text.
+  // Returns its number, from 1 on; 0 is the config's own.
+  Result<int> AddGroup(std::string_view params_json);
+  void AddStepHook(StepHook hook) { step_hooks_.push_back(std::move(hook)); }
+
   // Ends registration; compares what the ranks registered. Implied by the first use. Collective.
   Status Seal();
   // Ends a micro-batch. At the boundary (every gradient_accumulation_steps-th call) it reduces,
@@ -45,14 +67,19 @@ class Engine final {
   Result<StepInfo> Step();
 
   int64_t step() const { return step_; }  // optimizer steps applied
-  double lr() const;                      // the learning rate of the next step
+  double lr() const;                      // the learning rate of the next step, of group 0
+  // What the loss, or the gradients, of this step are to be multiplied by; 1 unless fp16.
+  double loss_scale() const { return scaler_.has_value() ? scaler_->scale() : 1.0; }
   device::MemoryAccount& memory() { return memory_; }
+  EngineStats stats() const;
+  const comm::Traffic& traffic() const { return traffic_; }
 
   // What a resume needs beside the pieces of store(): counters of optimizer and schedule.
   struct Counters {
     int64_t step = 0, skipped = 0;
+    std::optional<optim::LossScaleState> loss_scale = {};  // fp16; none: as at the start
   };
-  Counters counters() const { return {step_, skipped_}; }
+  Counters counters() const;
   // Call after the pieces were restored: rebuilds 16-bit weights from the master weights.
   // Collective.
   Status Restore(const Counters& counters);
@@ -60,12 +87,20 @@ class Engine final {
  private:
   Engine(const EngineConfig& config, comm::Communicator& comm, TaskPool& pool);
   Status StepBoundary(StepInfo& info);
+  Result<StepVerdict> RunStepHooks(const StepInfo& info);
+  Status Apply(double grad_scale);
 
   const EngineConfig config_;
-  comm::Communicator& comm_;  // outlives this
-  TaskPool& pool_;            // outlives this
+  comm::Traffic traffic_;
+  comm::MeteredCommunicator comm_;  // counts what goes through the caller's, which outlives this
+  TaskPool& pool_;                  // outlives this
   device::MemoryAccount memory_;
+  std::unique_ptr<kernels::Gemm> gemm_;  // for rules of whole matrices
   std::unique_ptr<zero::ShardedStore> store_;
+  std::optional<optim::LossScaler> scaler_;  // fp16
+  std::vector<StepHook> step_hooks_;
+  std::vector<double> verdicts_;  // of every rank
+  double last_norm_ = 0;
   int64_t micro_step_ = 0;  // within the accumulation window
   int64_t step_ = 0, skipped_ = 0;
 };

@@ -21,30 +21,30 @@ Ops Reference() {
   return ops;
 }
 
-struct Table {
-  Ops f32 = Reference<float>();
-  Ops bf16 = Reference<BF16>();
+simd::Rows References() { return {Reference<float>(), Reference<BF16>(), Reference<F16>()}; }
 
-  const Ops& Row(DType dtype) const { return dtype == DType::kF32 ? f32 : bf16; }
-};
+simd::Rows AtLevel(simd::Level level) {
+  simd::Rows rows = References();
+  rows.f32.name = rows.bf16.name = rows.f16.name = simd::LevelName(level);
+  simd::FillSimd(level, rows);
+  return rows;
+}
 
-Table AtLevel(simd::Level level) {
-  Table table;
-  table.f32.name = table.bf16.name = simd::LevelName(level);
-  simd::FillSimd(level, table.f32, table.bf16);
-  return table;
+const Ops& RowOf(const simd::Rows& rows, DType dtype) {
+  if (dtype == DType::kF32) return rows.f32;
+  return dtype == DType::kBF16 ? rows.bf16 : rows.f16;
 }
 
 }  // namespace
 
 const Ops& RefOps(DType dtype) {
-  static const Table table;
-  return table.Row(dtype);
+  static const simd::Rows rows = References();
+  return RowOf(rows, dtype);
 }
 
 const Ops& BestOps(DType dtype) {
-  static const Table table = AtLevel(simd::BestLevel());
-  return table.Row(dtype);
+  static const simd::Rows rows = AtLevel(simd::BestLevel());
+  return RowOf(rows, dtype);
 }
 
 const char* InstructionSet() { return simd::LevelName(simd::BestLevel()); }

@@ -75,11 +75,9 @@ void AppendToCache(DType dtype, int64_t tokens, int64_t past, int64_t width, con
 
 void AttendToCache(TaskPool& pool, DType dtype, int64_t length, int64_t heads, int64_t head_dim,
                    const void* qkv, const KvCache& cache, void* out) {
-  if (dtype == DType::kF32) {
-    AttendAs<float>(pool, length, heads, head_dim, qkv, cache, out);
-  } else {
-    AttendAs<BF16>(pool, length, heads, head_dim, qkv, cache, out);
-  }
+  WithType(dtype, [&](auto type) {
+    AttendAs<decltype(type)>(pool, length, heads, head_dim, qkv, cache, out);
+  });
 }
 
 }  // namespace ds::model

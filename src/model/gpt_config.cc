@@ -53,6 +53,7 @@ Status ReadDType(const Json& json, std::optional<DType>& dtype) {
     DS_TRY(ReadKey(json, key, name));
     if (name == "float32") dtype = DType::kF32;
     if (name == "bfloat16") dtype = DType::kBF16;
+    if (name == "float16") dtype = DType::kF16;
     return {};
   }
   return {};
@@ -126,7 +127,9 @@ Result<HfGptConfig> ParseHfConfig(std::string_view text, std::string_view what) 
 }
 
 std::string ToHfConfig(const GptConfig& config, DType dtype) {
-  const char* dtype_name = dtype == DType::kF32 ? "float32" : "bfloat16";
+  const char* dtype_name = dtype == DType::kF32    ? "float32"
+                           : dtype == DType::kBF16 ? "bfloat16"
+                                                   : "float16";
   const Json json = {
       {"architectures", Json::array({"GPT2LMHeadModel"})},
       {"model_type", "gpt2"},

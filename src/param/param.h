@@ -21,6 +21,10 @@ struct ParamSpec {
   std::vector<int64_t> shape;  // row-major; {} is a scalar
   std::string unit;            // parameters of one unit travel together; "" lets the engine group
   bool weight_decay = true;    // false: this parameter is not decayed
+  bool trainable = true;       // false: frozen, it has weights and no gradient
+  bool auxiliary = false;      // true: the optimizer's other rule serves it (Muon: its AdamW)
+  int group = 0;               // whose hyper-parameters hold for it
+  std::string expert_group = {};  // "": dense; else the experts that it belongs to
 
   int64_t numel() const {
     int64_t n = 1;

@@ -32,11 +32,7 @@ void ReduceInOrder(DType dtype, float scale, std::span<const void* const> parts,
     if (out != parts[0]) std::memmove(out, parts[0], static_cast<size_t>(n) * DTypeBytes(dtype));
     return;
   }
-  if (dtype == DType::kF32) {
-    Reduce(scale, parts, n, static_cast<float*>(out));
-  } else {
-    Reduce(scale, parts, n, static_cast<BF16*>(out));
-  }
+  WithType(dtype, [&](auto type) { Reduce(scale, parts, n, static_cast<decltype(type)*>(out)); });
 }
 
 }  // namespace ds

@@ -87,6 +87,13 @@ Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarati
                index, zero, rank, other);
 }
 
+Status AgreeOnGroups(comm::Communicator& comm, const std::vector<Declaration>& groups) {
+  DS_ASSIGN(const auto found, Compare(comm, "parameter groups", groups));
+  if (!found) return {};
+  return Error(Code::kRankMismatch, "parameter group {}: rank 0 has {}, rank {} has {}",
+               found->index + 1, found->zero, found->rank, found->other);
+}
+
 Status AgreeOnConfig(comm::Communicator& comm, std::string_view json) {
   std::vector<Declaration> settings;
   while (!json.empty()) {

@@ -16,9 +16,10 @@ struct Declaration {
   std::string text;  // "h.0.w f32[3, 4] in unit h.0"
 };
 
-// Both are collective. kRankMismatch, on every rank alike, names the first declaration that
+// All are collective. kRankMismatch, on every rank alike, names the first declaration that
 // differs.
 Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarations);
+Status AgreeOnGroups(comm::Communicator& comm, const std::vector<Declaration>& groups);
 // `json` has one setting a line.
 Status AgreeOnConfig(comm::Communicator& comm, std::string_view json);
 

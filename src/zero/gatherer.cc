@@ -16,11 +16,10 @@ bool Erase(std::vector<int>& list, int value) {
 
 }  // namespace
 
-Gatherer::Gatherer(const ZeroOptions& options, std::unique_ptr<comm::Communicator> comm,
-                   WindowPool& windows)
+Gatherer::Gatherer(const ZeroOptions& options, RankGroups groups, WindowPool& windows)
     : max_live_(options.max_live_parameters),
       prefetch_limit_(options.overlap_comm ? options.prefetch_bucket_size : 0),
-      comm_(std::move(comm)),
+      groups_(std::move(groups)),
       windows_(windows),
       stream_(options.overlap_comm) {}
 
@@ -46,11 +45,11 @@ Status Gatherer::Start(Unit& unit) {
   DS_ASSIGN(unit.gathered, windows_.Take(unit.full_bytes()));
   unit.weights = Unit::Weights::kGathering;
   live_ += unit.layout().padded();
-  unit.gather_ticket = stream_.Launch({[](void* unit_, int64_t comm) {
+  unit.gather_ticket = stream_.Launch({[](void* unit_, int64_t groups) {
                                          return static_cast<Unit*>(unit_)->Gather(
-                                             *reinterpret_cast<comm::Communicator*>(comm));
+                                             *reinterpret_cast<const RankGroups*>(groups));
                                        },
-                                       &unit, reinterpret_cast<int64_t>(comm_.get())});
+                                       &unit, reinterpret_cast<int64_t>(&groups_)});
   return {};
 }
 

@@ -7,9 +7,9 @@
 #include <memory>
 #include <vector>
 
-#include "comm/communicator.h"
 #include "device/stream.h"
 #include "zero/order.h"
+#include "zero/rank_groups.h"
 #include "zero/unit.h"
 #include "zero/window_pool.h"
 
@@ -17,9 +17,8 @@ namespace ds::zero {
 
 class Gatherer {
  public:
-  // `comm` is this object's own; `windows` outlives it.
-  Gatherer(const ZeroOptions& options, std::unique_ptr<comm::Communicator> comm,
-           WindowPool& windows);
+  // `groups` is this object's own; `windows` outlives it.
+  Gatherer(const ZeroOptions& options, RankGroups groups, WindowPool& windows);
 
   // The unit's index is its place in `units`; both stay.
   Status Acquire(std::vector<std::unique_ptr<Unit>>& units, int index);
@@ -42,7 +41,7 @@ class Gatherer {
   void Drop(Unit& unit);
 
   const int64_t max_live_, prefetch_limit_;
-  const std::unique_ptr<comm::Communicator> comm_;
+  const RankGroups groups_;
   WindowPool& windows_;
 
   Order order_;

@@ -4,13 +4,14 @@
 
 namespace ds::zero {
 
-Reducer::Reducer(bool asynchronous, float scale, std::unique_ptr<comm::Communicator> comm,
-                 WindowPool& windows)
-    : scale_(scale), comm_(std::move(comm)), windows_(windows), stream_(asynchronous) {}
+Reducer::Reducer(bool asynchronous, float scale, RankGroups groups, WindowPool& windows)
+    : scale_(scale), groups_(std::move(groups)), windows_(windows), stream_(asynchronous) {}
 
 void Reducer::Expect(const std::vector<std::unique_ptr<Unit>>& units) {
   order_.clear();
-  for (auto it = units.rbegin(); it != units.rend(); ++it) order_.push_back(it->get());
+  for (auto it = units.rbegin(); it != units.rend(); ++it) {
+    if (!(*it)->frozen()) order_.push_back(it->get());
+  }
 }
 
 Status Reducer::Open(Unit& unit, bool shards_gradients) {
@@ -32,7 +33,7 @@ Status Reducer::LaunchReady() {
     unit.reduce_ticket =
         stream_.Launch({[](void* unit_, int64_t self) {
                           auto& reducer = *reinterpret_cast<Reducer*>(self);
-                          return static_cast<Unit*>(unit_)->Reduce(*reducer.comm_, reducer.scale_);
+                          return static_cast<Unit*>(unit_)->Reduce(reducer.groups_, reducer.scale_);
                         },
                         &unit, reinterpret_cast<int64_t>(this)});
     unit.grad = Unit::Grad::kReduced;

@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
-#include "comm/communicator.h"
 #include "device/stream.h"
+#include "zero/rank_groups.h"
 #include "zero/unit.h"
 #include "zero/window_pool.h"
 
@@ -14,11 +14,10 @@ namespace ds::zero {
 
 class Reducer {
  public:
-  // `comm` is this object's own; `windows` outlives it. Gradients are multiplied by `scale`.
-  Reducer(bool asynchronous, float scale, std::unique_ptr<comm::Communicator> comm,
-          WindowPool& windows);
+  // `groups` is this object's own; `windows` outlives it. Gradients are multiplied by `scale`.
+  Reducer(bool asynchronous, float scale, RankGroups groups, WindowPool& windows);
 
-  // The units to expect, once: backward passes meet them last first.
+  // The units to expect, once, but for frozen ones: backward passes meet them last first.
   void Expect(const std::vector<std::unique_ptr<Unit>>& units);
 
   // The first gradient of the unit in this accumulation window is about to be written.
@@ -38,7 +37,7 @@ class Reducer {
   Status Reclaim();
 
   const float scale_;
-  const std::unique_ptr<comm::Communicator> comm_;
+  const RankGroups groups_;
   WindowPool& windows_;
 
   std::vector<Unit*> order_;

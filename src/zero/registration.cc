@@ -38,10 +38,17 @@ Status ShardedStore::CheckSpec(const ParamSpec& spec, std::span<const float> ini
   }
   int64_t numel = 1;
   for (const int64_t extent : spec.shape) {
-    if (extent < 1 || __builtin_mul_overflow(numel, extent, &numel) || numel > int64_t{1} << 40) {
-      return InvalidArgument("{}: shape [{}] has an extent below 1 or more than 2^40 elements",
+    if (extent < 0 || __builtin_mul_overflow(numel, extent, &numel) || numel > int64_t{1} << 40) {
+      return InvalidArgument("{}: shape [{}] has an extent below 0 or more than 2^40 elements",
                              spec.name, fmt::join(spec.shape, ", "));
     }
+  }
+  if (spec.group < 0 || spec.group >= group_count()) {
+    return InvalidArgument("{}: group {}, there are {}", spec.name, spec.group, group_count());
+  }
+  if (spec.expert_group.size() > kLongestName) {
+    return InvalidArgument("{}: its expert group's name has {} bytes, not 0 to {}", spec.name,
+                           spec.expert_group.size(), kLongestName);
   }
   if (!init.empty() && static_cast<int64_t>(init.size()) != numel) {
     return InvalidArgument("{}: {} initial values for {} elements", spec.name, init.size(), numel);
@@ -49,31 +56,63 @@ Status ShardedStore::CheckSpec(const ParamSpec& spec, std::span<const float> ini
   return {};
 }
 
+const optim::UpdateRule* ShardedStore::RuleFor(const ParamSpec& spec) const {
+  if (!spec.trainable) return nullptr;
+  const optim::UpdateRule& rule = *rules_[spec.group];
+  const bool matrix = spec.shape.size() >= 2 && !spec.auxiliary;
+  return rule.scope() == optim::UpdateRule::Scope::kMatrix && !matrix ? &rule.other() : &rule;
+}
+
+std::string ShardedStore::NameFor(const ParamSpec& spec, const optim::UpdateRule* rule) const {
+  std::string name = spec.unit.empty() ? fmt::format("unit.{}", units_.size()) : spec.unit;
+  if (rule == nullptr) return name + ".frozen";
+  if (spec.group > 0) name += fmt::format(".group{}", spec.group);
+  return rule == rules_[spec.group].get() ? name : name + ".auxiliary";
+}
+
 Result<int> ShardedStore::UnitFor(const ParamSpec& spec) {
-  const int last = static_cast<int>(units_.size()) - 1;
-  std::string name = spec.unit;
-  if (name.empty()) {
-    const int64_t limit = std::min(kSharedUnitElements, options_.zero.reduce_bucket_size);
-    const bool shared = last >= 0 && !units_[last]->placed() && params_.back().spec.unit.empty();
-    if (shared && units_[last]->elements() < limit) return last;
-    name = fmt::format("unit.{}", units_.size());
-  } else if (last >= 0 && units_[last]->name() == name) {
-    return last;
+  const bool shared = spec.unit.empty();
+  const optim::UpdateRule* rule = RuleFor(spec);
+  const int64_t limit = std::min(kSharedUnitElements, options_.zero.reduce_bucket_size);
+  bool continues = !open_units_.empty() && open_unit_ == spec.unit;
+  for (const int u : open_units_) {
+    if (!continues || units_[u]->rule() != rule) continue;
+    if (!shared || units_[u]->elements() < limit) return u;
+    continues = false;
   }
-  if (unit_by_name_.contains(name)) {
+  const std::string name = NameFor(spec, rule);
+  if ((!continues && user_units_.contains(spec.unit)) || unit_names_.contains(name)) {
     return InvalidArgument("{}: its unit {} ended when parameter {} was registered", spec.name,
                            name, param_count() - 1);
   }
-  DS_TRY(PlaceLastUnit());
-  units_.push_back(std::make_unique<Unit>(context_, name));
-  unit_by_name_[name] = last + 1;
-  unit_begin_.push_back(param_count());
-  return last + 1;
+  if (!continues) DS_TRY(PlaceOpenUnits());
+  units_.push_back(std::make_unique<Unit>(context_, name, rule));
+  unit_params_.emplace_back();
+  unit_names_.insert(name);
+  if (!shared) user_units_.insert(spec.unit);
+  open_unit_ = spec.unit;
+  open_units_.push_back(static_cast<int>(units_.size()) - 1);
+  return open_units_.back();
 }
 
-Status ShardedStore::PlaceLastUnit() {
-  if (units_.empty() || units_.back()->placed()) return {};
-  return units_.back()->Place();
+Status ShardedStore::PlaceOpenUnits() {
+  for (const int u : open_units_) DS_TRY(units_[u]->Place());
+  open_units_.clear();
+  return {};
+}
+
+Result<int> ShardedStore::AddGroup(std::unique_ptr<optim::UpdateRule> rule, std::string_view text) {
+  if (!failure_.ok()) return failure_;
+  if (sealed_) {
+    return InvalidState("a parameter group after the engine was sealed with {} of them",
+                        group_count());
+  }
+  Declaration d;
+  d.text = text;
+  d.digest = XXH3_64bits(d.text.data(), d.text.size());
+  if (!rules_.empty()) group_declarations_.push_back(std::move(d));  // 0 is the config's
+  rules_.push_back(std::move(rule));
+  return group_count() - 1;
 }
 
 Declaration ShardedStore::Declare(const ParamSpec& spec, std::span<const float> init) const {
@@ -81,6 +120,10 @@ Declaration ShardedStore::Declare(const ParamSpec& spec, std::span<const float> 
   d.text = fmt::format("{} [{}]", spec.name, fmt::join(spec.shape, ", "));
   if (!spec.unit.empty()) d.text += fmt::format(" in unit {}", spec.unit);
   if (!spec.weight_decay) d.text += " without decay";
+  if (!spec.trainable) d.text += " frozen";
+  if (spec.auxiliary) d.text += " auxiliary";
+  if (spec.group > 0) d.text += fmt::format(" in group {}", spec.group);
+  if (!spec.expert_group.empty()) d.text += fmt::format(" of experts {}", spec.expert_group);
   d.digest = XXH3_64bits(d.text.data(), d.text.size()) ^
              XXH3_64bits_withSeed(init.data(), init.size_bytes(), 1);
   return d;
@@ -90,10 +133,11 @@ Result<ParamId> ShardedStore::Register(ParamSpec spec, std::span<const float> in
   DS_TRY(CheckSpec(spec, init));
   DS_ASSIGN(const int unit, UnitFor(spec));
   const int64_t numel = spec.numel();
-  const int64_t offset = units_[unit]->Append(numel, spec.weight_decay, init);
+  const int64_t offset = units_[unit]->Append(spec, init);
   const ParamId id = param_count();
   declarations_.push_back(Declare(spec, init));
   by_name_[spec.name] = id;
+  unit_params_[unit].push_back(id);
   params_.push_back({.spec = std::move(spec), .unit = unit, .offset = offset, .numel = numel});
   return id;
 }
@@ -115,9 +159,12 @@ int64_t ShardedStore::numel() const {
 Status ShardedStore::Seal() {
   if (!failure_.ok()) return failure_;
   if (sealed_) return {};
+  DS_TRY(Sticky(AgreeOnGroups(comm_, group_declarations_)));
   DS_TRY(Sticky(Agree(comm_, declarations_)));
-  DS_TRY(Sticky(PlaceLastUnit()));
+  DS_TRY(Sticky(PlaceOpenUnits()));
+  DS_TRY(Sticky(ReserveForStep()));
   declarations_ = {};
+  group_declarations_ = {};
   reducer_->Expect(units_);
   sealed_ = true;
   return EndStep();

@@ -1,32 +1,40 @@
 #include "zero/sharded_store.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 namespace ds::zero {
 
-ShardedStore::ShardedStore(const StoreOptions& options, comm::Communicator& comm, TaskPool& pool,
-                           device::MemoryAccount& account)
+ShardedStore::ShardedStore(const StoreOptions& options, comm::Communicator& comm, RankGroups groups,
+                           TaskPool& pool, device::MemoryAccount& account, kernels::Gemm& gemm)
     : options_(options),
       comm_(comm),
-      context_{.placement = kPlacements[comm.size() == 1 ? 0 : options.zero.stage],
+      groups_(std::move(groups)),
+      gemm_(gemm),
+      context_{.placement = PlacementOf(options.zero, comm.size()),
                .dtype = options.dtype,
-               .rank = comm.rank(),
-               .world = comm.size(),
+               .groups = groups_,
                .pool = pool,
                .ops = kernels::BestOps(options.dtype),
                .account = account},
-      windows_(account) {}
+      windows_(account),
+      slice_sums_(comm.size() + 1) {}
 
 Result<std::unique_ptr<ShardedStore>> ShardedStore::Create(const StoreOptions& options,
                                                            comm::Communicator& comm, TaskPool& pool,
-                                                           device::MemoryAccount& account) {
-  std::unique_ptr<ShardedStore> store(new ShardedStore(options, comm, pool, account));
-  // Two more communicators: gathers follow the order of acquires, reductions that of units, and
+                                                           device::MemoryAccount& account,
+                                                           kernels::Gemm& gemm) {
+  // Communicators of their own: gathers follow the order of acquires, reductions that of units, and
   // neither waits for the other.
-  DS_ASSIGN(auto gathers, comm.Duplicate("gathers"));
-  DS_ASSIGN(auto reductions, comm.Duplicate("reductions"));
+  const auto groups_of = [&](const char* what) -> Result<RankGroups> {
+    DS_ASSIGN(auto own, comm.Duplicate(what));
+    return RankGroups::Create(std::move(own), GroupSizeOf(options.zero, comm.size()));
+  };
+  DS_ASSIGN(RankGroups steps, groups_of("steps"));
+  DS_ASSIGN(RankGroups gathers, groups_of("gathers"));
+  DS_ASSIGN(RankGroups reductions, groups_of("reductions"));
+  std::unique_ptr<ShardedStore> store(
+      new ShardedStore(options, comm, std::move(steps), pool, account, gemm));
   const float scale = 1.0f / static_cast<float>(comm.size() * options.accumulation);
   const bool beside = options.zero.overlap_comm && comm.size() > 1;
   ZeroOptions zero = options.zero;
@@ -59,7 +67,8 @@ Result<ShardedStore::Param*> ShardedStore::Check(ParamId id) {
 Result<const void*> ShardedStore::Acquire(ParamId id) {
   DS_ASSIGN(Param * param, Check(id));
   Unit& unit = *units_[param->unit];
-  if (context_.placement.shards_parameters) {
+  if (context_.placement.shards_parameters()) {
+    const PhaseTimer timer(phases_.gather);
     DS_TRY(Sticky(gatherer_->Acquire(units_, param->unit)));
   } else {
     ++unit.acquired;
@@ -73,7 +82,7 @@ Status ShardedStore::Release(ParamId id) {
   if (unit.acquired == 0) {
     return InvalidState("{}: released more often than acquired", param->spec.name);
   }
-  if (context_.placement.shards_parameters) {
+  if (context_.placement.shards_parameters()) {
     gatherer_->Release(param->unit, unit);
   } else {
     --unit.acquired;
@@ -89,16 +98,17 @@ Result<GradVerdict> ShardedStore::RunHooks(ParamId id, DType dtype, const void* 
   return GradVerdict::kContinue;
 }
 
-std::span<ShardedStore::Param> ShardedStore::ParamsOf(int unit) {
-  const size_t begin = unit_begin_[unit];
-  const size_t next = unit + 1;
-  const size_t end = next < unit_begin_.size() ? unit_begin_[next] : params_.size();
-  return std::span(params_).subspan(begin, end - begin);
+Result<ShardedStore::Param*> ShardedStore::CheckTrainable(ParamId id) {
+  DS_ASSIGN(Param * param, Check(id));
+  if (!param->spec.trainable)
+    return InvalidState("{}: is frozen, and takes no gradient", param->spec.name);
+  return param;
 }
 
 // A gradient that never came, or that hooks skipped, counts as zero.
 void ShardedStore::ZeroUnwritten(int unit) {
-  for (const Param& param : ParamsOf(unit)) {
+  for (const ParamId id : unit_params_[unit]) {
+    const Param& param = params_[id];
     if (!param.written) units_[unit]->ZeroLocalGrad(param.offset, param.numel);
   }
 }
@@ -109,7 +119,8 @@ Status ShardedStore::OpenGrad(Param& param) {
   }
   Unit& unit = *units_[param.unit];
   if (unit.grad == Unit::Grad::kEmpty) {
-    DS_TRY(Sticky(reducer_->Open(unit, context_.placement.shards_gradients)));
+    const PhaseTimer timer(phases_.reduce);
+    DS_TRY(Sticky(reducer_->Open(unit, context_.placement.shards_gradients())));
   }
   return {};
 }
@@ -120,11 +131,12 @@ Status ShardedStore::CloseGrad(Param& param) {
   Unit& unit = *units_[param.unit];
   if (--unit.missing > 0) return {};
   ZeroUnwritten(param.unit);
+  const PhaseTimer timer(phases_.reduce);
   return Sticky(reducer_->Queue(unit));
 }
 
 Status ShardedStore::AddGrad(ParamId id, DType dtype, const void* grad) {
-  DS_ASSIGN(Param * param, Check(id));
+  DS_ASSIGN(Param * param, CheckTrainable(id));
   if (dtype != DType::kF32 && dtype != options_.dtype) {
     return InvalidArgument("{}: gradient is {}, neither f32 nor the engine's {}", param->spec.name,
                            DTypeName(dtype), DTypeName(options_.dtype));
@@ -148,7 +160,7 @@ Status ShardedStore::AddGrad(ParamId id, DType dtype, const void* grad) {
 }
 
 Result<GradView> ShardedStore::BeginGrad(ParamId id) {
-  DS_ASSIGN(Param * param, Check(id));
+  DS_ASSIGN(Param * param, CheckTrainable(id));
   if (!param->open) DS_TRY(OpenGrad(*param));
   const GradView view = {units_[param->unit]->LocalGrad(param->offset),
                          param->written || param->open};
@@ -175,7 +187,8 @@ Status ShardedStore::EndMicroBatch() {
   DS_TRY(Seal());
   for (const Param& param : params_) {
     if (param.open) return InvalidState("{}: begin_grad without end_grad", param.spec.name);
-    if (!options_.zero.ignore_unused_parameters && param.last_micro_step != micro_step_) {
+    if (!options_.zero.ignore_unused_parameters && param.spec.trainable &&
+        param.last_micro_step != micro_step_) {
       return InvalidState("{}: no gradient in micro-batch {}", param.spec.name, micro_step_);
     }
   }
@@ -190,12 +203,13 @@ Status ShardedStore::EndMicroBatch() {
 }
 
 Status ShardedStore::FinishReduce() {
+  const PhaseTimer timer(phases_.reduce);
   for (size_t u = units_.size(); u-- > 0;) {  // as they are reduced: few windows wait at a time
     Unit& unit = *units_[u];
     if (unit.missing == 0) continue;
     // Parameters that got fewer gradients than micro-batches: what came is summed, the rest is 0.
     if (unit.grad == Unit::Grad::kEmpty) {
-      DS_TRY(Sticky(reducer_->Open(unit, context_.placement.shards_gradients)));
+      DS_TRY(Sticky(reducer_->Open(unit, context_.placement.shards_gradients())));
     }
     ZeroUnwritten(static_cast<int>(u));
     unit.missing = 0;
@@ -204,30 +218,13 @@ Status ShardedStore::FinishReduce() {
   return Sticky(reducer_->Finish());
 }
 
-Result<double> ShardedStore::GradNorm() {
-  double sum = 0;
-  for (const auto& unit : units_) sum += unit->SumOfSquares();
-  DS_TRY(Sticky(comm_.AllReduce("gradient norm", {&sum, 1})));
-  return std::sqrt(sum);
-}
-
-Status ShardedStore::Update(const kernels::AdamScalars& decayed,
-                            const kernels::AdamScalars& undecayed) {
-  DS_TRY(Sticky(gatherer_->Settle(units_)));
-  for (const auto& unit : units_) {
-    unit->Update(decayed, undecayed);
-    DS_TRY(Sticky(unit->SpreadWeights(comm_)));
-  }
-  return {};
-}
-
 Status ShardedStore::EndStep() {
-  if (context_.placement.shards_parameters) DS_TRY(Sticky(gatherer_->EndStep(units_)));
+  if (context_.placement.shards_parameters()) DS_TRY(Sticky(gatherer_->EndStep(units_)));
   reducer_->EndStep();
   micro_step_ = 0;
   for (const auto& unit : units_) unit->missing = 0;
   for (Param& param : params_) {
-    ++units_[param.unit]->missing;
+    if (param.spec.trainable) ++units_[param.unit]->missing;
     param.micro_batches = 0;
     param.last_micro_step = -1;
     param.written = false;
@@ -237,7 +234,7 @@ Status ShardedStore::EndStep() {
 
 Status ShardedStore::EndEvaluation() {
   if (!failure_.ok()) return failure_;
-  if (!context_.placement.shards_parameters) return {};
+  if (!context_.placement.shards_parameters()) return {};
   return Sticky(gatherer_->EndEvaluation(units_));
 }
 
@@ -260,7 +257,7 @@ Status ShardedStore::SyncRestored() {
       return InvalidState("{}: restored with gradients that were not stepped", unit->name());
     }
   }
-  for (const auto& unit : units_) DS_TRY(Sticky(unit->SyncRestored(comm_)));
+  for (const auto& unit : units_) DS_TRY(Sticky(unit->SyncRestored()));
   return EndStep();
 }
 
@@ -270,7 +267,7 @@ Status ShardedStore::ReadMaster(ParamId id, std::span<float> out) {
     return InvalidArgument("{}: {} values asked for, {} registered", param->spec.name, out.size(),
                            param->numel);
   }
-  return Sticky(units_[param->unit]->ReadMaster(comm_, param->offset, out));
+  return Sticky(units_[param->unit]->ReadMaster(param->offset, out));
 }
 
 }  // namespace ds::zero

@@ -5,14 +5,18 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/task_pool.h"
 #include "comm/communicator.h"
 #include "param/param.h"
 #include "zero/agreement.h"
 #include "zero/gatherer.h"
+#include "zero/phase_seconds.h"
 #include "zero/placement.h"
+#include "zero/rank_groups.h"
 #include "zero/reducer.h"
 #include "zero/unit.h"
 #include "zero/window_pool.h"
@@ -38,10 +42,12 @@ using GradHook = std::function<Result<GradVerdict>(const GradArrival&)>;
 
 class ShardedStore final : public ParamStore, public StateSource {
  public:
-  // `comm`, `pool`, `account` outlive the store. Collective.
+  // `comm`, `pool`, `account` and `gemm` outlive the store; `gemm` is for rules of whole matrices.
+  // Parameters need at least one group (AddGroup). Collective.
   static Result<std::unique_ptr<ShardedStore>> Create(const StoreOptions& options,
                                                       comm::Communicator& comm, TaskPool& pool,
-                                                      device::MemoryAccount& account);
+                                                      device::MemoryAccount& account,
+                                                      kernels::Gemm& gemm);
   ~ShardedStore() override;
 
   // ParamStore
@@ -53,6 +59,14 @@ class ShardedStore final : public ParamStore, public StateSource {
   Result<GradView> BeginGrad(ParamId id) override;
   Status EndGrad(ParamId id) override;
 
+  // The rule of parameters registered with this group; groups count from 0. `text` tells the
+  // hyper-parameters: compared over the ranks.
+  Result<int> AddGroup(std::unique_ptr<optim::UpdateRule> rule, std::string_view text);
+  int group_count() const { return static_cast<int>(rules_.size()); }
+  const optim::UpdateRule& rule(int group) const { return *rules_[group]; }
+
+  // Loses the store for a reason that its caller found: each later call returns it.
+  void Fail(const Status& why) { (void)Sticky(why); }
   void AddGradHook(GradHook hook) { hooks_.push_back(std::move(hook)); }
   Status Seal();
   int param_count() const { return static_cast<int>(params_.size()); }
@@ -63,10 +77,18 @@ class ShardedStore final : public ParamStore, public StateSource {
   const Placement& placement() const { return context_.placement; }
 
   // The step, in this order. Collective.
-  Status EndMicroBatch();     // every micro-batch
-  Status FinishReduce();      // at the boundary: all gradients are reduced
-  Result<double> GradNorm();  // L2, over all ranks
-  Status Update(const kernels::AdamScalars& decayed, const kernels::AdamScalars& undecayed);
+  Status EndMicroBatch();  // every micro-batch
+  Status FinishReduce();   // at the boundary: all gradients are reduced
+  // The L2 norm over all ranks; and whether `flag` was set by any of them.
+  struct Norm {
+    double norm;
+    bool flagged;
+  };
+  Result<Norm> GradNorm(bool flag);
+  Status AllReduce(const char* what, std::span<double> values);  // sums in the order of ranks
+  // `scalars` of each rule; `decay` in them is set here.
+  using ScalarsOf = FunctionRef<optim::StepScalars(const optim::UpdateRule&)>;
+  Status Update(ScalarsOf scalars);
   Status EndStep();  // gradients are empty; gathered copies are stale
   // After acquires that belong to no step (evaluation, saving), with nothing acquired: gathered
   // copies are dropped, and the order foretold for the next step is still that of the last step.
@@ -79,6 +101,7 @@ class ShardedStore final : public ParamStore, public StateSource {
 
   // The failure of a collective, kept for every later call and told to the peers.
   const Status& failure() const { return failure_; }
+  const PhaseSeconds& phases() const { return phases_; }
 
  private:
   struct Param {
@@ -91,22 +114,29 @@ class ShardedStore final : public ParamStore, public StateSource {
     bool open = false;     // between BeginGrad and EndGrad
   };
 
-  ShardedStore(const StoreOptions& options, comm::Communicator& comm, TaskPool& pool,
-               device::MemoryAccount& account);
+  ShardedStore(const StoreOptions& options, comm::Communicator& comm, RankGroups groups,
+               TaskPool& pool, device::MemoryAccount& account, kernels::Gemm& gemm);
   Result<Param*> Check(ParamId id);  // also seals, and returns the sticky failure
   Status CheckSpec(const ParamSpec& spec, std::span<const float> init) const;
+  const optim::UpdateRule* RuleFor(const ParamSpec& spec) const;
+  std::string NameFor(const ParamSpec& spec, const optim::UpdateRule* rule) const;
   Result<int> UnitFor(const ParamSpec& spec);
-  Status PlaceLastUnit();
+  Status PlaceOpenUnits();
   Declaration Declare(const ParamSpec& spec, std::span<const float> init) const;
-  std::span<Param> ParamsOf(int unit);
+  Result<Param*> CheckTrainable(ParamId id);
   void ZeroUnwritten(int unit);
   Status OpenGrad(Param& param);
   Status CloseGrad(Param& param);
+  Status ReserveForStep();
+  Status AddNorms(ScalarsOf scalars);
+  Status UpdateMatrices(Unit& unit, const optim::StepScalars& scalars);
   Result<GradVerdict> RunHooks(ParamId id, DType dtype, const void* data);
   Status Sticky(Status status);
 
   const StoreOptions options_;
   comm::Communicator& comm_;
+  const RankGroups groups_;
+  kernels::Gemm& gemm_;
   UnitContext context_;
   bool sealed_ = false;
   Status failure_;
@@ -115,11 +145,20 @@ class ShardedStore final : public ParamStore, public StateSource {
   WindowPool windows_;
   std::vector<std::unique_ptr<Unit>> units_;
   std::vector<Param> params_;
-  std::vector<ParamId> unit_begin_;  // first parameter of each unit; a unit's follow one another
+  std::vector<std::vector<ParamId>> unit_params_;
   std::unordered_map<std::string, ParamId> by_name_;
-  std::unordered_map<std::string, int> unit_by_name_;
-  std::vector<Declaration> declarations_;  // until sealed
+  std::unordered_set<std::string> unit_names_;
+  std::unordered_set<std::string> user_units_;             // of ParamSpec::unit, begun
+  std::vector<std::unique_ptr<optim::UpdateRule>> rules_;  // one a group
+  // Units of the ParamSpec::unit that is being registered: one a rule, and one of frozen ones.
+  std::vector<int> open_units_;
+  std::string open_unit_;
+  std::vector<Declaration> declarations_, group_declarations_;  // until sealed
   std::vector<GradHook> hooks_;
+  PhaseSeconds phases_;
+  std::vector<double> slice_sums_;       // of the norm: one a slice, and the flag
+  std::vector<optim::ParamSums> norms_;  // of the runs of all units whose rule asks for norms
+  device::Buffer matrix_scratch_;
 
   std::unique_ptr<Gatherer> gatherer_;  // destroyed first: their streams use the units
   std::unique_ptr<Reducer> reducer_;

@@ -6,23 +6,24 @@
 //   gradient  kEmpty --BeginGrad--> kLocal --(all came)--> kQueued --Reduce--> kReduced
 //             --(step)--> kEmpty
 //
-// The Unit keeps bytes and does the arithmetic on its own slice; when things happen is decided by
+// The Unit keeps bytes and does the arithmetic on its own slices; when things happen is decided by
 // the Gatherer, the Reducer and the ShardedStore.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/task_pool.h"
-#include "comm/communicator.h"
 #include "device/memory.h"
 #include "device/stream.h"
 #include "kernels/ops.h"
-#include "optim/adamw.h"
+#include "optim/update_rule.h"
 #include "param/param.h"
 #include "tensor/shard_layout.h"
 #include "zero/placement.h"
+#include "zero/rank_groups.h"
 
 namespace ds::zero {
 
@@ -30,7 +31,7 @@ namespace ds::zero {
 struct UnitContext {
   Placement placement;
   DType dtype;
-  int rank, world;
+  const RankGroups& groups;
   TaskPool& pool;
   const kernels::Ops& ops;
   device::MemoryAccount& account;
@@ -44,15 +45,19 @@ class Unit {
   // Parameters start on multiples of this many elements.
   static constexpr int64_t kParamAlignment = 8;
 
-  Unit(const UnitContext& context, std::string name) : context_(context), name_(std::move(name)) {}
+  // `rule` steps the parameters; null: they are frozen, and have weights alone.
+  Unit(const UnitContext& context, std::string name, const optim::UpdateRule* rule)
+      : context_(context), name_(std::move(name)), rule_(rule) {}
 
   // Appends a parameter with its initial values (empty: zeros); returns its offset.
-  int64_t Append(int64_t numel, bool decay, std::span<const float> init);
+  int64_t Append(const ParamSpec& spec, std::span<const float> init);
   // No more parameters: allocates the state and fills this rank's part of it.
   Status Place();
   bool placed() const { return placed_; }
 
   const std::string& name() const { return name_; }
+  const optim::UpdateRule* rule() const { return rule_; }
+  bool frozen() const { return rule_ == nullptr; }
   const ShardLayout& layout() const { return layout_; }
   int64_t elements() const { return elements_; }  // appended so far, gaps included
   int64_t full_bytes() const;                     // of one full array in the training dtype
@@ -63,7 +68,7 @@ class Unit {
   device::Ticket gather_ticket = 0;
   device::Buffer gathered;  // window; empty unless kGathering or kFull under sharded weights
   const void* Full(int64_t offset) const;
-  Status Gather(comm::Communicator& comm);
+  Status Gather(const RankGroups& groups);
 
   // Gradients. The Reducer moves the state.
   Grad grad = Grad::kEmpty;
@@ -73,49 +78,75 @@ class Unit {
   void* LocalGrad(int64_t offset) const;
   void ZeroLocalGrad(int64_t offset, int64_t numel) const;
   // Means over ranks: multiplies the sum by `scale`.
-  Status Reduce(comm::Communicator& comm, float scale);
+  Status Reduce(const RankGroups& groups, float scale);
 
-  // The step, on this rank's slice (on every slice where the optimizer state is replicated).
-  double SumOfSquares() const;
-  void Update(const kernels::AdamScalars& decayed, const kernels::AdamScalars& undecayed);
-  // Makes the weights of all ranks follow the updated slices, where weights are replicated.
-  Status SpreadWeights(comm::Communicator& comm);
+  // The step (unit_step.cc). `scalars` is of this unit's rule; `decay` in it is set here.
+  double SumOfSquares() const;  // of this rank's slice of the reduced gradient
+  // Rules of scope kNorms: as many sums as sum_count(), of which Prepare sets those of this rank's
+  // part; then they are added over the ranks, and handed to Apply.
+  size_t sum_count() const;
+  void Prepare(const optim::StepScalars& scalars, std::span<optim::ParamSums> sums);
+  // Rules of scope kMatrix: `direction` is a window of direction_bytes(), `scratch` has
+  // scratch_floats(). Collective.
+  int64_t direction_bytes() const;
+  int64_t scratch_floats() const;
+  Status FindDirection(const optim::StepScalars& scalars, kernels::Gemm& gemm, float* direction,
+                       float* scratch);
+  void Apply(const optim::StepScalars& scalars, std::span<const optim::ParamSums> sums,
+             float* direction);
+  // Makes the weights that this rank keeps beside its updated ones follow those of the peers.
+  Status SpreadWeights();
 
-  // State for persistence. SyncRestored() completes what ForEachPiece's visitor filled in.
+  // State for persistence (unit_state.cc). SyncRestored() completes what ForEachPiece's visitor
+  // filled in.
   Status ForEachPiece(const std::function<Status(const StatePiece&)>& visit);
-  Status SyncRestored(comm::Communicator& comm);
+  Status SyncRestored();
   // The fp32 master weights [offset, offset + out.size()) of all ranks.
-  Status ReadMaster(comm::Communicator& comm, int64_t offset, std::span<float> out);
+  Status ReadMaster(int64_t offset, std::span<float> out);
 
  private:
-  // A run of elements with one decay rule, without gaps or padding.
+  // The elements of one parameter, as matrices [rows, columns] where it has two extents or more.
   struct Segment {
     int64_t begin, end;
     bool decay;
+    int64_t rows, columns;
   };
-  enum class Array { kMaster, kM, kV };
+  // Elements of one parameter in one slice. The arithmetic of a step goes run by run, so that it is
+  // the same whoever keeps the slices.
+  struct Run {
+    int64_t begin, end;
+    int segment, slice;
+  };
+  static constexpr int kMaster = -1;  // else the number of a state array of the rule
 
+  int64_t First(Cut cut) const { return context_.groups.Kept(cut).begin * layout_.shard(); }
+  int64_t Extent(Cut cut) const;
+  void CutIntoRuns();
+  std::span<const Run> RunsIn(SliceRange slices) const;
+  std::span<const Run> OwnRuns() const;      // what the optimizer of this rank keeps
   std::byte* Weight(int64_t element) const;  // in the stored (full or own) weights
   std::byte* ReducedGrad(int64_t element) const;
-  float* State(Array array, int64_t element) const;
+  float* State(int array, int64_t element) const;
+  int state_count() const { return static_cast<int>(states_.size()); }
   bool master_is_weights() const { return context_.dtype == DType::kF32; }
-  template <typename Body>
-  void ForEachSegmentIn(int rank, const Body& body) const;
-  void UpdateSlice(int rank, const kernels::AdamScalars& decayed,
-                   const kernels::AdamScalars& undecayed);
-  Status AllGatherInPlace(comm::Communicator& comm, std::byte* full, int64_t element_bytes);
+  optim::Tools tools(kernels::Gemm* gemm = nullptr) const;
+  optim::UpdateSpan SpanOf(const Run& run, float* direction) const;
+  Status OfferFrozen(const std::function<Status(const StatePiece&)>& visit);
 
   const UnitContext& context_;
   const std::string name_;
+  const optim::UpdateRule* const rule_;
   bool placed_ = false;
   int64_t elements_ = 0;
   std::vector<float> init_;  // until placed
   std::vector<Segment> segments_;
+  std::vector<Run> runs_;  // in order of elements
   ShardLayout layout_;
 
-  // Full (padded) or this rank's shard, as the placement says.
-  device::Buffer weights_, grads_;             // training dtype
-  device::Buffer master_, moment1_, moment2_;  // fp32; no master where weights are fp32
+  // Full (padded) or this rank's piece, as the placement says.
+  device::Buffer weights_, grads_;      // training dtype
+  device::Buffer master_;               // fp32; none where weights are fp32
+  std::vector<device::Buffer> states_;  // fp32, the rule's
 };
 
 }  // namespace ds::zero

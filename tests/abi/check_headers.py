@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from toolbox import ROOT, need
+
 FLAGS = ["-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{ROOT}/include"]
 STANDARDS = {".h": (("c", "c99"), ("c++", "c++11")),
              ".hpp": (("c++", "c++11"), ("c++", "c++17"), ("c++", "c++20"))}
@@ -16,6 +17,7 @@ STANDARDS = {".h": (("c", "c99"), ("c++", "c++11")),
 
 def main():
     compiler = {"c": sys.argv[1], "c++": sys.argv[2]}
+    need(*compiler.values())
     failed = compiled = 0
     with tempfile.TemporaryDirectory() as folder:
         for header in sorted((ROOT / "include" / "deepspeed").iterdir()):

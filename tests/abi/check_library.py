@@ -4,21 +4,12 @@
 Exported symbols and their versions == libdeepspeed.map == the headers; the SONAME; and that it
 needs nothing that a plain machine lacks.
 """
-import pathlib
 import re
-import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-import make_symbol_map  # noqa: E402
-import public_headers  # noqa: E402
+from toolbox import make_symbol_map, need, public_headers, run
 
 ALLOWED = {"libstdc++.so.6", "libgcc_s.so.1", "libm.so.6", "libc.so.6", "ld-linux-x86-64.so.2"}
-
-
-def run(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def compare(what, got, want, problems):
@@ -28,6 +19,7 @@ def compare(what, got, want, problems):
 
 def main():
     library = sys.argv[1]
+    need("nm", "readelf")
     problems = []
     abi = public_headers.read()
     nodes = make_symbol_map.read_nodes(make_symbol_map.MAP.read_text())

@@ -12,9 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-import public_headers  # noqa: E402
+from toolbox import ROOT, need, public_headers
 
 GOLDEN = pathlib.Path(__file__).with_name("layout_golden.c")
 
@@ -44,6 +42,7 @@ def measure(cc, names):
 
 def main():
     cc = sys.argv[1]
+    need(cc)
     names = list(expressions(public_headers.read()))
     lines = ["/* Layout of the public structs and enums on x86-64. Made by make_layout.py; a line",
              " * that changes or goes breaks programs that are already compiled. */",

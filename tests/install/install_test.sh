@@ -51,7 +51,7 @@ target_compile_features(train_mlp PRIVATE cxx_std_17)
 target_link_libraries(train_mlp PRIVATE DeepSpeed::deepspeed)
 CMAKE
 cp "$source_dir/examples/cpp/train_mlp.cc" consumer/
-cmake -S consumer -B consumer/build -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >log 2>&1 &&
+cmake -G Ninja -S consumer -B consumer/build -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >log 2>&1 &&
   cmake --build consumer/build >log 2>&1 || { cat log >&2; fail "find_package(DeepSpeed) does not work"; }
 
 for program in ./readme ./train_mlp_c ./train_mlp_cpp consumer/build/train_mlp; do

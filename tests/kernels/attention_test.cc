@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/simd/simd.h"
+#include "support/ops_rows.h"
 
 namespace ds::kernels {
 namespace {
@@ -92,7 +93,7 @@ class AttentionTest : public testing::Test {
   const std::unique_ptr<Gemm> gemm_ = CreateSimdGemm();
   TaskPool one_{1}, three_{3};
 };
-using Types = testing::Types<float, BF16>;
+using Types = testing::Types<float, BF16, F16>;
 TYPED_TEST_SUITE(AttentionTest, Types);
 
 TYPED_TEST(AttentionTest, LikeTheReference) {
@@ -111,9 +112,7 @@ TYPED_TEST(AttentionTest, LikeTheReference) {
         if (level > simd::BestLevel()) continue;
         SCOPED_TRACE(fmt::format("{} B {} T {} H {} D {} spread {}", simd::LevelName(level),
                                  shape.batch, shape.tokens, shape.heads, shape.dim, spread));
-        Ops f32 = RefOps(DType::kF32), bf16 = RefOps(DType::kBF16);
-        simd::FillSimd(level, f32, bf16);
-        const Ops& ops = sizeof(T) == 4 ? f32 : bf16;
+        const Ops ops = At<T>(level);
         Arrays<T> got(shape, spread), again(shape, spread);
         got.Forward(ops, this->one_, *this->gemm_);
         again.Forward(ops, this->three_, *this->gemm_);

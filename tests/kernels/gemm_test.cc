@@ -30,15 +30,15 @@ struct Array {
     for (int64_t i = 0; i < n; ++i) Set(i, normal(engine));
   }
   double At(int64_t i) const {
-    if (dtype == DType::kF32) return reinterpret_cast<const float*>(bytes.data())[i];
-    return static_cast<float>(reinterpret_cast<const BF16*>(bytes.data())[i]);
+    return WithType(dtype, [&](auto type) {
+      return static_cast<float>(reinterpret_cast<const decltype(type)*>(bytes.data())[i]);
+    });
   }
   void Set(int64_t i, float value) {
-    if (dtype == DType::kF32) {
-      reinterpret_cast<float*>(bytes.data())[i] = value;
-    } else {
-      reinterpret_cast<BF16*>(bytes.data())[i] = BF16(value);
-    }
+    WithType(dtype, [&](auto type) {
+      using T = decltype(type);
+      reinterpret_cast<T*>(bytes.data())[i] = T(value);
+    });
   }
   DType dtype;
   std::vector<std::byte> bytes;
@@ -47,8 +47,10 @@ struct Array {
 struct Types {
   DType in, out;
 };
-constexpr Types kTypes[] = {
-    {DType::kF32, DType::kF32}, {DType::kBF16, DType::kBF16}, {DType::kBF16, DType::kF32}};
+constexpr Types kTypes[] = {{DType::kF32, DType::kF32},
+                            {DType::kBF16, DType::kBF16},
+                            {DType::kBF16, DType::kF32},
+                            {DType::kF16, DType::kF16}};
 
 // The whole product with rows `gap` elements longer than they need be.
 GemmShape Shape(int64_t m, int64_t n, int64_t k, int variant, const Types& types, int64_t gap = 0) {
@@ -89,7 +91,7 @@ void ExpectLikeTheReference(const Problem& start, const Problem& got) {
   Problem want = start;
   const GemmShape& s = start.shape;
   ref::GemmTile(s, want.a.bytes.data(), want.b.bytes.data(), want.c.bytes.data());
-  const double rel = s.out == DType::kBF16 ? 1.0 / 128 : 1e-6;
+  const double rel = s.out == DType::kF32 ? 1e-6 : 1.0 / 128;
   // k roundings, each of a sum that is about sqrt(k) large: k is what they add up to by chance.
   const double abs = 2e-6 + 1.5e-7 * static_cast<double>(s.k);
   for (int64_t i = 0; i < s.m * s.ldc; ++i) {

@@ -9,18 +9,12 @@
 #include <vector>
 
 #include "kernels/simd/simd.h"
+#include "support/ops_rows.h"
 
 namespace ds::kernels {
 namespace {
 
 using simd::Level;
-
-template <typename T>
-Ops At(Level level) {
-  Ops f32 = RefOps(DType::kF32), bf16 = RefOps(DType::kBF16);
-  simd::FillSimd(level, f32, bf16);
-  return DTypeOf<T>() == DType::kF32 ? f32 : bf16;
-}
 
 constexpr int64_t kSizes[] = {0, 1, 7, 33, 1000, 70000};
 constexpr float kDirty = 7.0f;  // what arrays hold that an op must not read
@@ -149,7 +143,7 @@ class UpdateTest : public testing::Test {
   }
   TaskPool one_{1}, three_{3};
 };
-using Types = testing::Types<float, BF16>;
+using Types = testing::Types<float, BF16, F16>;
 TYPED_TEST_SUITE(UpdateTest, Types);
 
 // Values reach about 5 here, and a rule rounds some ten times: 2e-6 is four units of 5.

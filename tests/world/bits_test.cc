@@ -19,6 +19,7 @@ void ExpectSameBits(const Outcome& want, const Outcome& got, const std::string& 
     ASSERT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0) << label << " " << name;
   }
   ASSERT_EQ(want.norms, got.norms) << label;
+  ASSERT_EQ(want.scales, got.scales) << label;
 }
 
 Outcome MustTrain(const Trial& run) {
@@ -54,9 +55,44 @@ TEST_P(Bits, EveryStageAndOverlapGivesTheSame) {
   }
 }
 
+// Weights, or everything, sharded inside groups: more rows of the same table.
+TEST_P(Bits, EveryHierarchyGivesTheSame) {
+  const auto [world, dtype, accumulation] = GetParam();
+  if (world != 2 && world != 4) return;
+  Trial run{.world = world, .dtype = dtype, .accumulation = accumulation};
+  const Outcome want = MustTrain(run);
+  run.stage = 3;
+  for (const char* groups : {R"("mics_shard_size": 1,)", R"("mics_shard_size": 2,)",
+                             R"("zero_hpz_partition_size": 2,)"}) {
+    for (const bool overlap : {false, true}) {
+      run.groups = groups;
+      run.overlap = overlap;
+      ExpectSameBits(want, MustTrain(run), fmt::format("{} overlap {}", groups, overlap));
+    }
+  }
+}
+
+// Rules that look at whole parameters, or whole matrices, whose elements lie on several ranks.
+TEST(BitsOfRules, EveryStageGivesTheSame) {
+  for (const char* rule : {"Lamb", "Muon", "Lion", "SGD", "Adagrad"}) {
+    Trial run{.world = 4, .dtype = DType::kBF16, .rule = rule};
+    const Outcome want = MustTrain(run);
+    for (int stage = 0; stage <= 3; ++stage) {
+      for (const char* groups :
+           {"", R"("mics_shard_size": 2,)", R"("zero_hpz_partition_size": 2,)"}) {
+        if (*groups != 0 && stage != 3) continue;
+        run.stage = stage;
+        run.groups = groups;
+        run.threads = 1 + stage % 2;
+        ExpectSameBits(want, MustTrain(run), fmt::format("{} stage {} {}", rule, stage, groups));
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(World, Bits,
                          testing::Combine(testing::Values(1, 2, 3, 4),
-                                          testing::Values(DType::kF32, DType::kBF16),
+                                          testing::Values(DType::kF32, DType::kBF16, DType::kF16),
                                           testing::Values(1, 3)));
 
 TEST(BitsAcrossWorlds, IntegerGradientsGiveTheSame) {
@@ -80,6 +116,7 @@ TEST(BitsAcrossWorlds, NormIsThatOfTheMean) {
   Trial run{.world = 3, .stage = 2, .accumulation = 2, .steps = 1};
   double sum = 0;
   for (size_t p = 0; p < Params().size(); ++p) {
+    if (Params()[p].frozen) continue;
     int64_t numel = 1;
     for (const int64_t extent : Params()[p].shape) numel *= extent;
     for (int64_t i = 0; i < numel; ++i) {

@@ -12,13 +12,15 @@ std::string ConfigText(const Trial& run) {
   return fmt::format(
       R"({{"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": {}, {}
           "bf16": {{"enabled": {}}},
-          "optimizer": {{"type": "AdamW", "params": {{"lr": 0.01, "weight_decay": 0.1}}}},
+          "fp16": {{"enabled": {}, "initial_scale_power": 17, "loss_scale_window": 2}},
+          "optimizer": {{"type": "{}", "params": {{"lr": 0.01, "weight_decay": 0.1}}}},
           "scheduler": {{"type": "WarmupCosineLR",
                          "params": {{"total_num_steps": 20, "warmup_num_steps": 2}}}},
-          "zero_optimization": {{"stage": {}, "overlap_comm": {},
+          "zero_optimization": {{"stage": {}, "overlap_comm": {}, {}
                                  "stage3_prefetch_bucket_size": 1000,
                                  "stage3_max_live_parameters": 2500}}}})",
-      run.accumulation, run.extra, run.dtype == DType::kBF16, run.stage, run.overlap);
+      run.accumulation, run.extra, run.dtype == DType::kBF16, run.dtype == DType::kF16, run.rule,
+      run.stage, run.overlap, run.groups);
 }
 
 float GradAt(const Trial& run, int step, int micro, int rank, int param, int64_t i) {
@@ -34,9 +36,15 @@ float GradAt(const Trial& run, int step, int micro, int rank, int param, int64_t
 }
 
 Status RegisterAll(Engine& engine) {
+  DS_TRY(engine.AddGroup(R"({"lr": 0.002, "weight_decay": 0})").status());
   for (size_t p = 0; p < Params().size(); ++p) {
     const Param& param = Params()[p];
-    ParamSpec spec{param.name, param.shape, param.unit, param.decay};
+    ParamSpec spec{.name = param.name,
+                   .shape = param.shape,
+                   .unit = param.unit,
+                   .weight_decay = param.decay,
+                   .trainable = !param.frozen,
+                   .group = param.group};
     std::vector<float> init(spec.numel());
     for (size_t i = 0; i < init.size(); ++i) {
       init[i] = static_cast<float>(RandomNormal(1, p, i));
@@ -51,16 +59,20 @@ Status MicroBatch(const Trial& run, Engine& engine, int step, int micro) {
   const int count = store.param_count();
   const auto touch = [&](int p) -> Status {
     DS_ASSIGN(const void* weights, store.Acquire(p));
-    if (weights == nullptr) return Error(Code::kInternal, "no weights");
+    if (weights == nullptr && store.spec(p).numel() > 0) {
+      return Error(Code::kInternal, "no weights");
+    }
     return store.Release(p);
   };
   for (int p = 0; p < count; ++p) DS_TRY(touch(p));
   for (int p = count - 1; p >= 0; --p) {
     DS_TRY(touch(p));
+    if (Params()[p].frozen) continue;
     const int64_t numel = store.spec(p).numel();
     std::vector<float> grad(numel);
     for (int64_t i = 0; i < numel; ++i) {
-      grad[i] = GradAt(run, step, micro, engine.comm().rank(), p, i);
+      grad[i] = GradAt(run, step, micro, engine.comm().rank(), p, i) *
+                static_cast<float>(engine.loss_scale());
     }
     DS_TRY(store.AddGrad(p, DType::kF32, grad.data()));
   }
@@ -72,10 +84,11 @@ Status Train(const Trial& run, Engine& engine, Outcome& out) {
     for (int micro = 0; micro < run.accumulation; ++micro) {
       DS_TRY(MicroBatch(run, engine, step, micro));
       DS_ASSIGN(const StepInfo info, engine.Step());
-      if (info.applied != (micro == run.accumulation - 1)) {
+      if ((info.applied || info.skipped) != (micro == run.accumulation - 1)) {
         return Error(Code::kInternal, "step {} micro {}: applied {}", step, micro, info.applied);
       }
       if (info.applied) out.norms.push_back(info.grad_norm);
+      if (info.applied || info.skipped) out.scales.push_back(info.loss_scale);
     }
   }
   return {};
@@ -139,7 +152,7 @@ Status TrainWorld(const Trial& run, Outcome& out) {
                               return Put(piece, out);
                             }));
                             const std::lock_guard lock(mutex);
-                            if (comm.rank() == 0) out.norms = mine.norms;
+                            if (comm.rank() == 0) out.norms = mine.norms, out.scales = mine.scales;
                             return {};
                           });
 }

@@ -19,16 +19,22 @@ struct Param {
   std::vector<int64_t> shape;
   const char* unit;
   bool decay = true;
+  bool frozen = false;
+  int group = 0;
 };
 
-// Sizes prime to every world, a unit smaller than a world, parameters without a unit, and one that
-// is several tiles of a kernel long.
+// Sizes prime to every world, a unit smaller than a world, parameters without a unit, one that is
+// several tiles of a kernel long, one without elements, frozen ones beside trained ones, and
+// another group.
 inline const std::vector<Param>& Params() {
   static const std::vector<Param> params = {
-      {"embed", {61, 7}, "embed"}, {"a.w", {33, 13}, "a"}, {"a.b", {13}, "a", false},
-      {"b.w", {257}, "b"},         {"c.tiny", {1}, "c"},   {"c.scalar", {}, "c", false},
-      {"loose.0", {5, 5, 5}, ""},  {"loose.1", {3}, ""},   {"wide", {131, 127}, "wide"},
-      {"head", {1009}, "head"},
+      {"embed", {61, 7}, "embed"},  {"a.w", {33, 13}, "a"},
+      {"a.b", {13}, "a", false},    {"b.w", {257}, "b"},
+      {"c.tiny", {1}, "c"},         {"c.scalar", {}, "c", false},
+      {"c.none", {0, 3}, "c"},      {"d.base", {19, 23}, "d", true, true},
+      {"d.up", {19, 2}, "d"},       {"d.down", {2, 23}, "d", true, false, 1},
+      {"loose.0", {5, 5, 5}, ""},   {"loose.1", {3}, ""},
+      {"wide", {131, 127}, "wide"}, {"head", {1009}, "head"},
   };
   return params;
 }
@@ -47,12 +53,15 @@ struct Trial {
   int threads = 1;
   // Gradients are small integers, equal on all ranks: every sum and mean is exact.
   bool integers = false;
-  std::string extra = {};  // more of the config, e.g. R"("gradient_clipping": 0.5,)"
+  const char* rule = "AdamW";
+  const char* groups = "";  // more of zero_optimization, e.g. R"("mics_shard_size": 2,)"
+  std::string extra = {};   // more of the config, e.g. R"("gradient_clipping": 0.5,)"
 };
 
 struct Outcome {
   std::map<std::string, std::vector<float>> state;  // "a/master", "a/m", "a/v": whole arrays
-  std::vector<double> norms;                        // one a step
+  std::vector<double> norms;                        // one an applied step
+  std::vector<double> scales;                       // the loss scale, one a step
 };
 
 std::string ConfigText(const Trial& run);

@@ -109,5 +109,6 @@ void FillAttention(Ops& ops) {
 }
 template void FillAttention<float>(Ops&);
 template void FillAttention<BF16>(Ops&);
+template void FillAttention<F16>(Ops&);
 
 }  // namespace ds::kernels::ref

@@ -79,5 +79,6 @@ void FillElementwise(Ops& ops) {
 }
 template void FillElementwise<float>(Ops&);
 template void FillElementwise<BF16>(Ops&);
+template void FillElementwise<F16>(Ops&);
 
 }  // namespace ds::kernels::ref

@@ -44,5 +44,6 @@ void FillEmbedding(Ops& ops) {
 }
 template void FillEmbedding<float>(Ops&);
 template void FillEmbedding<BF16>(Ops&);
+template void FillEmbedding<F16>(Ops&);
 
 }  // namespace ds::kernels::ref

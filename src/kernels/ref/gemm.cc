@@ -4,7 +4,7 @@ namespace ds::kernels::ref {
 namespace {
 
 double At(DType dtype, const void* x, int64_t i) {
-  return dtype == DType::kF32 ? Load<float>(x, i) : Load<BF16>(x, i);
+  return WithType(dtype, [&](auto type) { return Load<decltype(type)>(x, i); });
 }
 
 }  // namespace
@@ -17,8 +17,7 @@ void GemmTile(const GemmShape& s, const void* a, const void* b, void* c) {
         sum += At(s.in, a, s.trans_a ? k * s.lda + i : i * s.lda + k) *
                At(s.in, b, s.trans_b ? j * s.ldb + k : k * s.ldb + j);
       }
-      s.out == DType::kF32 ? Store<float>(c, i * s.ldc + j, sum)
-                           : Store<BF16>(c, i * s.ldc + j, sum);
+      WithType(s.out, [&](auto type) { Store<decltype(type)>(c, i * s.ldc + j, sum); });
     }
   }
 }

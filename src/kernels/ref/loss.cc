@@ -37,5 +37,6 @@ void FillLoss(Ops& ops) {
 }
 template void FillLoss<float>(Ops&);
 template void FillLoss<BF16>(Ops&);
+template void FillLoss<F16>(Ops&);
 
 }  // namespace ds::kernels::ref

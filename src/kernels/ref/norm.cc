@@ -67,5 +67,6 @@ void FillNorm(Ops& ops) {
 }
 template void FillNorm<float>(Ops&);
 template void FillNorm<BF16>(Ops&);
+template void FillNorm<F16>(Ops&);
 
 }  // namespace ds::kernels::ref

@@ -8,7 +8,7 @@ namespace {
 template <typename T>
 void Accumulate(TaskPool&, int64_t n, DType g_dtype, const void* g, void* acc) {
   for (int64_t i = 0; i < n; ++i) {
-    const float value = g_dtype == DType::kF32 ? Load<float>(g, i) : Load<BF16>(g, i);
+    const float value = WithType(g_dtype, [&](auto type) { return Load<decltype(type)>(g, i); });
     Store<T>(acc, i, Load<T>(acc, i) + value);  // in fp32, as the contract says
   }
 }
@@ -46,5 +46,6 @@ void FillOptimizer(Ops& ops) {
 }
 template void FillOptimizer<float>(Ops&);
 template void FillOptimizer<BF16>(Ops&);
+template void FillOptimizer<F16>(Ops&);
 
 }  // namespace ds::kernels::ref

@@ -120,5 +120,6 @@ void FillUpdate(Ops& ops) {
 }
 template void FillUpdate<float>(Ops&);
 template void FillUpdate<BF16>(Ops&);
+template void FillUpdate<F16>(Ops&);
 
 }  // namespace ds::kernels::ref

@@ -161,9 +161,10 @@ void FillRow(Ops& ops) {
 
 }  // namespace
 
-void ElementwiseRows(Ops& f32, Ops& bf16) {
-  FillRow<float>(f32);
-  FillRow<BF16>(bf16);
+void ElementwiseRows(Rows& rows) {
+  FillRow<float>(rows.f32);
+  FillRow<BF16>(rows.bf16);
+  FillRow<F16>(rows.f16);
 }
 
 }  // namespace ds::kernels::simd::HWY_NAMESPACE
@@ -172,8 +173,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ds::kernels::simd {
 
-void FillElementwise(Level level, Ops& f32, Ops& bf16) {
-  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, ElementwiseRows))(f32, bf16);
+void FillElementwise(Level level, Rows& rows) {
+  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, ElementwiseRows))(rows);
 }
 
 }  // namespace ds::kernels::simd

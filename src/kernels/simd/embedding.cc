@@ -98,9 +98,10 @@ void FillRow(Ops& ops) {
 
 }  // namespace
 
-void EmbeddingRows(Ops& f32, Ops& bf16) {
-  FillRow<float>(f32);
-  FillRow<BF16>(bf16);
+void EmbeddingRows(Rows& rows) {
+  FillRow<float>(rows.f32);
+  FillRow<BF16>(rows.bf16);
+  FillRow<F16>(rows.f16);
 }
 
 }  // namespace ds::kernels::simd::HWY_NAMESPACE
@@ -109,8 +110,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ds::kernels::simd {
 
-void FillEmbedding(Level level, Ops& f32, Ops& bf16) {
-  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, EmbeddingRows))(f32, bf16);
+void FillEmbedding(Level level, Rows& rows) {
+  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, EmbeddingRows))(rows);
 }
 
 }  // namespace ds::kernels::simd

@@ -2,14 +2,14 @@
 
 namespace ds::kernels::simd {
 
-void FillSimd(Level level, Ops& f32, Ops& bf16) {
-  FillElementwise(level, f32, bf16);
-  FillNorm(level, f32, bf16);
-  FillEmbedding(level, f32, bf16);
-  FillLoss(level, f32, bf16);
-  FillAttention(level, f32, bf16);
-  FillOptimizer(level, f32, bf16);
-  FillUpdate(level, f32, bf16);
+void FillSimd(Level level, Rows& rows) {
+  FillElementwise(level, rows);
+  FillNorm(level, rows);
+  FillEmbedding(level, rows);
+  FillLoss(level, rows);
+  FillAttention(level, rows);
+  FillOptimizer(level, rows);
+  FillUpdate(level, rows);
 }
 
 }  // namespace ds::kernels::simd

@@ -171,19 +171,31 @@ HWY_INLINE void TileOf(const GemmShape& s, const GemmScratch& scratch, const In*
   }
 }
 
+// C of any type.
+template <typename In>
+void TileInto(const GemmShape& s, const GemmScratch& scratch, const void* a, const void* b,
+              void* c) {
+  const In *x = static_cast<const In*>(a), *y = static_cast<const In*>(b);
+  if (s.out == DType::kF32) {
+    TileOf(s, scratch, x, y, static_cast<float*>(c));
+  } else if (s.out == DType::kBF16) {
+    TileOf(s, scratch, x, y, static_cast<BF16*>(c));
+  } else {
+    TileOf(s, scratch, x, y, static_cast<F16*>(c));
+  }
+}
+
 }  // namespace
 
 void Tile(const GemmShape& s, const void* a, const void* b, void* c) {
   thread_local GemmScratch scratch;
   scratch.Reserve(s.n);
   if (s.in == DType::kF32) {
-    const auto *x = static_cast<const float*>(a), *y = static_cast<const float*>(b);
-    s.out == DType::kF32 ? TileOf(s, scratch, x, y, static_cast<float*>(c))
-                         : TileOf(s, scratch, x, y, static_cast<BF16*>(c));
+    TileInto<float>(s, scratch, a, b, c);
+  } else if (s.in == DType::kBF16) {
+    TileInto<BF16>(s, scratch, a, b, c);
   } else {
-    const auto *x = static_cast<const BF16*>(a), *y = static_cast<const BF16*>(b);
-    s.out == DType::kF32 ? TileOf(s, scratch, x, y, static_cast<float*>(c))
-                         : TileOf(s, scratch, x, y, static_cast<BF16*>(c));
+    TileInto<F16>(s, scratch, a, b, c);
   }
 }
 

@@ -77,9 +77,10 @@ void CrossEntropy(TaskPool& pool, int64_t rows, int64_t vocab, float scale, cons
 
 }  // namespace
 
-void LossRows(Ops& f32, Ops& bf16) {
-  f32.cross_entropy = CrossEntropy<float>;
-  bf16.cross_entropy = CrossEntropy<BF16>;
+void LossRows(Rows& rows) {
+  rows.f32.cross_entropy = CrossEntropy<float>;
+  rows.bf16.cross_entropy = CrossEntropy<BF16>;
+  rows.f16.cross_entropy = CrossEntropy<F16>;
 }
 
 }  // namespace ds::kernels::simd::HWY_NAMESPACE
@@ -88,8 +89,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ds::kernels::simd {
 
-void FillLoss(Level level, Ops& f32, Ops& bf16) {
-  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, LossRows))(f32, bf16);
+void FillLoss(Level level, Rows& rows) {
+  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, LossRows))(rows);
 }
 
 }  // namespace ds::kernels::simd

@@ -181,9 +181,10 @@ void FillRow(Ops& ops) {
 
 }  // namespace
 
-void NormRows(Ops& f32, Ops& bf16) {
-  FillRow<float>(f32);
-  FillRow<BF16>(bf16);
+void NormRows(Rows& rows) {
+  FillRow<float>(rows.f32);
+  FillRow<BF16>(rows.bf16);
+  FillRow<F16>(rows.f16);
 }
 
 }  // namespace ds::kernels::simd::HWY_NAMESPACE
@@ -192,8 +193,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ds::kernels::simd {
 
-void FillNorm(Level level, Ops& f32, Ops& bf16) {
-  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, NormRows))(f32, bf16);
+void FillNorm(Level level, Rows& rows) {
+  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, NormRows))(rows);
 }
 
 }  // namespace ds::kernels::simd

@@ -24,8 +24,10 @@ template <typename T>
 void Accumulate(TaskPool& pool, int64_t n, DType g_dtype, const void* g, void* acc) {
   if (g_dtype == DType::kF32) {
     AccumulateAs(pool, n, static_cast<const float*>(g), static_cast<T*>(acc));
-  } else {
+  } else if (g_dtype == DType::kBF16) {
     AccumulateAs(pool, n, static_cast<const BF16*>(g), static_cast<T*>(acc));
+  } else {
+    AccumulateAs(pool, n, static_cast<const F16*>(g), static_cast<T*>(acc));
   }
 }
 
@@ -150,9 +152,10 @@ void FillRow(Ops& ops) {
 
 }  // namespace
 
-void OptimizerRows(Ops& f32, Ops& bf16) {
-  FillRow<float>(f32);
-  FillRow<BF16>(bf16);
+void OptimizerRows(Rows& rows) {
+  FillRow<float>(rows.f32);
+  FillRow<BF16>(rows.bf16);
+  FillRow<F16>(rows.f16);
 }
 
 }  // namespace ds::kernels::simd::HWY_NAMESPACE
@@ -161,8 +164,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ds::kernels::simd {
 
-void FillOptimizer(Level level, Ops& f32, Ops& bf16) {
-  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, OptimizerRows))(f32, bf16);
+void FillOptimizer(Level level, Rows& rows) {
+  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, OptimizerRows))(rows);
 }
 
 }  // namespace ds::kernels::simd

@@ -21,19 +21,24 @@ constexpr int64_t TileRows(int64_t width) {
   return std::max<int64_t>(1, kTile / std::max<int64_t>(1, width));
 }
 
-// Overrides what `level` has for both rows of the table; at Level::kRef nothing.
-void FillSimd(Level level, Ops& f32, Ops& bf16);
+// The table: a row of functions a dtype.
+struct Rows {
+  Ops f32, bf16, f16;
+};
+
+// Overrides what `level` has for the rows of the table; at Level::kRef nothing.
+void FillSimd(Level level, Rows& rows);
 
 // One for each file of the family.
-void FillElementwise(Level level, Ops& f32, Ops& bf16);
-void FillNorm(Level level, Ops& f32, Ops& bf16);
-void FillEmbedding(Level level, Ops& f32, Ops& bf16);
-void FillLoss(Level level, Ops& f32, Ops& bf16);
-void FillAttention(Level level, Ops& f32, Ops& bf16);
-void FillOptimizer(Level level, Ops& f32, Ops& bf16);
-void FillUpdate(Level level, Ops& f32, Ops& bf16);
+void FillElementwise(Level level, Rows& rows);
+void FillNorm(Level level, Rows& rows);
+void FillEmbedding(Level level, Rows& rows);
+void FillLoss(Level level, Rows& rows);
+void FillAttention(Level level, Rows& rows);
+void FillOptimizer(Level level, Rows& rows);
+void FillUpdate(Level level, Rows& rows);
 
-using FillFn = void (*)(Ops& f32, Ops& bf16);
-inline void FillNothing(Ops&, Ops&) {}
+using FillFn = void (*)(Rows& rows);
+inline void FillNothing(Rows&) {}
 
 }  // namespace ds::kernels::simd

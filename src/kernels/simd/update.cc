@@ -315,9 +315,10 @@ void FillRow(Ops& ops) {
 
 }  // namespace
 
-void UpdateRows(Ops& f32, Ops& bf16) {
-  FillRow<float>(f32);
-  FillRow<BF16>(bf16);
+void UpdateRows(Rows& rows) {
+  FillRow<float>(rows.f32);
+  FillRow<BF16>(rows.bf16);
+  FillRow<F16>(rows.f16);
 }
 
 }  // namespace ds::kernels::simd::HWY_NAMESPACE
@@ -326,8 +327,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ds::kernels::simd {
 
-void FillUpdate(Level level, Ops& f32, Ops& bf16) {
-  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, UpdateRows))(f32, bf16);
+void FillUpdate(Level level, Rows& rows) {
+  ChooseAt<FillFn>(level, FillNothing, DS_SIMD_TARGETS(simd, UpdateRows))(rows);
 }
 
 }  // namespace ds::kernels::simd

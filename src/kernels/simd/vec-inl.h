@@ -1,5 +1,5 @@
-// fp32 vectors over arrays of fp32 or BF16, for every target: loads, stores, exp, sums of columns.
-// Not a header of declarations: each target compiles it anew.
+// fp32 vectors over arrays of fp32, BF16 or F16, for every target: loads, stores, exp, sums of
+// columns. Not a header of declarations: each target compiles it anew.
 #if defined(DS_KERNELS_SIMD_VEC_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DS_KERNELS_SIMD_VEC_INL_H_
 #undef DS_KERNELS_SIMD_VEC_INL_H_
@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "hwy/highway.h"
 #include "kernels/simd/simd.h"
@@ -48,11 +49,51 @@ HWY_INLINE void StoreV(VF v, BF16* p) {
   hn::StoreU(hn::TruncateTo(U16(), Bf16Bits(v)), U16(), &p->bits);
 }
 
+// As F16 of tensor/dtype.h, bit for bit, in the low half of each lane; whole numbers only, so that
+// no setting of the processor (subnormals as zero) changes it.
+HWY_INLINE VF WidenF16(hn::Vec<U32> bits) {
+  const U32 d;
+  const auto half = hn::And(bits, hn::Set(d, 0x7FFF));
+  const auto sign = hn::ShiftLeft<16>(hn::Xor(bits, half));
+  const auto shifted = hn::ShiftLeft<13>(half);
+  const auto tiny =
+      hn::BitCast(d, hn::ConvertTo(F32(), hn::BitCast(I32(), half)) * hn::Set(F32(), 0x1p-24f));
+  auto rest = shifted + hn::Set(d, 0x38000000);
+  rest = hn::IfThenElse(half < hn::Set(d, 0x400), tiny, rest);
+  rest = hn::IfThenElse(half > hn::Set(d, 0x7BFF), hn::Or(shifted, hn::Set(d, 0x7F800000)), rest);
+  rest = hn::IfThenElse(half > hn::Set(d, 0x7C00), hn::Or(rest, hn::Set(d, 0x400000)), rest);
+  return hn::BitCast(F32(), hn::Or(sign, rest));
+}
+HWY_INLINE hn::Vec<U32> F16Bits(VF v) {
+  const U32 d;
+  const auto word = hn::BitCast(d, v);
+  const auto rest = hn::And(word, hn::Set(d, 0x7FFFFFFF));
+  const auto sign = hn::ShiftRight<16>(hn::Xor(word, rest));
+  const auto tie = hn::And(hn::ShiftRight<13>(rest), hn::Set(d, 1));
+  auto half = hn::ShiftRight<13>(rest + tie - hn::Set(d, 0x38000000 - 0xFFF));
+  const auto tiny = hn::BitCast(d, hn::BitCast(F32(), rest) + hn::Set(F32(), 0.5f));
+  half = hn::IfThenElse(rest < hn::Set(d, 0x38800000), tiny - hn::Set(d, 0x3F000000), half);
+  half = hn::IfThenElse(rest > hn::Set(d, 0x477FEFFF), hn::Set(d, 0x7C00), half);
+  const auto nan = hn::Or(hn::And(hn::ShiftRight<13>(rest), hn::Set(d, 0x1FF)), hn::Set(d, 0x7E00));
+  return hn::Or(sign, hn::IfThenElse(rest > hn::Set(d, 0x7F800000), nan, half));
+}
+HWY_INLINE VF LoadV(const F16* p) {
+  return WidenF16(hn::PromoteTo(U32(), hn::LoadU(U16(), &p->bits)));
+}
+HWY_INLINE void StoreV(VF v, F16* p) {
+  hn::StoreU(hn::TruncateTo(U16(), F16Bits(v)), U16(), &p->bits);
+}
+
 // v as an array of T would give it back.
 template <typename T>
 HWY_INLINE VF Rounded(VF v) {
-  if (sizeof(T) == sizeof(float)) return v;
-  return hn::BitCast(F32(), hn::ShiftLeft<16>(Bf16Bits(v)));
+  if constexpr (std::is_same_v<T, BF16>) {
+    return hn::BitCast(F32(), hn::ShiftLeft<16>(Bf16Bits(v)));
+  } else if constexpr (std::is_same_v<T, F16>) {
+    return WidenF16(F16Bits(v));
+  } else {
+    return v;
+  }
 }
 
 // The first n < kLanes elements, through a padded copy: the same operations as a whole vector.

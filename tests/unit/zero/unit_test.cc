@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "optim/rules.h"
+
 namespace ds::zero {
 namespace {
 
@@ -18,20 +20,25 @@ float GradAt(int64_t element) { return static_cast<float>(element % 7) - 3; }
 // One rank's unit, alone: what it does with its own slice needs no peers.
 struct Rig {
   Rig(int stage, DType dtype, int rank)
-      : context{.placement = kPlacements[stage],
+      : comms(std::move(comm::CreateThreads(kWorld, {})).Take()),
+        groups(std::move(RankGroups::Create(std::move(comms[rank]), kWorld)).Take()),
+        rule(std::move(optim::CreateRule({{"type", "AdamW"}, {"params", {{"weight_decay", 0.25}}}}))
+                 .Take()),
+        context{.placement = kPlacements[stage],
                 .dtype = dtype,
-                .rank = rank,
-                .world = kWorld,
+                .groups = groups,
                 .pool = pool,
                 .ops = kernels::BestOps(dtype),
                 .account = account},
-        unit(context, "u") {
+        unit(context, "u", rule.get()) {
     std::vector<float> init(kFirst);
     for (int64_t i = 0; i < kFirst; ++i) init[i] = InitAt(i);
-    EXPECT_EQ(unit.Append(kFirst, true, init), 0);
+    EXPECT_EQ(unit.Append({.name = "first", .shape = {kFirst}, .unit = "u"}, init), 0);
     init.resize(kSecond);
     for (int64_t i = 0; i < kSecond; ++i) init[i] = InitAt(kSecondBegin + i);
-    EXPECT_EQ(unit.Append(kSecond, false, init), kSecondBegin);
+    EXPECT_EQ(unit.Append(
+                  {.name = "second", .shape = {kSecond}, .unit = "u", .weight_decay = false}, init),
+              kSecondBegin);
     EXPECT_EQ(unit.elements(), kEnd);
     EXPECT_TRUE(unit.Place().ok());
   }
@@ -40,7 +47,7 @@ struct Rig {
     std::vector<float> out;
     EXPECT_TRUE(unit.ForEachPiece([&](const StatePiece& piece) -> Status {
                       EXPECT_EQ(piece.numel, kEnd);
-                      EXPECT_EQ(piece.begin, unit.layout().begin(context.rank));
+                      EXPECT_EQ(piece.begin, unit.layout().begin(groups.slice()));
                       if (piece.name == name) out.assign(piece.data.begin(), piece.data.end());
                       return {};
                     })
@@ -50,6 +57,9 @@ struct Rig {
 
   TaskPool pool{1};
   device::MemoryAccount account;
+  std::vector<std::unique_ptr<comm::Communicator>> comms;
+  RankGroups groups;
+  std::unique_ptr<optim::UpdateRule> rule;
   const UnitContext context;
   Unit unit;
 };
@@ -100,9 +110,7 @@ TEST(Unit, StepsEachParameterByItsOwnRuleAndNothingElse) {
     }
     EXPECT_DOUBLE_EQ(rig.unit.SumOfSquares(), want);
 
-    const optim::AdamWOptions options{.lr = 0.5, .weight_decay = 0.25};
-    rig.unit.Update(optim::AdamScalarsFor(options, 1, 0.5, 1, true),
-                    optim::AdamScalarsFor(options, 1, 0.5, 1, false));
+    rig.unit.Apply({.step = 1, .lr = 0.5}, {}, nullptr);
     const auto* weights = static_cast<const float*>(rig.unit.Full(0));
     for (int64_t i = 0; i < rig.unit.layout().padded(); ++i) {
       if (i >= kEnd || InGap(i)) {

@@ -1,0 +1,68 @@
+/**
+ * @file ds_comm.h
+ * Groups of ranks. In this release a group is one rank alone, or threads of one process.
+ *
+ * Every wait ends: in the result, in the error of a rank that failed or left, or in a time-out that
+ * names the missing ranks and the operation. After such an error the group is lost and each call
+ * says why (DS_SCOPE_GROUP).
+ */
+#ifndef DEEPSPEED_DS_COMM_H
+#define DEEPSPEED_DS_COMM_H
+
+#include "ds_base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** One rank's membership of a group. Used by one thread at a time. */
+typedef struct ds_comm ds_comm;
+
+typedef struct ds_comm_options {
+  size_t struct_size;
+  double timeout_seconds; /**< longest wait for a peer; 0: 300 */
+  int32_t threads;        /**< CPU threads that the ranks of the group share; 0: one a core */
+} ds_comm_options;
+#define DS_COMM_OPTIONS_INIT \
+  { sizeof(ds_comm_options), 0.0, 0 }
+
+/** A group of one. `options` may be NULL. thread: any. */
+DS_API DS_NODISCARD ds_status ds_comm_create_self(const ds_comm_options *options,
+                                                  ds_comm **out_comm);
+/** A group of `world_size` (1 to 1024) ranks that are threads of this process: out_comms[r] is for
+ *  the thread that will be rank r. `options` may be NULL. thread: any. */
+DS_API DS_NODISCARD ds_status ds_comm_create_threads(int32_t world_size,
+                                                     const ds_comm_options *options,
+                                                     ds_comm **out_comms);
+/** Leaves the group: peers that wait for this rank get DS_ERR_RANK_LOST. An engine made from it
+ *  keeps it alive. thread: driver. */
+DS_API void ds_comm_destroy(ds_comm *comm);
+
+/** One rank of ds_comm_run_threads(). `comm` is borrowed for the call. Any answer but DS_OK aborts
+ *  the group. */
+typedef ds_status (*ds_rank_fn)(ds_comm *comm, void *user_data);
+/** Makes a group of threads, runs `fn` once per rank, each on a thread of its own, and joins them.
+ *  thread: any; blocks until all ranks returned.
+ *  @return the status of the rank that failed first; the message begins with its rank. */
+DS_API DS_NODISCARD ds_status ds_comm_run_threads(int32_t world_size,
+                                                  const ds_comm_options *options, ds_rank_fn fn,
+                                                  void *user_data);
+
+/** thread: any. */
+DS_API DS_NODISCARD ds_status ds_comm_get_rank(const ds_comm *comm, int32_t *out_rank);
+/** thread: any. */
+DS_API DS_NODISCARD ds_status ds_comm_get_size(const ds_comm *comm, int32_t *out_size);
+
+/** Returns when every rank has called it. thread: driver; collective: yes. */
+DS_API DS_NODISCARD ds_status ds_comm_barrier(ds_comm *comm);
+/** Replaces values[0..count) by their sums over the ranks, added in rank order: the same bits on
+ *  every rank. thread: driver; collective: yes. */
+DS_API DS_NODISCARD ds_status ds_comm_all_reduce(ds_comm *comm, double *values, size_t count);
+/** Tells the peers that this rank will not come again; their calls fail with DS_ERR_RANK_LOST and
+ *  `message`. thread: driver. */
+DS_API DS_NODISCARD ds_status ds_comm_abort(ds_comm *comm, const char *message);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,164 @@
+// Every exported function while it fails on entry, and every allocation that fails, one by one:
+// nothing crosses the border but a status, no output is written, nothing leaks (AddressSanitizer).
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <functional>
+#include <new>
+#include <string>
+
+#include "base/failpoint.h"
+#include "capi/dlpack.h"
+#include "inject/failing_new.h"
+#include "matrix_fixture.h"
+
+void inject(const char* plan) { EXPECT_TRUE(ds::failpoint::Arm(plan).ok()); }
+
+namespace ds {
+namespace {
+
+TEST(Inject, EveryFunctionTurnsWhatIsThrownIntoAStatus) {
+  ds_log_sink quiet = DS_LOG_SINK_INIT;
+  quiet.level = DS_LOG_OFF;
+  ASSERT_EQ(ds_log_set_sink(&quiet), DS_OK);
+  fixture f;
+  open_fixture(&f, nullptr);
+  test_injected(&f, "entry=1:oom", DS_ERR_OUT_OF_MEMORY);
+  test_injected(&f, "entry=1:throw", DS_ERR_INTERNAL);
+  test_injected(&f, "entry=1:fail:101", DS_ERR_IO);
+  inject("");
+  close_fixture(&f);
+  EXPECT_EQ(failure_count(), 0);
+}
+
+// Calls `call` with its n-th allocation failing, for every n, each time on what `open` makes. The
+// call may also do without the memory; then it must succeed.
+void FailEachAllocation(const char* what, const std::function<ds_status()>& call,
+                        const std::function<void()>& open, const std::function<void()>& close) {
+  for (int64_t n = 1;; ++n) {
+    ASSERT_LT(n, 100000) << what;
+    open();
+    test::FailNew(n);
+    const ds_status status = call();
+    const bool failed = test::StopFailingNew();
+    if (status != DS_OK) {
+      EXPECT_TRUE(failed) << what << ", allocation " << n << ": " << ds_error_peek_message();
+      EXPECT_EQ(status, DS_ERR_OUT_OF_MEMORY)
+          << what << ", allocation " << n << ": " << ds_error_peek_message();
+      ds_error_destroy(ds_error_take());
+    }
+    close();
+    if (!failed) {
+      EXPECT_EQ(status, DS_OK) << what;
+      return;
+    }
+  }
+}
+
+// Not what reads JSON: the destructor of its values allocates (it unnests them), and a destructor
+// that throws ends the process.
+TEST(Inject, WhatMakesAHandleLeavesNothingWhenMemoryRunsOut) {
+  ds_comm* comm = nullptr;
+  ds_comm* comms[2] = {};
+  ds_loss_scaler* scaler = nullptr;
+  FailEachAllocation(
+      "ds_comm_create_self", [&] { return ds_comm_create_self(nullptr, &comm); },
+      [&] { comm = nullptr; }, [&] { ds_comm_destroy(comm); });
+  FailEachAllocation(
+      "ds_comm_create_threads", [&] { return ds_comm_create_threads(2, nullptr, comms); },
+      [&] { comms[0] = comms[1] = nullptr; },
+      [&] {
+        ds_comm_destroy(comms[0]);
+        ds_comm_destroy(comms[1]);
+      });
+  FailEachAllocation(
+      "ds_loss_scaler_create", [&] { return ds_loss_scaler_create(nullptr, &scaler); },
+      [&] { scaler = nullptr; }, [&] { ds_loss_scaler_destroy(scaler); });
+  float data[2] = {};
+  const int64_t shape[1] = {2};
+  const ds_tensor view = {data, shape, 2, DS_DTYPE_F32, 1};
+  DLManagedTensorVersioned* managed = nullptr;
+  FailEachAllocation(
+      "ds_tensor_to_dlpack", [&] { return ds_tensor_to_dlpack(&view, 0, &managed); },
+      [&] { managed = nullptr; },
+      [&] {
+        if (managed != nullptr) managed->deleter(managed);
+      });
+}
+
+// An engine with "w" and a hook that counts how often it was destroyed.
+struct Rig {
+  ds_engine* engine = nullptr;
+  ds_param* w = nullptr;
+  int hooks_destroyed = 0;
+
+  void Open() {
+    ASSERT_EQ(ds_engine_create(nullptr, &engine), DS_OK) << ds_error_peek_message();
+    ASSERT_EQ(Register("w"), DS_OK) << ds_error_peek_message();
+  }
+  ds_status Register(const char* name) {
+    const int64_t numel = 4;
+    ds_param_desc desc = DS_PARAM_DESC_INIT;
+    desc.name = name;
+    desc.shape = &numel;
+    desc.ndim = 1;
+    return ds_param_register(engine, &desc, &w);
+  }
+  ds_status AddHook() {
+    ds_grad_hook hook = DS_GRAD_HOOK_INIT;
+    hook.fn = [](const ds_grad_event*, void*) -> int32_t { return DS_HOOK_CONTINUE; };
+    hook.user_data = &hooks_destroyed;
+    hook.destroy = [](void* user_data) { ++*static_cast<int*>(user_data); };
+    return ds_engine_add_grad_hook(engine, &hook);
+  }
+  ds_status AddGrad() {
+    const float grad[4] = {1, 1, 1, 1};
+    return ds_param_add_grad(w, DS_DTYPE_F32, grad, 4);
+  }
+  void Close() { ds_engine_destroy(engine); }
+};
+
+TEST(Inject, AnEngineThatRunsOutOfMemorySaysSoAndCanBeDestroyed) {
+  Rig rig;
+  const auto run = [&](const char* what, const std::function<ds_status()>& prepare,
+                       const std::function<ds_status()>& call) {
+    FailEachAllocation(
+        what, call,
+        [&] {
+          rig = Rig();
+          rig.Open();
+          ASSERT_EQ(prepare(), DS_OK);
+        },
+        [&] { rig.Close(); });
+  };
+  const auto ready = [] { return DS_OK; };
+  float values[4];
+  ds_tensor weights = DS_TENSOR_INIT;
+  ds_param* found = nullptr;
+  run("ds_param_register", ready, [&] { return rig.Register("another parameter of that engine"); });
+  run("ds_param_find", ready, [&] { return ds_param_find(rig.engine, "w", &found); });
+  run("ds_engine_seal", ready, [&] { return ds_engine_seal(rig.engine); });
+  run("ds_param_acquire", ready, [&] { return ds_param_acquire(rig.w, &weights); });
+  run("ds_param_add_grad", ready, [&] { return rig.AddGrad(); });
+  run(
+      "ds_engine_step", [&] { return rig.AddGrad(); },
+      [&] { return ds_engine_step(rig.engine, nullptr); });
+  run("ds_param_read", ready, [&] { return ds_param_read(rig.w, values, 4); });
+}
+
+TEST(Inject, AHookIsDestroyedOnceHoweverItsRegistrationEnds) {
+  Rig rig;
+  FailEachAllocation(
+      "ds_engine_add_grad_hook", [&] { return rig.AddHook(); },
+      [&] {
+        rig = Rig();
+        rig.Open();
+      },
+      [&] {
+        rig.Close();
+        EXPECT_EQ(rig.hooks_destroyed, 1);
+      });
+}
+
+}  // namespace
+}  // namespace ds
