@@ -14,9 +14,16 @@ void Reduce(float scale, std::span<const void* const> parts, int64_t n, T* out) 
   float sum[kBlock];
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t count = std::min(kBlock, n - begin);
-    const T* first = static_cast<const T*>(parts[0]) + begin;
-    for (int64_t i = 0; i < count; ++i) sum[i] = static_cast<float>(first[i]);
-    for (const void* part : parts.subspan(1)) {
+    const T* a = static_cast<const T*>(parts[0]) + begin;
+    if (parts.size() == 1) {
+      for (int64_t i = 0; i < count; ++i) sum[i] = static_cast<float>(a[i]);
+    } else {  // two at once: a pass less
+      const T* b = static_cast<const T*>(parts[1]) + begin;
+      for (int64_t i = 0; i < count; ++i) {
+        sum[i] = static_cast<float>(a[i]) + static_cast<float>(b[i]);
+      }
+    }
+    for (const void* part : parts.subspan(std::min<size_t>(2, parts.size()))) {
       const T* x = static_cast<const T*>(part) + begin;
       for (int64_t i = 0; i < count; ++i) sum[i] += static_cast<float>(x[i]);
     }
