@@ -6,7 +6,7 @@ if(TARGET deepspeed)
   install(TARGETS deepspeed EXPORT DeepSpeedTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(EXPORT DeepSpeedTargets NAMESPACE DeepSpeed:: DESTINATION ${package_dir})
 endif()
-foreach(target deepspeed_onednn dspeed)
+foreach(target deepspeed_onednn deepspeed_mpi dspeed)
   if(TARGET ${target})
     install(TARGETS ${target} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
                               RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

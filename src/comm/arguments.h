@@ -9,6 +9,11 @@
 
 namespace ds::comm {
 
+inline Status CheckTimeout(double seconds) {
+  if (seconds > 0 && seconds <= 1e6) return {};
+  return InvalidArgument("timeout is {:g} s, not in (0, 1e6]", seconds);
+}
+
 inline Status CheckAllGather(std::string_view what, int size, size_t send, size_t recv) {
   if (recv == send * static_cast<size_t>(size)) return {};
   return InvalidArgument("all_gather({}): {} ranks send {} bytes, {} are received", what, size,

@@ -85,6 +85,13 @@ std::unique_ptr<Communicator> CreateSelf();
 // destroy one is to leave the group: peers that still wait for this rank get an error.
 Result<std::vector<std::unique_ptr<Communicator>>> CreateThreads(int size, const Options& options);
 
+// This process's rank in a group of processes of an MPI job: those of `mpi_comm`, which points to
+// an MPI_Comm, or all where it is null. MPI brings them together; what passes between ranks of one
+// host goes through memory that they share. Collective.
+Result<std::unique_ptr<Communicator>> CreateMpi(const Options& options, const void* mpi_comm);
+// The MPI library that it would use, or why there is none.
+Result<std::string> DescribeMpi();
+
 // Runs `body` once per rank, each on a thread of its own, and joins them. A rank that fails or
 // throws aborts the group. Returns the failure that came first, prefixed with its rank when size >
 // 1, not one that followed from it.

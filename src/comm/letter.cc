@@ -91,7 +91,8 @@ int64_t StartOf(int64_t process) {
 
 }  // namespace
 
-ProcessId ProcessId::OfThis() { return {getpid(), StartOf(getpid())}; }
+ProcessId ProcessId::Of(int64_t process) { return {process, StartOf(process)}; }
+ProcessId ProcessId::OfThis() { return Of(getpid()); }
 
 bool ProcessId::IsAlive() const { return StartOf(process) == started; }
 

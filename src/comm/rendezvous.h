@@ -90,6 +90,7 @@ class Rendezvous {
 // A process as others can watch it: its id, and when it started, for ids come again.
 struct ProcessId {
   int64_t process = 0, started = 0;
+  static ProcessId Of(int64_t process);
   static ProcessId OfThis();
   bool IsAlive() const;
 };

@@ -234,9 +234,7 @@ class ThreadRank final : public Communicator {
 Result<std::vector<std::unique_ptr<Communicator>>> CreateThreadRanks(
     int size, const Options& options, const std::shared_ptr<Fate>& fate) {
   if (size < 1 || size > 1024) return InvalidArgument("world size is {}, not in 1..1024", size);
-  if (!(options.timeout_seconds > 0) || options.timeout_seconds > 1e6) {
-    return InvalidArgument("timeout is {:g} s, not in (0, 1e6]", options.timeout_seconds);
-  }
+  DS_TRY(CheckTimeout(options.timeout_seconds));
   std::vector<std::unique_ptr<Communicator>> ranks;
   const auto place = std::make_shared<Rendezvous>(
       size, std::chrono::duration<double>(options.timeout_seconds), nullptr);

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "comm/communicator.h"
+
 namespace ds {
 namespace {
 
@@ -36,6 +38,10 @@ std::vector<Backend> Backends() {
     list.push_back({"matrix product", choice.name, made.ok(),
                     made.ok() ? (*made)->description() : made.status().message()});
   }
+  Result<std::string> mpi = comm::DescribeMpi();
+  list.push_back(
+      {"communication", "mpi", mpi.ok(),
+       mpi.ok() ? "ranks are processes started by a launcher; " + *mpi : mpi.status().message()});
   list.push_back({"communication", "threads", true, "ranks are threads of one process"});
   list.push_back({"communication", "self", true, "one rank alone"});
   return list;

@@ -191,7 +191,7 @@ constexpr ConfigKey kOneCycle[] = {
 constexpr std::string_view kRule = "optimizer.params", kRate = "scheduler.params";
 constexpr ConfigSection kSections[] = {
     {.path = "optimizer", .keys = kOptimizer},
-    {.path = kRule, .keys = kAdam, .variant = "Adam|AdamW"},
+    {.path = kRule, .keys = kAdam, .variant = "AdamW|Adam"},
     {.path = kRule, .keys = kLamb, .variant = "Lamb"},
     {.path = kRule, .keys = kLion, .variant = "Lion"},
     {.path = kRule, .keys = kAdagrad, .variant = "Adagrad"},

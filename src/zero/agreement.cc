@@ -91,7 +91,7 @@ Status AgreeOnGroups(comm::Communicator& comm, const std::vector<Declaration>& g
   DS_ASSIGN(const auto found, Compare(comm, "parameter groups", groups));
   if (!found) return {};
   return Error(Code::kRankMismatch, "parameter group {}: rank 0 has {}, rank {} has {}",
-               found->index, found->zero, found->rank, found->other);
+               found->index + 1, found->zero, found->rank, found->other);
 }
 
 Status AgreeOnConfig(comm::Communicator& comm, std::string_view json) {

@@ -81,7 +81,7 @@ Result<int> ShardedStore::UnitFor(const ParamSpec& spec) {
     continues = false;
   }
   const std::string name = NameFor(spec, rule);
-  if ((!continues && !shared && unit_names_.contains(spec.unit)) || unit_names_.contains(name)) {
+  if ((!continues && user_units_.contains(spec.unit)) || unit_names_.contains(name)) {
     return InvalidArgument("{}: its unit {} ended when parameter {} was registered", spec.name,
                            name, param_count() - 1);
   }
@@ -89,7 +89,7 @@ Result<int> ShardedStore::UnitFor(const ParamSpec& spec) {
   units_.push_back(std::make_unique<Unit>(context_, name, rule));
   unit_params_.emplace_back();
   unit_names_.insert(name);
-  if (!shared) unit_names_.insert(spec.unit);
+  if (!shared) user_units_.insert(spec.unit);
   open_unit_ = spec.unit;
   open_units_.push_back(static_cast<int>(units_.size()) - 1);
   return open_units_.back();
@@ -110,7 +110,7 @@ Result<int> ShardedStore::AddGroup(std::unique_ptr<optim::UpdateRule> rule, std:
   Declaration d;
   d.text = text;
   d.digest = XXH3_64bits(d.text.data(), d.text.size());
-  group_declarations_.push_back(std::move(d));
+  if (!rules_.empty()) group_declarations_.push_back(std::move(d));  // 0 is the config's
   rules_.push_back(std::move(rule));
   return group_count() - 1;
 }

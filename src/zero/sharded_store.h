@@ -147,7 +147,8 @@ class ShardedStore final : public ParamStore, public StateSource {
   std::vector<Param> params_;
   std::vector<std::vector<ParamId>> unit_params_;
   std::unordered_map<std::string, ParamId> by_name_;
-  std::unordered_set<std::string> unit_names_;  // taken, and those of ParamSpec::unit that ended
+  std::unordered_set<std::string> unit_names_;
+  std::unordered_set<std::string> user_units_;             // of ParamSpec::unit, begun
   std::vector<std::unique_ptr<optim::UpdateRule>> rules_;  // one a group
   // Units of the ParamSpec::unit that is being registered: one a rule, and one of frozen ones.
   std::vector<int> open_units_;

@@ -33,8 +33,8 @@ TEST(ConfigC, ResolvesAsTheEngineDoes) {
 
 TEST(ConfigC, RefusesByName) {
   ds_buffer out = DS_BUFFER_INIT;
-  EXPECT_EQ(ds_config_resolve("{\"fp16\": {\"enabled\": true}}", 1, &out), DS_ERR_CONFIG);
-  EXPECT_NE(std::string(ds_error_peek_message()).find("fp16.enabled"), std::string::npos);
+  EXPECT_EQ(ds_config_resolve("{\"amp\": {\"enabled\": true}}", 1, &out), DS_ERR_CONFIG);
+  EXPECT_NE(std::string(ds_error_peek_message()).find("amp.enabled"), std::string::npos);
   EXPECT_EQ(out.data, nullptr);
   EXPECT_EQ(ds_config_resolve("{\"train_batch_size\": 3}", 2, &out), DS_ERR_CONFIG);
   EXPECT_EQ(ds_config_resolve("{", 2, &out), DS_ERR_CONFIG);

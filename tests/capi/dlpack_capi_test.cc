@@ -234,7 +234,7 @@ TEST(DlpackC, CarriesAStepOfTraining) {
   producer.managed.dl_tensor.dtype = {dl::kInt, 32, 1};  // an array, but no gradient
   ASSERT_EQ(producer.Read(&grad), "");
   EXPECT_EQ(ds_param_add_grad(w, grad.dtype, grad.data, grad.numel), DS_ERR_INVALID_ARGUMENT);
-  EXPECT_EQ(TakeMessage(), "w: gradient dtype is 7, not f32 (1) or bf16 (2)");
+  EXPECT_EQ(TakeMessage(), "w: gradient dtype is 7, not f32 (1), bf16 (2) or f16 (3)");
   ds_engine_destroy(engine);
 }
 

@@ -148,7 +148,7 @@ TEST(EngineC, BadDescriptionsAreRefused) {
     EXPECT_EQ(out, nullptr);
     EXPECT_EQ(TakeMessage(), message);
   };
-  const int64_t zero = 0, huge[3] = {1 << 20, 1 << 20, 1 << 20};
+  const int64_t negative = -1, huge[3] = {1 << 20, 1 << 20, 1 << 20};
   ds_param_desc desc = DS_PARAM_DESC_INIT;
   refuse(desc, "desc.name is NULL");
   desc.name = "";
@@ -160,11 +160,11 @@ TEST(EngineC, BadDescriptionsAreRefused) {
   refuse(desc, "v: ndim is 9, not in 0..8");
   desc.ndim = 1;
   refuse(desc, "v: shape is NULL, ndim is 1");
-  desc.shape = &zero;
-  refuse(desc, "v: extent 0 is below 1, or the shape above 2^40 elements");
+  desc.shape = &negative;
+  refuse(desc, "v: extent -1 is below 0, or the shape above 2^40 elements");
   desc.shape = huge;
   desc.ndim = 3;
-  refuse(desc, "v: extent 1048576 is below 1, or the shape above 2^40 elements");
+  refuse(desc, "v: extent 1048576 is below 0, or the shape above 2^40 elements");
   desc = DS_PARAM_DESC_INIT;
   desc.struct_size = 3;
   refuse(desc, "desc.struct_size is 3, expected 48; begin with the _INIT macro");

@@ -1,9 +1,11 @@
+// Under a launcher every world is that of its processes as well, and the same to the bit.
 // A stage is a placement: at one world size every stage, overlap setting and number of threads
 // gives the same bits; gradients that sum exactly give the same bits at every world size.
 #include <gtest/gtest.h>
 
 #include <cstring>
 
+#include "comm/launcher.h"
 #include "toy.h"
 
 namespace ds::toy {
@@ -24,6 +26,12 @@ Outcome MustTrain(const Trial& run) {
   Outcome out;
   const Status status = TrainWorld(run, out);
   EXPECT_TRUE(status.ok()) << status.message();
+  if (const auto launch = comm::FindLaunch(); launch && run.world <= launch->size) {
+    Outcome there;
+    const Status in_job = TrainJob(run, there);
+    EXPECT_TRUE(in_job.ok()) << in_job.message();
+    if (launch->rank < run.world) ExpectSameBits(out, there, "processes");
+  }
   return out;
 }
 
@@ -108,6 +116,7 @@ TEST(BitsAcrossWorlds, NormIsThatOfTheMean) {
   Trial run{.world = 3, .stage = 2, .accumulation = 2, .steps = 1};
   double sum = 0;
   for (size_t p = 0; p < Params().size(); ++p) {
+    if (Params()[p].frozen) continue;
     int64_t numel = 1;
     for (const int64_t extent : Params()[p].shape) numel *= extent;
     for (int64_t i = 0; i < numel; ++i) {

@@ -115,6 +115,7 @@ class Rank {
   }
 
   Status Give(int p) {
+    if (!store_.spec(p).trainable) return {};
     const Trial values;
     std::vector<float> grad(store_.spec(p).numel());
     for (size_t i = 0; i < grad.size(); ++i) {

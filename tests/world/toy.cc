@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "base/rng.h"
+#include "support/ranks.h"
 
 namespace ds::toy {
 
@@ -35,10 +36,15 @@ float GradAt(const Trial& run, int step, int micro, int rank, int param, int64_t
 }
 
 Status RegisterAll(Engine& engine) {
+  DS_TRY(engine.AddGroup(R"({"lr": 0.002, "weight_decay": 0})").status());
   for (size_t p = 0; p < Params().size(); ++p) {
     const Param& param = Params()[p];
-    ParamSpec spec{
-        .name = param.name, .shape = param.shape, .unit = param.unit, .weight_decay = param.decay};
+    ParamSpec spec{.name = param.name,
+                   .shape = param.shape,
+                   .unit = param.unit,
+                   .weight_decay = param.decay,
+                   .trainable = !param.frozen,
+                   .group = param.group};
     std::vector<float> init(spec.numel());
     for (size_t i = 0; i < init.size(); ++i) {
       init[i] = static_cast<float>(RandomNormal(1, p, i));
@@ -53,12 +59,15 @@ Status MicroBatch(const Trial& run, Engine& engine, int step, int micro) {
   const int count = store.param_count();
   const auto touch = [&](int p) -> Status {
     DS_ASSIGN(const void* weights, store.Acquire(p));
-    if (weights == nullptr) return Error(Code::kInternal, "no weights");
+    if (weights == nullptr && store.spec(p).numel() > 0) {
+      return Error(Code::kInternal, "no weights");
+    }
     return store.Release(p);
   };
   for (int p = 0; p < count; ++p) DS_TRY(touch(p));
   for (int p = count - 1; p >= 0; --p) {
     DS_TRY(touch(p));
+    if (Params()[p].frozen) continue;
     const int64_t numel = store.spec(p).numel();
     std::vector<float> grad(numel);
     for (int64_t i = 0; i < numel; ++i) {
@@ -85,25 +94,89 @@ Status Train(const Trial& run, Engine& engine, Outcome& out) {
   return {};
 }
 
+namespace {
+
+using Take = FunctionRef<Status(const StatePiece&)>;
+
+// One rank's run; `take` gets its part of the state.
+Status TrainRank(const Trial& run, comm::Communicator& comm, TaskPool& pool, Outcome& out,
+                 Take take) {
+  DS_ASSIGN(const EngineConfig config, ParseConfig(ConfigText(run), comm.size()));
+  DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
+  DS_TRY(RegisterAll(*engine));
+  DS_TRY(engine->Seal());
+  DS_TRY(Train(run, *engine, out));
+  return engine->store().ForEachPiece(take);
+}
+
+Status Put(const StatePiece& piece, Outcome& out) {
+  auto& whole = out.state[piece.name];
+  whole.resize(piece.numel);
+  std::copy(piece.data.begin(), piece.data.end(), whole.begin() + piece.begin);
+  return {};
+}
+
+// One piece of rank `root` for all.
+Status Spread(comm::Communicator& comm, int root, const StatePiece* mine,
+              std::vector<float>* values, Outcome& out) {
+  struct {
+    char name[128] = "";
+    int64_t numel = 0, begin = 0, count = 0;
+  } head;
+  if (mine != nullptr) {
+    mine->name.copy(head.name, sizeof head.name - 1);
+    head.numel = mine->numel;
+    head.begin = mine->begin;
+    head.count = static_cast<int64_t>(values->size());
+  }
+  DS_TRY(comm.Broadcast("piece", root, std::as_writable_bytes(std::span(&head, 1))));
+  std::vector<float> data(head.count);
+  if (mine != nullptr) data = *values;
+  DS_TRY(comm.Broadcast("values", root, std::as_writable_bytes(std::span(data))));
+  auto& whole = out.state[head.name];
+  whole.resize(head.numel);
+  std::copy(data.begin(), data.end(), whole.begin() + head.begin);
+  return {};
+}
+
+}  // namespace
+
 Status TrainWorld(const Trial& run, Outcome& out) {
   std::mutex mutex;  // guards out
   TaskPool pool(run.threads);
-  return comm::RunThreads(
+  return comm::RunThreads(run.world, {.timeout_seconds = 60},
+                          [&](comm::Communicator& comm) -> Status {
+                            Outcome mine;
+                            DS_TRY(TrainRank(run, comm, pool, mine, [&](const StatePiece& piece) {
+                              const std::lock_guard lock(mutex);
+                              return Put(piece, out);
+                            }));
+                            const std::lock_guard lock(mutex);
+                            if (comm.rank() == 0) out.norms = mine.norms, out.scales = mine.scales;
+                            return {};
+                          });
+}
+
+Status TrainJob(const Trial& run, Outcome& out) {
+  TaskPool pool(run.threads);
+  return test::RunRanks(
       run.world, {.timeout_seconds = 60}, [&](comm::Communicator& comm) -> Status {
-        DS_ASSIGN(const EngineConfig config, ParseConfig(ConfigText(run), comm.size()));
-        DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
-        DS_TRY(RegisterAll(*engine));
-        DS_TRY(engine->Seal());
-        Outcome mine;
-        DS_TRY(Train(run, *engine, mine));
-        const std::lock_guard lock(mutex);
-        if (comm.rank() == 0) out.norms = mine.norms, out.scales = mine.scales;
-        return engine->store().ForEachPiece([&](const StatePiece& piece) -> Status {
-          auto& whole = out.state[piece.name];
-          whole.resize(piece.numel);
-          std::copy(piece.data.begin(), piece.data.end(), whole.begin() + piece.begin);
+        std::vector<StatePiece> pieces;
+        std::vector<std::vector<float>> data;
+        DS_TRY(TrainRank(run, comm, pool, out, [&](const StatePiece& piece) -> Status {
+          data.emplace_back(piece.data.begin(), piece.data.end());
+          pieces.push_back(piece);
           return {};
-        });
+        }));
+        for (int rank = 0; rank < comm.size(); ++rank) {
+          double count = comm.rank() == rank ? static_cast<double>(pieces.size()) : 0;
+          DS_TRY(comm.AllReduce("pieces", {&count, 1}));
+          for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+            const bool mine = comm.rank() == rank;
+            DS_TRY(Spread(comm, rank, mine ? &pieces[i] : nullptr, mine ? &data[i] : nullptr, out));
+          }
+        }
+        return {};
       });
 }
 

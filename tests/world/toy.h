@@ -19,16 +19,22 @@ struct Param {
   std::vector<int64_t> shape;
   const char* unit;
   bool decay = true;
+  bool frozen = false;
+  int group = 0;
 };
 
-// Sizes prime to every world, a unit smaller than a world, parameters without a unit, and one that
-// is several tiles of a kernel long.
+// Sizes prime to every world, a unit smaller than a world, parameters without a unit, one that is
+// several tiles of a kernel long, one without elements, frozen ones beside trained ones, and
+// another group.
 inline const std::vector<Param>& Params() {
   static const std::vector<Param> params = {
-      {"embed", {61, 7}, "embed"}, {"a.w", {33, 13}, "a"}, {"a.b", {13}, "a", false},
-      {"b.w", {257}, "b"},         {"c.tiny", {1}, "c"},   {"c.scalar", {}, "c", false},
-      {"loose.0", {5, 5, 5}, ""},  {"loose.1", {3}, ""},   {"wide", {131, 127}, "wide"},
-      {"head", {1009}, "head"},
+      {"embed", {61, 7}, "embed"},  {"a.w", {33, 13}, "a"},
+      {"a.b", {13}, "a", false},    {"b.w", {257}, "b"},
+      {"c.tiny", {1}, "c"},         {"c.scalar", {}, "c", false},
+      {"c.none", {0, 3}, "c"},      {"d.base", {19, 23}, "d", true, true},
+      {"d.up", {19, 2}, "d"},       {"d.down", {2, 23}, "d", true, false, 1},
+      {"loose.0", {5, 5, 5}, ""},   {"loose.1", {3}, ""},
+      {"wide", {131, 127}, "wide"}, {"head", {1009}, "head"},
   };
   return params;
 }
@@ -67,5 +73,8 @@ Status Train(const Trial& run, Engine& engine, Outcome& out);
 
 // Runs it over run.world threads and collects the state of all ranks.
 Status TrainWorld(const Trial& run, Outcome& out);
+// The same on the processes of the job that this one is part of; all of them get the whole outcome.
+// A smaller world is the first of them, and the others get nothing.
+Status TrainJob(const Trial& run, Outcome& out);
 
 }  // namespace ds::toy

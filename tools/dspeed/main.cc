@@ -43,7 +43,9 @@ int Run(int argc, char** argv) {
   const ds::Status status = chosen();
   if (status.ok()) return 0;
   std::fflush(stdout);
-  std::fprintf(stderr, "dspeed %s: %s\n", command.c_str(), status.message().c_str());
+  if (!status.message().empty()) {  // else another process says it
+    std::fprintf(stderr, "dspeed %s: %s\n", command.c_str(), status.message().c_str());
+  }
   return 1;
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "comm/launcher.h"
 #include "command.h"
 #include "engine/assembly.h"
 #include "interrupt.h"
@@ -177,6 +178,12 @@ class RankLoop {
   int64_t saved_ = 0;
 };
 
+// CPU threads of this process. Processes of a job have the cores of their host between them.
+int PoolThreads(const TrainFlags& flags, bool in_job) {
+  const int threads = CpuThreads(flags.threads);
+  return in_job ? std::max(1, threads / flags.ranks) : TaskPool::SizeFor(threads, flags.ranks);
+}
+
 // A folder that cannot be written is found before hours of work, not after.
 Status CheckWritable(const std::string& folder) {
   DS_TRY(MakeDirectories(folder));
@@ -185,39 +192,74 @@ Status CheckWritable(const std::string& folder) {
   return {};
 }
 
-Status Train(const TrainFlags& flags) {
-  DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
-  DS_ASSIGN(const data::ByteTokens text,
-            data::ByteTokens::Open(flags.data, plan.model.context + 1));
-  if (!flags.log.empty()) DS_TRY(CheckWritable(flags.log));
+// The run that --save holds, where it is to go on. Says so where it is not.
+Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks) {
   std::optional<checkpoint::RunManifest> resumed;
-  if (!flags.save.empty()) {
-    DS_TRY(CheckWritable(flags.save));
-    DS_ASSIGN(resumed, checkpoint::ReadRunManifest(StateFolder(flags.save)));
-    if (flags.resume && !resumed.has_value()) {
-      fmt::print("nothing to resume in {}: starting at step 0\n", flags.save);
-    } else if (!flags.resume && resumed.has_value()) {
+  if (flags.save.empty()) return resumed;
+  DS_ASSIGN(resumed, checkpoint::ReadRunManifest(StateFolder(flags.save)));
+  if (flags.resume && !resumed.has_value() && speaks) {
+    fmt::print("nothing to resume in {}: starting at step 0\n", flags.save);
+  } else if (!flags.resume && resumed.has_value()) {
+    if (speaks) {
       fmt::print(stderr,
                  "dspeed train: note: {} holds a run at step {}, which the next save replaces "
                  "(--resume would continue it)\n",
                  flags.save, resumed->step);
-      resumed.reset();
     }
+    resumed.reset();
   }
+  return resumed;
+}
+
+// `group`: this process's rank among others, or null where the ranks are threads of this one.
+Status Train(const TrainFlags& flags, comm::Communicator* group) {
+  DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
+  DS_ASSIGN(const data::ByteTokens text,
+            data::ByteTokens::Open(flags.data, plan.model.context + 1));
+  const bool speaks = group == nullptr || group->rank() == 0;
+  if (speaks && !flags.log.empty()) DS_TRY(CheckWritable(flags.log));
+  if (speaks && !flags.save.empty()) DS_TRY(CheckWritable(flags.save));
+  DS_ASSIGN(auto resumed, FindResumed(flags, speaks));
   CatchInterrupts();
   Run run{.plan = plan,
           .text = text,
           .entropy = data::UnigramEntropy(text.all()),
           .resumed = std::move(resumed),
-          .pool = TaskPool(TaskPool::SizeFor(CpuThreads(flags.threads), flags.ranks)),
+          .pool = TaskPool(PoolThreads(flags, group != nullptr)),
           .gemm = CreateGemm(),
           .log = {},
           .progress = {}};
-  return comm::RunThreads(
-      flags.ranks, {.timeout_seconds = flags.timeout}, [&](comm::Communicator& comm) -> Status {
-        DS_ASSIGN(const auto trainer, RankTrainer::Create(plan, text, comm, run.pool, *run.gemm));
-        return RankLoop(run, *trainer, comm.rank() == 0).Go();
-      });
+  const auto rank = [&](comm::Communicator& comm) -> Status {
+    DS_ASSIGN(const auto trainer, RankTrainer::Create(plan, text, comm, run.pool, *run.gemm));
+    return RankLoop(run, *trainer, comm.rank() == 0).Go();
+  };
+  if (group != nullptr) return rank(*group);
+  return comm::RunThreads(flags.ranks, {.timeout_seconds = flags.timeout}, rank);
+}
+
+// As one rank of a job. What the others were told of another rank's failure, rank 0 says.
+Status TrainInJob(TrainFlags flags) {
+  DS_TRY(CheckFlags(flags));
+  DS_ASSIGN(const auto group, comm::CreateMpi({.timeout_seconds = flags.timeout}, nullptr));
+  if (flags.asked_ranks.has_value() && *flags.asked_ranks != group->size()) {
+    const Status differ = InvalidArgument("--ranks is {}, but the launcher started {} processes",
+                                          *flags.asked_ranks, group->size());
+    return group->rank() == 0 ? differ : Status(differ.code(), "");
+  }
+  flags.ranks = group->size();
+  const Status status = Train(flags, group.get());
+  if (status.ok()) return status;
+  group->Abort(status);
+  if (group->rank() == 0) return status;
+  const bool told = status.code() == Code::kRankLost || status.code() == Code::kRankMismatch;
+  return told ? Status(status.code(), "")
+              : Error(status.code(), "rank {}: {}", group->rank(), status.message());
+}
+
+Status Start(TrainFlags flags) {
+  if (flags.mpi || comm::FindLaunch()) return TrainInJob(flags);
+  flags.ranks = flags.asked_ranks.value_or(1);
+  return Train(flags, nullptr);
 }
 
 }  // namespace
@@ -241,8 +283,11 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
   train.add_option("--seed", flags->seed, "Of the initial weights and the samples")
       ->capture_default_str();
   train.add_option("--dtype", flags->dtype, "fp32 or bf16 (with fp32 master weights)");
-  train.add_option("--ranks", flags->ranks, "Ranks, as threads of this process")
-      ->capture_default_str();
+  train.add_option("--ranks", flags->asked_ranks,
+                   "Ranks, as threads of this process; 1, or under a launcher (mpirun, srun) its "
+                   "processes");
+  train.add_flag("--mpi", flags->mpi,
+                 "Ranks are the processes of an MPI job, also where no launcher is recognised");
   train
       .add_option("--threads", flags->threads,
                   "CPU threads that the ranks share; 0: one a core. Results do not depend on it")
@@ -262,7 +307,7 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
   train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");
   train.add_option("--timeout", flags->timeout, "Seconds that a rank waits for another")
       ->capture_default_str();
-  train.callback([&chosen, flags] { chosen = [flags] { return Train(*flags); }; });
+  train.callback([&chosen, flags] { chosen = [flags] { return Start(*flags); }; });
 }
 
 }  // namespace ds::tool

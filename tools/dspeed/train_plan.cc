@@ -31,6 +31,8 @@ Result<Preset> FindPreset(const std::string& name) {
   return InvalidArgument("--preset is {}, expected one of {}", name, known);
 }
 
+}  // namespace
+
 Status CheckFlags(const TrainFlags& flags) {
   const auto least = [](const char* flag, int64_t value, int64_t least) -> Status {
     if (value >= least) return {};
@@ -59,6 +61,8 @@ Status CheckFlags(const TrainFlags& flags) {
   if (flags.batch.has_value()) DS_TRY(least("--batch", *flags.batch, 1));
   return {};
 }
+
+namespace {
 
 Result<model::GptConfig> ModelOf(const TrainFlags& flags, const Preset& preset) {
   model::GptConfig config{.vocab = data::ByteTokens::kVocab,

@@ -19,7 +19,10 @@ struct TrainFlags {
   std::optional<std::string> dtype;
   int64_t steps = 500;
   uint64_t seed = 0;
-  int ranks = 1, threads = 0;
+  std::optional<int> asked_ranks;  // --ranks
+  int ranks = 1;                   // as they are: threads, or the processes of a job
+  bool mpi = false;
+  int threads = 0;
   double timeout = 300;
   std::string log, save;
   int64_t save_every = 0;  // 0: at the end only
@@ -37,6 +40,8 @@ struct TrainPlan {
 // "tiny, small, 10m, gpt2", with their sizes, for --help.
 std::string PresetHelp();
 
+// What can be said of them alone.
+Status CheckFlags(const TrainFlags& flags);
 Result<TrainPlan> PlanTraining(const TrainFlags& flags);
 
 }  // namespace ds::tool

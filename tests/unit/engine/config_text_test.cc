@@ -12,7 +12,7 @@ TEST(ConfigText, DefaultsMeanTheSameAsNothing) {
   const std::string text = ConfigDefaults();
   auto config = ParseConfig(text, 1);
   ASSERT_TRUE(config.ok()) << config.status().message();
-  EXPECT_EQ(config->ToJson(), ParseConfig(R"({"optimizer": {"type": "Adam"}})", 1)->ToJson());
+  EXPECT_EQ(config->ToJson(), ParseConfig("", 1)->ToJson());
   const Json defaults = Json::parse(text);
   EXPECT_EQ(defaults["zero_optimization"]["offload_optimizer"]["cpuadam_cores_perc"], 0.8);
   EXPECT_EQ(defaults["fp16"]["initial_scale_power"], 16);

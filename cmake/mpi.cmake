@@ -1,0 +1,16 @@
+# libdeepspeed_mpi.so: ranks that are processes of an MPI job, in a module of its own that is loaded
+# at run time: the core needs no MPI, and is not bound to one.
+file(GLOB mpi_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/modules/mpi/*.cc)
+if(DS_WITH_MPI AND mpi_sources)
+  set(MPI_CXX_SKIP_MPICXX TRUE)
+  find_package(MPI QUIET COMPONENTS C CXX)
+  if(MPI_CXX_FOUND)
+    add_library(deepspeed_mpi MODULE ${mpi_sources})
+    target_link_libraries(deepspeed_mpi PRIVATE ds_options MPI::MPI_CXX)
+    target_link_options(deepspeed_mpi PRIVATE LINKER:--as-needed)
+    set_target_properties(deepspeed_mpi PROPERTIES BUILD_RPATH "$ORIGIN" INSTALL_RPATH "$ORIGIN")
+    add_dependencies(ds_product deepspeed_mpi)
+  else()
+    message(STATUS "MPI not found: libdeepspeed_mpi.so is not built, ranks are threads")
+  endif()
+endif()

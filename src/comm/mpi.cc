@@ -1,0 +1,131 @@
+// The library's side of libdeepspeed_mpi.so: brings the processes of a job together.
+#include "comm/mpi_module.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "base/library.h"
+#include "comm/arguments.h"
+#include "comm/shared_stage.h"
+#include "comm/wire.h"
+
+namespace ds::comm {
+namespace {
+
+constexpr char kModule[] = "libdeepspeed_mpi.so";
+
+Result<const ds_mpi_module*> Load() {
+  DS_ASSIGN(void* handle, LoadModule(kModule));
+  DS_ASSIGN(void* entry, FindSymbol(handle, kModule, DS_MPI_ENTRY));
+  const ds_mpi_module* module = reinterpret_cast<ds_mpi_entry_fn>(entry)();
+  if (module->version != DS_MPI_MODULE_VERSION) {
+    return Error(Code::kUnsupported, "{} has interface version {}, expected {}", kModule,
+                 module->version, DS_MPI_MODULE_VERSION);
+  }
+  return module;
+}
+
+Result<const ds_mpi_module*> Module() {
+  static const Result<const ds_mpi_module*> loaded = Load();
+  return loaded;
+}
+
+// What a process tells the others of itself.
+struct Card {
+  char host[256] = "";  // equal: they can share memory and see each other's processes
+  ProcessId id;
+};
+
+Card CardOfThis() {
+  Card card;
+  char boot[64] = "", name[64] = "";
+  if (std::FILE* file = std::fopen("/proc/sys/kernel/random/boot_id", "re")) {
+    if (std::fscanf(file, "%63s", boot) != 1) boot[0] = '\0';
+    std::fclose(file);
+  }
+  gethostname(name, sizeof name - 1);
+  struct stat memory = {}, processes = {};
+  stat("/dev/shm", &memory);
+  stat("/proc/self/ns/pid", &processes);
+  std::snprintf(card.host, sizeof card.host, "%s %s %llx %llx %u", name, boot,
+                static_cast<unsigned long long>(memory.st_dev),
+                static_cast<unsigned long long>(processes.st_ino), getuid());
+  card.id = ProcessId::OfThis();
+  return card;
+}
+
+// What rank 0 says of the memory it made, and the others of having mapped it.
+struct Word {
+  int32_t code = 0;
+  char text[400] = "";
+
+  void Set(const Status& status) {
+    code = static_cast<int32_t>(status.code());
+    status.message().copy(text, sizeof text - 1);
+  }
+  Status status() const { return {static_cast<Code>(code), text}; }
+};
+
+// Rank 0 makes the memory, the others map it, and all learn whether all did.
+Result<std::shared_ptr<Segment>> ShareMemory(Wire& wire, const std::vector<Card>& cards) {
+  std::shared_ptr<Segment> segment;
+  Word mine;
+  if (wire.rank() == 0) {
+    if (auto made = CreateSharedSegment(wire.size()); made.ok()) {
+      segment = std::move(made).Take();
+      for (int r = 0; r < wire.size(); ++r) SetProcess(*segment, r, cards[r].id);
+      segment->name().copy(mine.text, sizeof mine.text - 1);
+    } else {
+      mine.Set(made.status());
+    }
+  }
+  std::vector<Word> all;
+  DS_TRY(wire.ExchangeEach("shared memory", mine, all));
+  DS_TRY(all[0].status());
+  if (wire.rank() != 0) {
+    auto opened = Segment::Open(all[0].text, SharedStageBytes(wire.size()));
+    if (!opened.ok()) mine.Set(opened.status());
+    if (opened.ok()) segment = std::move(opened).Take();
+  }
+  DS_TRY(wire.ExchangeEach("shared memory", mine, all));
+  if (wire.rank() == 0) segment->Unlink();
+  for (int r = 1; r < wire.size(); ++r) {
+    if (const Status status = all[r].status(); !status.ok()) {
+      return Error(status.code(), "rank {}: {}", r, status.message());
+    }
+  }
+  return segment;
+}
+
+}  // namespace
+
+Result<std::string> DescribeMpi() {
+  DS_ASSIGN(const ds_mpi_module* module, Module());
+  return std::string(module->describe());
+}
+
+Result<std::unique_ptr<Communicator>> CreateMpi(const Options& options, const void* mpi_comm) {
+  DS_TRY(CheckTimeout(options.timeout_seconds));
+  DS_ASSIGN(const ds_mpi_module* module, Module());
+  DS_ASSIGN(const auto wire, Wire::Open(*module, mpi_comm, options.timeout_seconds));
+  std::vector<Card> cards;
+  DS_TRY(wire->ExchangeEach("host", CardOfThis(), cards));
+  for (int r = 1; r < wire->size(); ++r) {
+    if (std::strcmp(cards[0].host, cards[r].host) != 0) {
+      return Error(Code::kUnsupported, "ranks 0 and {} are not on one host: {}; {}", r,
+                   cards[0].host, cards[r].host);
+    }
+  }
+  DS_ASSIGN(auto segment, ShareMemory(*wire, cards));
+  return CreateStaged(CreateSharedStage({.segment = std::move(segment),
+                                         .origin = nullptr,
+                                         .fate = nullptr,
+                                         .timeout_seconds = options.timeout_seconds,
+                                         .backend = "mpi"},
+                                        wire->rank()));
+}
+
+}  // namespace ds::comm

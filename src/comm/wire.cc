@@ -1,0 +1,88 @@
+#include "comm/wire.h"
+
+#include <thread>
+
+namespace ds::comm {
+
+Result<std::shared_ptr<Wire>> Wire::Open(const ds_mpi_module& module, const void* mpi_comm,
+                                         double timeout_seconds) {
+  ds_mpi_group* group = nullptr;
+  char why[512] = "";
+  if (module.open(mpi_comm, timeout_seconds, &group, why, sizeof why) != 0) {
+    return Error(Code::kComm, "the MPI group cannot be made: {}", why);
+  }
+  return std::shared_ptr<Wire>(new Wire(module, group, timeout_seconds));
+}
+
+Wire::~Wire() { module_.close(group_, healthy_ ? 1 : 0); }
+
+struct Wire::Pending {
+  int peer;
+  void* request;
+};
+
+// Rank 0 collects and hands the whole out: 2 messages a rank, and it knows who is missing.
+Status Wire::Exchange(std::string_view what, const void* mine, size_t bytes, void* all) {
+  constexpr int kTag = 0;
+  const size_t total = bytes * static_cast<size_t>(size());
+  // Not on the stack and not the caller's: after a failure MPI may still hold it.
+  auto* buffer = new std::vector<std::byte>(total);
+  std::vector<Pending> pending;
+  const auto send = [&](int to, size_t at, size_t count) {
+    Pending p = {to, nullptr};
+    if (module_.send(group_, to, kTag, buffer->data() + at, count, &p.request) == 0) {
+      pending.push_back(p);
+    }
+  };
+  const auto receive = [&](int from, size_t at, size_t count) {
+    Pending p = {from, nullptr};
+    if (module_.receive(group_, from, kTag, buffer->data() + at, count, &p.request) == 0) {
+      pending.push_back(p);
+    }
+  };
+  std::memcpy(buffer->data() + rank() * bytes, mine, bytes);
+  if (rank() == 0) {
+    for (int r = 1; r < size(); ++r) receive(r, r * bytes, bytes);
+    DS_TRY(Await(what, pending));
+    for (int r = 1; r < size(); ++r) send(r, 0, total);
+  } else {
+    send(0, rank() * bytes, bytes);
+    DS_TRY(Await(what, pending));
+    receive(0, 0, total);
+  }
+  DS_TRY(Await(what, pending));
+  std::memcpy(all, buffer->data(), total);
+  delete buffer;
+  return {};
+}
+
+Status Wire::Await(std::string_view what, std::vector<Pending>& pending) {
+  const auto end =
+      std::chrono::steady_clock::now() + std::chrono::duration<double>(timeout_seconds_);
+  while (!pending.empty()) {
+    for (size_t i = 0; i < pending.size();) {
+      const int32_t state = module_.test(&pending[i].request);
+      if (state < 0) {
+        healthy_ = false;
+        return Error(Code::kComm, "rank {}: MPI failed in a message with rank {} ({})", rank(),
+                     pending[i].peer, what);
+      }
+      if (state == 1) pending.erase(pending.begin() + static_cast<ptrdiff_t>(i));
+      if (state == 0) ++i;
+    }
+    if (pending.empty()) break;
+    if (std::chrono::steady_clock::now() >= end) {
+      healthy_ = false;
+      std::string names;
+      for (const Pending& p : pending)
+        names += fmt::format("{}rank {}", names.empty() ? "" : ", ", p.peer);
+      return Error(Code::kTimeout,
+                   "timed out after {:g} s: rank {} makes a group ({}) and waits for {}",
+                   timeout_seconds_, rank(), what, names);
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  return {};
+}
+
+}  // namespace ds::comm

@@ -1,0 +1,56 @@
+// Messages between the processes of a job, as the MPI module carries them: untyped, none blocks.
+// Everything that waits here ends in time.
+#pragma once
+
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "comm/mpi_module.h"
+
+namespace ds::comm {
+
+class Wire {
+ public:
+  static Result<std::shared_ptr<Wire>> Open(const ds_mpi_module& module, const void* mpi_comm,
+                                            double timeout_seconds);
+  ~Wire();
+  Wire(const Wire&) = delete;
+  Wire& operator=(const Wire&) = delete;
+
+  int rank() const { return module_.rank(group_); }
+  int size() const { return module_.size(group_); }
+  double timeout_seconds() const { return timeout_seconds_; }
+
+  // all[r] becomes rank r's `mine`: while the group is made, when nothing else is there to meet
+  // over. `what` is for errors.
+  template <typename T>
+  Status ExchangeEach(std::string_view what, const T& mine, std::vector<T>& all) {
+    std::vector<std::byte> bytes(sizeof(T) * size());
+    DS_TRY(Exchange(what, &mine, sizeof mine, bytes.data()));
+    all.resize(size());
+    std::memcpy(static_cast<void*>(all.data()), bytes.data(), bytes.size());
+    return {};
+  }
+
+  // From here on a rank may be missing: the end of the program does not wait for all.
+  void SetUnhealthy() { healthy_ = false; }
+
+ private:
+  Wire(const ds_mpi_module& module, ds_mpi_group* group, double timeout_seconds)
+      : module_(module), group_(group), timeout_seconds_(timeout_seconds) {}
+
+  struct Pending;
+  Status Exchange(std::string_view what, const void* mine, size_t bytes, void* all);
+  Status Await(std::string_view what, std::vector<Pending>& pending);
+
+  const ds_mpi_module& module_;
+  ds_mpi_group* const group_;
+  const double timeout_seconds_;
+  bool healthy_ = true;
+};
+
+}  // namespace ds::comm

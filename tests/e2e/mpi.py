@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Ranks that mpirun started: the bits of threads, one voice, a resume, and ranks that die."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
+import e2e  # noqa: E402
+
+MPIRUN = os.environ.get("MPIRUN") or shutil.which("mpirun")
+BUILT = os.path.exists(os.environ["BUILD_DIR"] + "/lib/libdeepspeed_mpi.so")
+# Open MPI's words for: as root, and on fewer cores than ranks.
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+           "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+CONFIG = {"train_batch_size": 8, "zero_optimization": {"stage": 3, "overlap_comm": True}}
+
+
+@unittest.skipUnless(MPIRUN and BUILT, "no mpirun, or the library was built without MPI")
+class Mpi(e2e.DspeedTest):
+    def start(self, ranks, *arguments):
+        command = [MPIRUN, "-n", ranks, e2e.DSPEED, *arguments]
+        return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, errors="replace",
+                                cwd=self.folder, env={**os.environ, **AS_ROOT})
+
+    def job(self, ranks, name, *arguments, config=None):
+        process = self.start(ranks, *self.train_arguments(name, *arguments, config=config))
+        self.addCleanup(process.kill)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def train_job(self, ranks, name, *arguments, config=None):
+        status, out, err = self.job(ranks, name, *arguments, config=config)
+        self.assertEqual(status, 0, err)
+        self.assertEqual(err, "")
+        self.assertEqual(out.count("validation loss"), 1, out)  # one rank speaks
+        return out
+
+    def test_processes_give_the_bits_of_threads(self):
+        for ranks, dtype in ((2, "fp32"), (4, "bf16")):
+            config = {**CONFIG, "bf16": {"enabled": dtype == "bf16"}}
+            flags = ["--steps", 5, "--seed", 3]
+            threads, job = f"threads-{ranks}", f"job-{ranks}"
+            self.train(threads, "--ranks", ranks, *flags, config=config)
+            out = self.train_job(ranks, job, *flags, config=config)
+            self.assertIn(f"{ranks} (mpi)", out)
+            self.assertEqual(self.curve(job), self.curve(threads))
+            self.assertEqual(self.weights(job), self.weights(threads))
+
+    def test_a_run_goes_on_from_threads_to_processes_and_back(self):
+        # A schedule that does not depend on the number of steps.
+        config = {**CONFIG, "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 2}}}
+        self.train("whole", "--ranks", 2, "--steps", 9, config=config)
+        self.train("parts", "--ranks", 2, "--steps", 3, config=config)
+        self.train_job(2, "parts", "--steps", 6, "--resume", config=config)
+        self.train("parts", "--ranks", 2, "--steps", 9, "--resume", config=config)
+        # The parts also validated at their ends.
+        losses = [[row["loss"] for row in self.log(name)] for name in ("parts", "whole")]
+        self.assertEqual(losses[0], losses[1])
+        self.assertEqual(self.weights("parts"), self.weights("whole"))
+
+    def test_a_count_that_differs_is_refused(self):
+        status, _, err = self.job(2, "run", "--ranks", 3)
+        self.assertNotEqual(status, 0)
+        self.assertEqual(err.count("--ranks is 3, but the launcher started 2 processes"), 1, err)
+
+    def test_a_killed_rank_is_named(self):
+        folder = self.folder / "run"
+        process = self.start(2, *self.train_arguments("run", "--steps", 1000000,
+                                                      "--timeout", 60, config=CONFIG))
+        self.addCleanup(process.kill)
+        log = folder / "log" / "log.jsonl"
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not (log.exists() and log.stat().st_size > 0):
+            time.sleep(0.05)
+        children = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],
+                                  capture_output=True, text=True).stdout.splitlines()
+        ranks = [int(line.split()[0]) for line in children if "dspeed train" in line]
+        self.assertEqual(len(ranks), 2, children)
+        os.kill(ranks[1], signal.SIGKILL)
+        killed = time.monotonic()
+        _, err = process.communicate(timeout=60)
+        self.assertLess(time.monotonic() - killed, 20)
+        self.assertRegex(err, r"dspeed train: rank [01] died \(process %d\) \(seen by rank [01] in "
+                              r"\w+\(" % ranks[1])
+
+
+if __name__ == "__main__":
+    e2e.unittest.main()
