@@ -1,6 +1,6 @@
 /**
  * @file ds_comm.h
- * Groups of ranks. In this release a group is one rank alone, or threads of one process.
+ * Groups of ranks. A group is one rank alone, threads of one process, or processes of an MPI job.
  *
  * Every wait ends: in the result, in the error of a rank that failed or left, or in a time-out that
  * names the missing ranks and the operation. After such an error the group is lost and each call
@@ -36,6 +36,16 @@ DS_API DS_NODISCARD ds_status ds_comm_create_self(const ds_comm_options *options
 DS_API DS_NODISCARD ds_status ds_comm_create_threads(int32_t world_size,
                                                      const ds_comm_options *options,
                                                      ds_comm **out_comms);
+/** This process's rank in a group of processes that a launcher such as mpirun or srun started.
+ *  `mpi_comm` points to an MPI_Comm, whose ranks they are; NULL: MPI_COMM_WORLD. It is only used in
+ *  this call. MPI is started when the program did not, and then also ended, as the program ends; an
+ *  error of MPI is an error here and never ends the program. Ranks on several hosts need an MPI
+ * that was started with MPI_THREAD_SERIALIZED or more. Needs the module libdeepspeed_mpi.so, built
+ * for the MPI of the program; DS_ERR_NOT_FOUND, DS_ERR_UNSUPPORTED when there is none that can be
+ * loaded. The `threads` of the options are shared by all ranks. thread: any; collective: yes;
+ * blocking: yes; null: options, mpi_comm; owns: out_comm -> ds_comm_destroy. */
+DS_API DS_NODISCARD ds_status ds_comm_create_mpi(const ds_comm_options *options,
+                                                 const void *mpi_comm, ds_comm **out_comm);
 /** Leaves the group: peers that wait for this rank get DS_ERR_RANK_LOST. An engine made from it
  *  keeps it alive.
  *  thread: driver; collective: no; blocking: no; takes: comm. */

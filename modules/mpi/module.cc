@@ -51,13 +51,16 @@ bool Await(MPI_Request& request, double seconds) {
 }
 
 // MPI_Finalize waits for all processes. So they meet first, where a time-out is possible, and it is
-// left out when one does not come: the launcher then reports that, as it should.
+// left out when one does not come: the launcher then reports that, as it should. After a failure
+// none may be expected any more.
 void Finalize() {
   int over = 0;
   MPI_Finalized(&over);
-  if (over != 0 || !healthy) return;
+  if (over != 0) return;
   MPI_Request barrier;
-  if (MPI_Ibarrier(MPI_COMM_WORLD, &barrier) == MPI_SUCCESS && Await(barrier, 30)) MPI_Finalize();
+  if (MPI_Ibarrier(MPI_COMM_WORLD, &barrier) == MPI_SUCCESS && Await(barrier, healthy ? 30 : 1)) {
+    MPI_Finalize();
+  }
 }
 
 const char* Start(int* level) {
@@ -132,7 +135,7 @@ int32_t Open(const void* comm, double timeout_seconds, ds_mpi_group** out, char*
   MPI_Comm_set_errhandler(group->comm, MPI_ERRORS_RETURN);
   MPI_Comm_rank(group->comm, &group->rank);
   MPI_Comm_size(group->comm, &group->size);
-  group->threads = level == MPI_THREAD_MULTIPLE;
+  group->threads = level >= MPI_THREAD_SERIALIZED;
   int found = 0;
   int* most = nullptr;
   MPI_Comm_get_attr(group->comm, MPI_TAG_UB, &most, &found);

@@ -1,5 +1,6 @@
 #include <deepspeed/ds_comm.h>
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -77,6 +78,19 @@ ds_status ds_comm_create_threads(int32_t world_size, const ds_comm_options* opti
           std::make_shared<Membership>(Membership{pool, std::move(rank)})));
     }
     for (int32_t r = 0; r < world_size; ++r) out_comms[r] = comms[r].release();
+    return {};
+  });
+}
+
+ds_status ds_comm_create_mpi(const ds_comm_options* options, const void* mpi_comm,
+                             ds_comm** out_comm) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(out_comm);
+    DS_ASSIGN(const auto group, ds::capi::ReadOptions(options));
+    DS_ASSIGN(auto rank, ds::comm::CreateMpi(group.comm, mpi_comm));
+    auto pool = std::make_shared<ds::TaskPool>(std::max(1, group.threads / rank->size()));
+    auto membership = std::make_shared<Membership>(Membership{std::move(pool), std::move(rank)});
+    *out_comm = ds::capi::MakeHandle<ds_comm>(std::move(membership)).release();
     return {};
   });
 }

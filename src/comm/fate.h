@@ -38,6 +38,10 @@ class Fate {
     const std::lock_guard lock(mutex_);
     return first_;
   }
+  Status aborted() const {
+    const std::lock_guard lock(mutex_);
+    return aborted_;
+  }
   const std::shared_ptr<Reason>& record() const { return record_; }
 
  private:

@@ -22,10 +22,7 @@ Status Rendezvous::Hand(int rank, int to, std::string_view what, size_t bytes, c
   Await(rank, answered, [&](int r) { return r == to; });
   Letter posted = Letter::kPosted;
   if (me.letter.compare_exchange_strong(posted, Letter::kNone)) {
-    const Reason& why = board_->broken;
-    return why.is_set() && why.by() == rank && why.status().code() == Code::kTimeout
-               ? why.status()
-               : Describe(rank);
+    return Failure(rank);
   }
   // It is being read: by a thread, that ends; a process that dies over it reads no memory of ours.
   while (!answered() && !processes_) std::this_thread::yield();
@@ -46,15 +43,11 @@ Status Rendezvous::Take(int rank, int from, std::string_view what, size_t bytes,
   Await(rank, is_here, [&](int r) { return r == from; });
   Letter posted = Letter::kPosted;
   if (!is_here() || !sender.letter.compare_exchange_strong(posted, Letter::kBeingRead)) {
-    const Reason& why = board_->broken;
-    return why.is_set() && why.by() == rank && why.status().code() == Code::kTimeout
-               ? why.status()
-               : Describe(rank);
+    return Failure(rank);
   }
   const Post& theirs = sender.post;
   if (std::strcmp(theirs.what, post(rank).what) != 0 || theirs.bytes != bytes) {
-    const Status differ = Disagreement(from, rank);
-    Break(differ, -1);
+    const Status differ = Refuse(from, rank);
     sender.letter.store(Letter::kRefused);
     board_->Wake();
     return differ;

@@ -4,13 +4,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/library.h"
 #include "comm/arguments.h"
 #include "comm/shared_stage.h"
 #include "comm/wire.h"
+#include "comm/wire_stage.h"
 
 namespace ds::comm {
 namespace {
@@ -100,6 +103,37 @@ Result<std::shared_ptr<Segment>> ShareMemory(Wire& wire, const std::vector<Card>
   return segment;
 }
 
+// DS_MPI_SHARED=0, alike on all ranks: as if each were on a host of its own.
+bool OnOneHost(const std::vector<Card>& cards) {
+  const char* shared = std::getenv("DS_MPI_SHARED");
+  if (shared != nullptr && std::strcmp(shared, "0") == 0) return false;
+  return std::all_of(cards.begin(), cards.end(),
+                     [&](const Card& card) { return std::strcmp(card.host, cards[0].host) == 0; });
+}
+
+Result<std::unique_ptr<Communicator>> CreateOverWire(const std::shared_ptr<Wire>& wire,
+                                                     const std::vector<Card>& cards) {
+  if (!wire->serves_threads()) {
+    return Error(Code::kUnsupported,
+                 "ranks on several hosts need MPI_THREAD_SERIALIZED or MPI_THREAD_MULTIPLE; start "
+                 "MPI with MPI_Init_thread");
+  }
+  WireGroup group = {.wire = wire,
+                     .alarm = nullptr,
+                     .fate = std::make_shared<Fate>(),
+                     .origin = nullptr,
+                     .members = {},
+                     .processes = {},
+                     .rank = wire->rank()};
+  group.alarm = std::make_shared<Alarm>(wire, group.fate);
+  for (int r = 0; r < wire->size(); ++r) {
+    const bool near = std::strcmp(cards[r].host, cards[wire->rank()].host) == 0;
+    group.members.push_back(r);
+    group.processes.push_back(near ? cards[r].id : ProcessId{});
+  }
+  return CreateStaged(CreateWireStage(std::move(group)));
+}
+
 }  // namespace
 
 Result<std::string> DescribeMpi() {
@@ -113,18 +147,14 @@ Result<std::unique_ptr<Communicator>> CreateMpi(const Options& options, const vo
   DS_ASSIGN(const auto wire, Wire::Open(*module, mpi_comm, options.timeout_seconds));
   std::vector<Card> cards;
   DS_TRY(wire->ExchangeEach("host", CardOfThis(), cards));
-  for (int r = 1; r < wire->size(); ++r) {
-    if (std::strcmp(cards[0].host, cards[r].host) != 0) {
-      return Error(Code::kUnsupported, "ranks 0 and {} are not on one host: {}; {}", r,
-                   cards[0].host, cards[r].host);
-    }
-  }
+  if (!OnOneHost(cards)) return CreateOverWire(wire, cards);
   DS_ASSIGN(auto segment, ShareMemory(*wire, cards));
   return CreateStaged(CreateSharedStage({.segment = std::move(segment),
                                          .origin = nullptr,
                                          .fate = nullptr,
                                          .timeout_seconds = options.timeout_seconds,
-                                         .backend = "mpi"},
+                                         .backend = "mpi",
+                                         .when_broken = [wire] { wire->SetUnhealthy(); }},
                                         wire->rank()));
 }
 

@@ -25,7 +25,7 @@ typedef struct ds_mpi_module {
   int32_t (*size)(const ds_mpi_group* group);
   /* Tags are below this. */
   int32_t (*tags)(const ds_mpi_group* group);
-  /* Whether several threads may call at once. */
+  /* Whether it may be called by several threads, one at a time. */
   int32_t (*threads)(const ds_mpi_group* group);
   /* Starts a message; its bytes stay untouched until test() says it is over. 0: started. */
   int32_t (*send)(ds_mpi_group* group, int32_t to, int32_t tag, const void* data, size_t bytes,
@@ -36,8 +36,8 @@ typedef struct ds_mpi_module {
   int32_t (*test)(void** request);
   /* Gives a request up that may never be over. 1: it is gone; 0: its bytes are still in use. */
   int32_t (*cancel)(void** request);
-  /* At its last use. `healthy`: 0 when a rank was lost; MPI is not shut down then, for that would
-   * wait for it. */
+  /* At its last use. `healthy`: 0 when a rank was lost; the end of the program does not wait for
+   * all of them then. */
   void (*close)(ds_mpi_group* group, int32_t healthy);
 } ds_mpi_module;
 

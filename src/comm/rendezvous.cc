@@ -104,29 +104,43 @@ Status Rendezvous::Part(int rank) {
 }
 
 Status Rendezvous::Arrive(int rank, bool with_post) {
-  Member& me = board_->member(rank);
-  const uint64_t meeting = me.came.load(std::memory_order_relaxed) + 1;
+  const uint64_t meeting = came(rank) + 1;
   const uint64_t all = meeting * static_cast<uint64_t>(size());
-  me.came.store(meeting);
+  board_->member(rank).came.store(meeting);
+  if (!Count(rank, with_post, meeting)) return Outcome(rank, meeting);
+  const auto over = [&] { return board_->arrivals.load(std::memory_order_acquire) >= all; };
+  if (!over()) Await(rank, over, [&](int r) { return came(r) < meeting; });
+  return Outcome(rank, meeting);
+}
+
+// Counts the arrival, unless the group is broken. The last to come compares the posts first: those
+// of the others stay as they are until it has arrived.
+bool Rendezvous::Count(int rank, bool with_post, uint64_t meeting) {
+  const uint64_t all = meeting * static_cast<uint64_t>(size());
   uint64_t arrivals = board_->arrivals.load();
   do {
-    if ((arrivals & Board::kBroken) != 0) return Outcome(rank, meeting);
+    if ((arrivals & Board::kBroken) != 0) return false;
     if (!with_post || arrivals + 1 != all) continue;
-    // The last to come: the posts of the others stay as they are until it has arrived.
     if (const Status same = CheckPosts(); !same.ok()) {
       Break(same, rank, meeting);
-      return Outcome(rank, meeting);
+      return false;
     }
-    if (me.post.bytes > 0) board_->reading.store(size());
+    if (post(rank).bytes > 0) board_->reading.store(size());
   } while (!board_->arrivals.compare_exchange_weak(arrivals, arrivals + 1));
-  if (arrivals + 1 == all) {
-    board_->Wake();
-    return {};
-  }
-  Await(
-      rank, [&] { return board_->arrivals.load(std::memory_order_acquire) >= all; },
-      [&](int r) { return board_->member(r).came.load() < meeting; });
-  return Outcome(rank, meeting);
+  if (arrivals + 1 == all) board_->Wake();
+  return true;
+}
+
+void Rendezvous::Came(int rank, const Post& post) {
+  Write(rank, post.op, post.what, post.bytes, nullptr, post.detail);
+  const uint64_t meeting = came(rank) + 1;
+  board_->member(rank).came.store(meeting);
+  Count(rank, true, meeting);
+}
+
+Status Rendezvous::WaitFor(int rank, FunctionRef<bool()> over, Missing missing) {
+  Await(rank, over, missing);
+  return over() ? Status() : Failure(rank);
 }
 
 // A group that broke after this meeting was over still lets every rank out of it alike.
@@ -134,9 +148,14 @@ Status Rendezvous::Outcome(int rank, uint64_t meeting) const {
   const uint64_t arrivals = board_->arrivals.load() & ~Board::kBroken;
   if (arrivals >= meeting * static_cast<uint64_t>(size())) return {};
   const Reason& why = board_->broken;
-  const bool bare = why.is_set() && (why.meeting() == meeting ||
-                                     (why.by() == rank && why.status().code() == Code::kTimeout));
-  return bare ? why.status() : Describe(rank);
+  return why.is_set() && why.meeting() == meeting ? why.status() : Failure(rank);
+}
+
+// Whoever timed out says so in its own words; the others, what they were in as they heard of it.
+Status Rendezvous::Failure(int rank) const {
+  const Reason& why = board_->broken;
+  const bool own = why.is_set() && why.by() == rank && why.status().code() == Code::kTimeout;
+  return own ? why.status() : Describe(rank);
 }
 
 void Rendezvous::Break(const Status& why, int by, uint64_t meeting) {
@@ -171,6 +190,10 @@ bool Rendezvous::Spin(FunctionRef<bool()> over) const {
 }
 
 void Rendezvous::Sleep(FunctionRef<bool()> over, std::chrono::nanoseconds longest) {
+  if (pump_) {  // nobody wakes it
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+    return;
+  }
   board_->sleepers.fetch_add(1);
   const uint32_t epoch = board_->epoch.load();
   if (!over()) board_->Sleep(epoch, longest);
@@ -179,7 +202,10 @@ void Rendezvous::Sleep(FunctionRef<bool()> over, std::chrono::nanoseconds longes
 
 // Returns when it is over or the group is broken, which it sees to.
 void Rendezvous::Await(int rank, FunctionRef<bool()> over, Missing missing) {
-  const auto ended = [&] { return over() || broken(); };
+  const auto ended = [&] {
+    if (pump_) pump_();
+    return over() || broken();
+  };
   if (Spin(ended)) return;
   const auto end = Clock::now() + std::chrono::duration_cast<std::chrono::nanoseconds>(timeout_);
   for (;;) {
@@ -275,6 +301,12 @@ Status Rendezvous::Disagreement(int a, int b) const {
                "ranks disagree: rank {} is in {}({}) with {} bytes, rank {} in {}({}) with {}",
                number(a), first.op, first.what, first.bytes, number(b), other.op, other.what,
                other.bytes);
+}
+
+Status Rendezvous::Refuse(int a, int b) {
+  const Status differ = Disagreement(a, b);
+  Break(differ, -1);
+  return differ;
 }
 
 Status Rendezvous::Describe(int rank) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -47,6 +48,26 @@ class Rendezvous {
   Status Take(int rank, int from, std::string_view what, size_t bytes,
               FunctionRef<void(const void* data)> read);
 
+  bool broken() const { return (board_->arrivals.load() & Board::kBroken) != 0; }
+  // Of ranks that hear of each other by messages, each over a board of its own. What is called to
+  // look for them while a rank waits:
+  void set_pump(std::function<void()> pump) { pump_ = std::move(pump); }
+  // Another rank has come to the meeting that this one is in.
+  void Came(int rank, const Post& post);
+  // Whether the meeting that the rank came to last is not over.
+  bool IsMeeting(int rank) const {
+    return (board_->arrivals.load() & ~Board::kBroken) < came(rank) * static_cast<uint64_t>(size());
+  }
+  uint64_t came(int rank) const { return board_->member(rank).came.load(); }
+  // Waits for something else than a meeting, of which `missing` ranks are late.
+  Status WaitFor(int rank, FunctionRef<bool()> over, FunctionRef<bool(int rank)> missing);
+  // What a rank is in, for errors, where no meeting says it.
+  void Note(int rank, const char* op, std::string_view what, size_t bytes, int detail = 0) {
+    Write(rank, op, what, bytes, nullptr, detail);
+  }
+  // Breaks the group because the posts of the two differ.
+  Status Refuse(int a, int b);
+
   void Leave(int rank);
   // `number`: as errors call it.
   bool HasLeft(int number) const;
@@ -56,10 +77,10 @@ class Rendezvous {
  private:
   using Missing = FunctionRef<bool(int rank)>;
 
-  bool broken() const { return (board_->arrivals.load() & Board::kBroken) != 0; }
   void Write(int rank, const char* op, std::string_view what, size_t bytes, const void* data,
              int detail);
   Status Arrive(int rank, bool with_post);
+  bool Count(int rank, bool with_post, uint64_t meeting);
   Status Outcome(int rank, uint64_t meeting) const;
   void Break(const Status& why, int by, uint64_t meeting = 0);
   bool FateIsSealed();
@@ -76,6 +97,7 @@ class Rendezvous {
   Status CheckPosts() const;
   Status Disagreement(int a, int b) const;
   Status Describe(int rank) const;
+  Status Failure(int rank) const;
   Status Describe(int rank, const char* op, std::string_view what) const;
   std::string Late(Missing missing) const;
 
@@ -84,6 +106,7 @@ class Rendezvous {
   const std::shared_ptr<const Rendezvous> origin_;
   const Reason* const fate_;
   const bool processes_;
+  std::function<void()> pump_;
   const bool spins_;  // sleeping is slow, but spinning takes the core that the late rank needs
 };
 

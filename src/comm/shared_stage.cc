@@ -49,7 +49,10 @@ class SharedStage final : public Stage {
                                           group_.origin, group_.fate->record().get());
     group_.fate->Add(place_);
   }
-  ~SharedStage() override { place_->Leave(rank_); }
+  ~SharedStage() override {
+    if (place_->broken() && group_.when_broken) group_.when_broken();
+    place_->Leave(rank_);
+  }
 
   const char* backend() const override { return group_.backend; }
   int rank() const override { return rank_; }
@@ -143,7 +146,8 @@ Result<std::unique_ptr<Stage>> SharedStage::Divide(const char* op, std::string_v
                       .origin = place_,
                       .fate = group_.fate,
                       .timeout_seconds = group_.timeout_seconds,
-                      .backend = group_.backend};
+                      .backend = group_.backend,
+                      .when_broken = group_.when_broken};
   Offer offer;
   if (is_in && first) {
     if (auto made = CreateFor(members); made.ok()) {

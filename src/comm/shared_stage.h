@@ -2,6 +2,7 @@
 // of them map.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "comm/fate.h"
@@ -20,6 +21,7 @@ struct SharedGroup {
   std::shared_ptr<Fate> fate;                // null for a first group
   double timeout_seconds = 300;
   const char* backend = "shared";
+  std::function<void()> when_broken = {};  // called as it is left, if it had failed
 };
 
 // Rank `rank` of the group whose segment was made by CreateSharedSegment() and is mapped by all.

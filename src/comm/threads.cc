@@ -170,8 +170,8 @@ class ThreadRank final : public Communicator {
     std::span<const int64_t> bytes;
   };
 
-  // Long enough to be worth a pass over the ranks, short enough to stay in the second-level cache.
-  static constexpr int64_t kBlock = 1 << 15;
+  // Long enough to be worth a pass over the ranks, short enough to stay in the first-level cache.
+  static constexpr int64_t kBlock = 2048;
 
   static int Detail(DType dtype) { return static_cast<int>(dtype); }
   // Whole cache lines, so that no two ranks write to one.

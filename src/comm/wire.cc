@@ -14,7 +14,55 @@ Result<std::shared_ptr<Wire>> Wire::Open(const ds_mpi_module& module, const void
   return std::shared_ptr<Wire>(new Wire(module, group, timeout_seconds));
 }
 
-Wire::~Wire() { module_.close(group_, healthy_ ? 1 : 0); }
+// What was posted and not taken yet may still be read by MPI: it stays.
+Wire::~Wire() {
+  bool all_over = true;
+  for (Posted& posted : posted_) {
+    if (posted.request != nullptr && module_.test(&posted.request) == 0) all_over = false;
+  }
+  if (!all_over) new std::deque<Posted>(std::move(posted_));
+  module_.close(group_, healthy_ ? 1 : 0);
+}
+
+Status Wire::Send(int to, int tag, const void* data, size_t bytes, void** request) {
+  const std::lock_guard lock(mutex_);
+  if (module_.send(group_, to, tag, data, bytes, request) == 0) return {};
+  return Error(Code::kComm, "rank {}: MPI cannot send {} bytes to rank {}", rank(), bytes, to);
+}
+
+Status Wire::Receive(int from, int tag, void* data, size_t bytes, void** request) {
+  const std::lock_guard lock(mutex_);
+  if (module_.receive(group_, from, tag, data, bytes, request) == 0) return {};
+  return Error(Code::kComm, "rank {}: MPI cannot receive {} bytes from rank {}", rank(), bytes,
+               from);
+}
+
+Result<bool> Wire::Test(void** request) {
+  const std::lock_guard lock(mutex_);
+  const int32_t state = module_.test(request);
+  if (state >= 0) return state == 1;
+  return Error(Code::kComm, "rank {}: MPI failed in a message", rank());
+}
+
+bool Wire::Cancel(void** request) {
+  const std::lock_guard lock(mutex_);
+  return module_.cancel(request) == 1;
+}
+
+Status Wire::Post(int to, int tag, const void* data, size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  Posted* place = nullptr;
+  for (Posted& old : posted_) {
+    if (old.request != nullptr && module_.test(&old.request) == 0) continue;
+    if (place == nullptr) place = &old;
+  }
+  if (place == nullptr) place = &posted_.emplace_back();
+  const auto* begin = static_cast<const std::byte*>(data);
+  place->bytes.assign(begin, begin + bytes);
+  if (module_.send(group_, to, tag, place->bytes.data(), bytes, &place->request) == 0) return {};
+  place->request = nullptr;
+  return Error(Code::kComm, "rank {}: MPI cannot send {} bytes to rank {}", rank(), bytes, to);
+}
 
 struct Wire::Pending {
   int peer;

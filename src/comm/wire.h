@@ -2,9 +2,12 @@
 // Everything that waits here ends in time.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <string_view>
 #include <vector>
 
@@ -36,6 +39,20 @@ class Wire {
     return {};
   }
 
+  // Tags are below this, and several threads may use it.
+  int tags() const { return module_.tags(group_); }
+  bool serves_threads() const { return module_.threads(group_) != 0; }
+
+  // Starts a message. The bytes are to stay until it is over.
+  Status Send(int to, int tag, const void* data, size_t bytes, void** request);
+  Status Receive(int from, int tag, void* data, size_t bytes, void** request);
+  // Whether it is over; it is null then.
+  Result<bool> Test(void** request);
+  // Whether it is gone; else MPI still uses its bytes.
+  bool Cancel(void** request);
+  // A copy goes out by itself.
+  Status Post(int to, int tag, const void* data, size_t bytes);
+
   // From here on a rank may be missing: the end of the program does not wait for all.
   void SetUnhealthy() { healthy_ = false; }
 
@@ -47,10 +64,17 @@ class Wire {
   Status Exchange(std::string_view what, const void* mine, size_t bytes, void* all);
   Status Await(std::string_view what, std::vector<Pending>& pending);
 
+  struct Posted {
+    void* request = nullptr;  // null: free
+    std::vector<std::byte> bytes;
+  };
+
   const ds_mpi_module& module_;
   ds_mpi_group* const group_;
   const double timeout_seconds_;
-  bool healthy_ = true;
+  std::atomic<bool> healthy_ = true;
+  std::mutex mutex_;  // guards what follows; one thread at a time is in MPI
+  std::deque<Posted> posted_;
 };
 
 }  // namespace ds::comm

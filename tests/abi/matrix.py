@@ -15,7 +15,7 @@ FILLED = {"ds_engine_options", "ds_param_desc", "ds_grad_hook", "ds_step_hook", 
 BY_NAME = {"json": '"{}"', "params_json": '"{}"', "config_json": '"{\\"type\\": \\"WarmupLR\\"}"', "name": '"w"',
            "message": '"the caller says so"', "numel": "15", "dtype": "DS_DTYPE_F32",
            "fn": "rank_of_one", "is_matrix": "0", "index": "0", "read_only": "0", "beta1": "0.9",
-           "beta2": "0.9", "user_data": "NULL"}
+           "beta2": "0.9", "user_data": "NULL", "mpi_comm": "NULL"}
 # Every NULL is harmless there, and nothing is reported.
 SILENT = ("void", "const char *", "ds_error *", "ds_status", "ds_status_scope", "uint32_t")
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Ranks that mpirun started: the bits of threads, one voice, a resume, and ranks that die."""
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -77,9 +78,10 @@ class Mpi(e2e.DspeedTest):
         end = time.monotonic() + 60
         while time.monotonic() < end and not (log.exists() and log.stat().st_size > 0):
             time.sleep(0.05)
-        children = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],
-                                  capture_output=True, text=True).stdout.splitlines()
-        ranks = [int(line.split()[0]) for line in children if "dspeed train" in line]
+        children = [int(child) for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir()
+                    for child in (task / "children").read_text().split()]
+        ranks = [child for child in children
+                 if b"train" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")]
         self.assertEqual(len(ranks), 2, children)
         os.kill(ranks[1], signal.SIGKILL)
         killed = time.monotonic()

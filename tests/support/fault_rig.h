@@ -102,7 +102,7 @@ inline FaultOutcome RunFault(const FaultCase& c, double timeout) {
         throw std::runtime_error("my disk is full");
       case Fault::kStall:  // until the peers have given up
         if (comm::FindLaunch())
-          std::this_thread::sleep_for(std::chrono::duration<double>(4 * timeout));
+          std::this_thread::sleep_for(std::chrono::duration<double>(2 * timeout));
         while (!comm::FindLaunch() && ended < kFaultWorld - 1)
           std::this_thread::sleep_for(std::chrono::milliseconds(1));
         return {};
