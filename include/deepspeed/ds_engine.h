@@ -35,9 +35,9 @@ DS_API void ds_engine_destroy(ds_engine *engine);
 
 /** Adds a parameter group: `params_json` is an object whose keys take the place of those in
  *  optimizer.params of the config ({"lr": 1e-4, "weight_decay": 0}). A schedule holds for all
- * groups: what it gives as a ratio is of the group's own lr. Groups are the same, in the same
- * order, on every rank, and are added before registration ends. thread: driver; collective: no;
- * blocking: no.
+ *  groups: what it gives as a ratio is of the group's own lr. Groups are the same, in the same
+ *  order, on every rank, and are added before registration ends.
+ *  thread: driver; collective: no; blocking: no.
  *  @return DS_ERR_CONFIG: names the key; DS_ERR_INVALID_STATE: registration has ended. */
 DS_API DS_NODISCARD ds_status ds_engine_add_group(ds_engine *engine, const char *params_json,
                                                   int32_t *out_group);

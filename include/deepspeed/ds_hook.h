@@ -58,8 +58,8 @@ DS_API DS_NODISCARD ds_status ds_engine_add_grad_hook(ds_engine *engine, const d
 struct ds_step_info; /* ds_engine.h */
 
 /** What ds_engine_step() has done and is about to do; valid during the call of the hook. `applied`
- * is 0; with `skipped` 1 the gradient is not finite, and no answer changes that nothing is applied.
- *  Returns a ds_hook_action. */
+ *  is 0; with `skipped` 1 the gradient is not finite, and no answer changes that nothing is
+ * applied. Returns a ds_hook_action. */
 typedef int32_t (*ds_step_fn)(const struct ds_step_info *info, void *user_data);
 
 typedef struct ds_step_hook {
@@ -72,11 +72,11 @@ typedef struct ds_step_hook {
   { sizeof(ds_step_hook), NULL, NULL, NULL }
 
 /** Adds a hook that ds_engine_step() calls where it would update the weights, when the norm is
- * known and nothing is changed yet. A rank may have hooks that others lack: what any of them
- * answers holds for all. CONTINUE: the weights are updated. SKIP: they stay, and the gradients are
- * dropped. ABORT or a failure: so as well, and ds_engine_step() returns the error on every rank
- * (DS_ERR_CALLBACK with the rank, on the others). The engine can be used on. thread: driver;
- * collective: no; blocking: no; keeps: hook.user_data -> hook.destroy. */
+ *  known and nothing is changed yet. A rank may have hooks that others lack: what any of them
+ *  answers holds for all. CONTINUE: the weights are updated. SKIP: they stay, and the gradients are
+ *  dropped. ABORT or a failure: so as well, and ds_engine_step() returns the error on every rank
+ *  (DS_ERR_CALLBACK with the rank, on the others). The engine can be used on.
+ *  thread: driver; collective: no; blocking: no; keeps: hook.user_data -> hook.destroy. */
 DS_API DS_NODISCARD ds_status ds_engine_add_step_hook(ds_engine *engine, const ds_step_hook *hook);
 
 #ifdef __cplusplus

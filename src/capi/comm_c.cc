@@ -139,7 +139,8 @@ ds_status ds_comm_get_size(const ds_comm* comm, int32_t* out_size) {
 ds_status ds_comm_barrier(ds_comm* comm) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    return comm->membership->comm->Barrier("caller");
+    ds::comm::Communicator& rank = *comm->membership->comm;
+    return ds::capi::Together(rank, [&] { return rank.Barrier("caller"); });
   });
 }
 
@@ -147,7 +148,8 @@ ds_status ds_comm_all_reduce(ds_comm* comm, double* values, size_t count) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
     DS_REQUIRE(values);
-    return comm->membership->comm->AllReduce("caller", {values, count});
+    ds::comm::Communicator& rank = *comm->membership->comm;
+    return ds::capi::Together(rank, [&] { return rank.AllReduce("caller", {values, count}); });
   });
 }
 

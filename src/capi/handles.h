@@ -63,14 +63,20 @@ auto Together(ds_engine* engine, Body&& body) -> decltype(body()) {
   }
 }
 
-// The same before there is an engine. An error that all ranks see is no news to them.
+inline Status StatusOf(const Status& status) { return status; }
+template <typename T>
+Status StatusOf(const Result<T>& result) {
+  return result.status();
+}
+// The same without an engine. An error that all ranks see is no news to them, and a refusal leaves
+// the group as it was.
 template <typename Body>
 auto Together(comm::Communicator& comm, Body&& body) -> decltype(body()) {
   Status why;
   try {
     auto result = body();
-    if (result.ok()) return result;
-    why = result.status();
+    why = StatusOf(result);
+    if (ds_status_get_scope(static_cast<ds_status>(why.code())) <= DS_SCOPE_CALL) return result;
   } catch (...) {
     why = StatusOfException();
   }

@@ -10,8 +10,8 @@ constexpr std::string_view kOptimizers =
     "Adam|AdamW|Lamb|Lion|Adagrad|SGD|Muon|OneBitAdam|OneBitLamb|ZeroOneAdam|MuAdam|MuAdamW|MuSGD";
 constexpr ConfigKey kOptimizer[] = {
     {"type", kWord, "", kOptimizers, "name of the update rule",
-     Refused("this release has Adam, AdamW, Adagrad, SGD, Lion, Lamb and Muon",
-             R"(["Adam", "AdamW", "Adagrad", "SGD", "Lion", "Lamb", "Muon"])")},
+     Refused("this release has AdamW, Adam, Adagrad, SGD, Lion, Lamb and Muon",
+             R"(["AdamW", "Adam", "Adagrad", "SGD", "Lion", "Lamb", "Muon"])")},
     {"params", kSection, "null", "", "parameters of the update rule", kHonoured},
     {"legacy_fusion", kBool, "false", "", "the older fused fp16 wrapper",
      Refused("every update is fused")},

@@ -59,10 +59,10 @@ static void test_config(void) {
       {"{\"zero_optimization\": {\"stage\": 4}}", "stage"},
       {"{\"zero_optimization\": {\"offload_optimizer\": {\"device\": \"cpu\"}}}",
        "offload_optimizer"},
-      {"{\"fp16\": {\"enabled\": true}}", "fp16"},
+      {"{\"amp\": {\"enabled\": true}}", "amp"},
       {"{\"train_batch_size\": 8, \"gradient_accumulation_steps\": 3}", "8"},
       {"{\"gradient_clipping\": \"a lot\"}", "gradient_clipping"},
-      {"{\"optimizer\": {\"type\": \"Lion\"}}", "Lion"},
+      {"{\"optimizer\": {\"type\": \"Lyon\"}}", "Lyon"},
       {"{", "parse error"},
   };
   size_t i;
@@ -76,7 +76,7 @@ static void test_config(void) {
 }
 
 static void test_register(void) {
-  static const int64_t shape[2] = {kRows, kColumns}, empty[2] = {kRows, 0};
+  static const int64_t shape[2] = {kRows, kColumns}, negative[2] = {kRows, -1};
   char long_name[300];
   ds_engine *engine = create(NULL, NULL);
   ds_param *w = add(engine, "w", "a"), *out = NULL;
@@ -93,7 +93,7 @@ static void test_register(void) {
   desc.name = "w";
   REFUSED(ds_param_register(engine, &desc, &out), DS_ERR_INVALID_ARGUMENT, "w: registered twice");
   desc.name = "v";
-  desc.shape = empty;
+  desc.shape = negative;
   REFUSED(ds_param_register(engine, &desc, &out), DS_ERR_INVALID_ARGUMENT, "v:");
   desc.shape = NULL;
   REFUSED(ds_param_register(engine, &desc, &out), DS_ERR_INVALID_ARGUMENT, "v:");

@@ -13,6 +13,7 @@ def config(stage, dtype, accumulation, overlap=False):
         "gradient_accumulation_steps": accumulation,
         "gradient_clipping": 0.5,
         "bf16": {"enabled": dtype == "bf16"},
+        "fp16": {"enabled": dtype == "fp16", "initial_scale_power": 12},
         "zero_optimization": {"stage": stage, "overlap_comm": overlap},
     }
 
@@ -50,6 +51,9 @@ class Bits(e2e.DspeedTest):
 
     def test_bf16(self):
         self.check("bf16", 3e-2)
+
+    def test_fp16(self):
+        self.check("fp16", 1e-2)
 
     def test_another_seed_is_another_run(self):
         self.train("a", "--steps", 2, "--seed", 1)

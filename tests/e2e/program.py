@@ -113,7 +113,7 @@ class Refusals(e2e.DspeedTest):
         self.refuse([*base, "--batch", 10, "--ranks", 4], 10, 4)
         self.refuse([*base, "--ranks", 0], "--ranks", 0)
         self.refuse([*base, "--preset", "huge"], "--preset", "huge", "tiny")
-        self.refuse([*base, "--dtype", "fp16"], "--dtype", "fp16", "bf16")
+        self.refuse([*base, "--dtype", "fp8"], "--dtype", "fp8", "bf16")
         self.refuse([*base, "--lr", -1], "--lr", -1)
         self.refuse([*base, "--layers", "two"], "--layers", "two", status=2)
         self.refuse([*base, "--no-such-flag"], "--no-such-flag", status=2)

@@ -136,6 +136,11 @@ TEST(Inject, AnEngineThatRunsOutOfMemorySaysSoAndCanBeDestroyed) {
   ds_tensor weights = DS_TENSOR_INIT;
   ds_param* found = nullptr;
   run("ds_param_register", ready, [&] { return rig.Register("another parameter of that engine"); });
+  run("ds_engine_add_step_hook", ready, [&] {
+    ds_step_hook hook = DS_STEP_HOOK_INIT;
+    hook.fn = [](const ds_step_info*, void*) -> int32_t { return DS_HOOK_CONTINUE; };
+    return ds_engine_add_step_hook(rig.engine, &hook);
+  });
   run("ds_param_find", ready, [&] { return ds_param_find(rig.engine, "w", &found); });
   run("ds_engine_seal", ready, [&] { return ds_engine_seal(rig.engine); });
   run("ds_param_acquire", ready, [&] { return ds_param_acquire(rig.w, &weights); });

@@ -46,8 +46,9 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
   for (int64_t a = 0; a < config.accumulation; ++a) {
     const int64_t first = (a * comm_.size() + comm_.rank()) * micro;
     sampler_.Fill(step, first, micro, ids_.data(), targets_.data());
+    const double scale = engine_->loss_scale() / tokens_here;
     DS_ASSIGN(const double sum,
-              model_->ForwardBackward(Batch(micro), static_cast<float>(1.0 / tokens_here)));
+              model_->ForwardBackward(Batch(micro), static_cast<float>(scale)));
     loss += sum;
     DS_ASSIGN(result.info, engine_->Step());
   }
@@ -112,6 +113,12 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
     Json facts = Facts();
     facts["applied steps"] = counters.step;
     facts["skipped steps"] = counters.skipped;
+    if (const auto& scale = counters.loss_scale) {
+      facts["loss scale"] = {{"scale", scale->scale},
+                             {"hysteresis", scale->hysteresis},
+                             {"iteration", scale->iteration},
+                             {"last overflow", scale->last_overflow}};
+    }
     DS_TRY(checkpoint::CommitRun(state, {step, comm_.size(), std::move(facts)}));
   }
   return comm_.Barrier("saved");
@@ -130,6 +137,17 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
   Engine::Counters counters;
   DS_TRY(RequireKey(manifest.facts, "applied steps", counters.step));
   DS_TRY(RequireKey(manifest.facts, "skipped steps", counters.skipped));
+  if (plan_.engine.dtype == DType::kF16) {
+    const Json saved = manifest.facts.value("loss scale", Json());
+    if (!saved.is_object()) {
+      return Error(Code::kCorruptData, "{}: the state of an fp16 run has no \"loss scale\"", state);
+    }
+    optim::LossScaleState& scale = counters.loss_scale.emplace();
+    DS_TRY(RequireKey(saved, "scale", scale.scale));
+    DS_TRY(RequireKey(saved, "hysteresis", scale.hysteresis));
+    DS_TRY(RequireKey(saved, "iteration", scale.iteration));
+    DS_TRY(RequireKey(saved, "last overflow", scale.last_overflow));
+  }
   DS_TRY(checkpoint::ReadRunSlices(state, manifest, engine_->store()));
   return engine_->Restore(counters);
 }

@@ -146,6 +146,7 @@ class RankLoop {
              .tokens = entry.step * tokens,
              .ms = ms.count(),
              .skipped = result.info.skipped,
+             .loss_scale = result.info.loss_scale,
              .val_loss = {}};
     stop_ = result.stop;
     if (stop_ || entry.step == flags_.steps || entry.step % flags_.eval_every == 0) {
@@ -282,7 +283,7 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
   train.add_option("--lr", flags->lr, "Learning rate, after warm-up");
   train.add_option("--seed", flags->seed, "Of the initial weights and the samples")
       ->capture_default_str();
-  train.add_option("--dtype", flags->dtype, "fp32 or bf16 (with fp32 master weights)");
+  train.add_option("--dtype", flags->dtype, "fp32, or bf16 or fp16 with fp32 master weights");
   train.add_option("--ranks", flags->asked_ranks,
                    "Ranks, as threads of this process; 1, or under a launcher (mpirun, srun) its "
                    "processes");

@@ -18,6 +18,7 @@ std::string ToLine(const LogEntry& entry) {
       {"step", entry.step}, {"loss", Number(entry.loss)}, {"grad_norm", Number(entry.grad_norm)},
       {"lr", entry.lr},     {"tokens", entry.tokens},     {"ms", std::round(entry.ms * 1e3) / 1e3}};
   if (entry.skipped) json["skipped"] = true;
+  if (entry.loss_scale != 1) json["loss_scale"] = entry.loss_scale;
   if (entry.val_loss.has_value()) json["val_loss"] = Number(*entry.val_loss);
   return json.dump() + "\n";
 }
@@ -41,6 +42,7 @@ std::optional<LogEntry> FromLine(std::string_view line) {
   if (!ReadKey(object, "tokens", entry.tokens).ok()) return std::nullopt;
   entry.ms = NumberAt(object, "ms");
   entry.skipped = object.value("skipped", false);
+  if (object.contains("loss_scale")) entry.loss_scale = NumberAt(object, "loss_scale");
   if (object.contains("val_loss")) entry.val_loss = NumberAt(object, "val_loss");
   return entry;
 }

@@ -20,6 +20,7 @@ struct LogEntry {
   int64_t tokens = 0;    // trained on so far, over all ranks
   double ms = 0;         // of this step, without evaluation and saving
   bool skipped = false;  // the norm was not finite
+  double loss_scale = 1;
   std::optional<double> val_loss;
 };
 

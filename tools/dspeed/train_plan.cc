@@ -158,17 +158,22 @@ Status SetDType(const TrainFlags& flags, Json& json) {
   if (!flags.dtype.has_value()) return {};
   const std::string& name = *flags.dtype;
   const bool bf16 = name == "bf16" || name == "bfloat16";
-  if (!bf16 && name != "fp32" && name != "f32" && name != "float32") {
-    return InvalidArgument("--dtype is {}, expected fp32 or bf16", name);
+  const bool fp16 = name == "fp16" || name == "f16" || name == "float16";
+  if (!bf16 && !fp16 && name != "fp32" && name != "f32" && name != "float32") {
+    return InvalidArgument("--dtype is {}, expected fp32, bf16 or fp16", name);
   }
-  Json* section = Section(json, json.contains("bfloat16") ? "bfloat16" : "bf16");
-  if (section == nullptr) return {};
-  if (Has(*section, "enabled") && (*section)["enabled"] != bf16) {
-    return Error(Code::kConfig, "--dtype is {}, but the config's bf16.enabled is {}", name,
-                 (*section)["enabled"].dump());
-  }
-  (*section)["enabled"] = bf16;
-  return {};
+  const auto set = [&](const char* key, bool on) -> Status {
+    Json* section = Section(json, key);
+    if (section == nullptr) return {};
+    if (Has(*section, "enabled") && (*section)["enabled"] != on) {
+      return Error(Code::kConfig, "--dtype is {}, but the config's {}.enabled is {}", name, key,
+                   (*section)["enabled"].dump());
+    }
+    (*section)["enabled"] = on;
+    return {};
+  };
+  DS_TRY(set("fp16", fp16));
+  return set(json.contains("bfloat16") ? "bfloat16" : "bf16", bf16);
 }
 
 }  // namespace

@@ -90,7 +90,7 @@ TEST(Config, ErrorsNameTheKeyAndBothValues) {
             "gradient_accumulation_steps 1 * 2 ranks");
   EXPECT_EQ(
       Message(R"({"optimizer": {"type": "OneBitAdam"}})"),
-      "config: optimizer.type = \"OneBitAdam\" is not supported: this release has Adam, AdamW, "
+      "config: optimizer.type = \"OneBitAdam\" is not supported: this release has AdamW, Adam, "
       "Adagrad, SGD, Lion, Lamb and Muon");
   EXPECT_EQ(Message(R"({"optimizer": {"type": "Adam", "params": {"betas": [0.9]}}})"),
             "config: optimizer.params.betas is [0.9], not two numbers in [0, 1)");
