@@ -53,13 +53,13 @@ class Config(e2e.DspeedTest):
     def test_all_refusals(self):
         done = self.config({"train_batch_size": 3, "zero_optimization": {
             "stage": 3, "offload_optimizer": {"device": "cpu"}, "prefetch_bucket_sise": 1},
-            "fp16": {"enabled": True}, "stage": 1, "gradient_clipping": -1})
+            "amp": {"enabled": True}, "stage": 1, "gradient_clipping": -1})
         self.assertEqual(done.returncode, 1)
         self.assert_refused(done, "ds_config.json", "5 things are refused")
         lines = done.stdout.splitlines()
         self.assertEqual(len(lines), 5, done.stdout)
         for number, part in ((6, "offload_optimizer.device"), (8, "did you mean prefetch_bucket_size"),
-                             (11, "fp16.enabled"), (13, "a key of zero_optimization"),
+                             (11, "amp.enabled"), (13, "a key of zero_optimization"),
                              (14, "gradient_clipping is -1")):
             self.assertTrue(any(f"line {number}: " in line and part in line for line in lines),
                             (number, part, done.stdout))
@@ -97,9 +97,9 @@ class Config(e2e.DspeedTest):
                        {"fp16": {"enabled": False, "loss_scale": 3}}, {"aio": {"block_size": 4}}):
             self.assertTrue(valid(config), config)
             self.assertEqual(self.config(config).returncode, 0, config)
-        for config in ({"stage": 3}, {"fp16": {"enabled": True}}, {"gradient_clipping": -1},
+        for config in ({"stage": 3}, {"amp": {"enabled": True}}, {"gradient_clipping": -1},
                        {"zero_optimization": {"stage": 4}}, {"train_batch_size": 1.5},
-                       {"optimizer": {"type": "Lion"}}, {"prescale_gradients": True},
+                       {"optimizer": {"type": "OneBitAdam"}}, {"prescale_gradients": True},
                        {"scheduler": {"type": "OneCycle"}}):
             self.assertFalse(valid(config), config)
             self.assertEqual(self.config(config).returncode, 1, config)

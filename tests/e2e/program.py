@@ -56,7 +56,7 @@ class Files(e2e.DspeedTest):
         told = json.loads(self.dspeed("report", "--json").stdout)
         self.assertGreaterEqual(told["cores"], 1)
         names = [b["name"] for b in told["backends"]]
-        self.assertEqual(names, ["onednn", "simd", "threads", "self"])
+        self.assertEqual(names, ["onednn", "simd", "mpi", "threads", "self"])
         self.assertIn("instruction set", self.dspeed("report").stdout)
 
     def test_without_onednn(self):
@@ -121,7 +121,8 @@ class Refusals(e2e.DspeedTest):
     def test_config(self):
         self.refuse(self.with_config({"zero_optimisation": {}}), "zero_optimisation",
                     "zero_optimization")
-        self.refuse(self.with_config({"fp16": {"enabled": True}}), "fp16")
+        self.refuse(self.with_config({"amp": {"enabled": True}}), "amp")
+        self.refuse(self.with_config({"fp16": {"enabled": True}, "bf16": {"enabled": True}}), "fp16", "bf16")
         self.refuse(self.with_config({"zero_optimization": {"stage": 4}}), "stage", 4)
         self.refuse(self.with_config({"zero_optimization": {
             "stage": 3, "offload_optimizer": {"device": "cpu"}}}), "offload_optimizer")
