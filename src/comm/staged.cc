@@ -29,10 +29,10 @@ class StagedRank final : public Communicator {
     DS_TRY(CheckAllGather(what, size(), send.size(), recv.size()));
     const Call call = {"all_gather", what, send.size()};
     if (send.empty()) return stage_->Meet(call);
-    Copy(send.data(), recv.data() + rank() * send.size(), send.size());
     for (size_t at = 0; at < send.size(); at += stage_->room()) {
       const size_t count = std::min(stage_->room(), send.size() - at);
       Copy(send.data() + at, stage_->out(), count);
+      Copy(send.data() + at, recv.data() + rank() * send.size() + at, count);
       DS_TRY(stage_->Swap(call, 0, count));
       for (int i = 1; i < size(); ++i) {
         const int r = (rank() + i) % size();
