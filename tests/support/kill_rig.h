@@ -77,6 +77,7 @@ inline Child Fork(const std::shared_ptr<comm::Segment>& segment, int rank, End h
 inline void KillOne(End how, Phase phase, int round, double timeout) {
   auto segment = comm::CreateSharedSegment(kFaultWorld);
   ASSERT_TRUE(segment.ok()) << segment.status().message();
+  (*segment)->Unlink();  // the children have it by fork
   std::vector<Child> children;
   for (int r = 0; r < kFaultWorld; ++r) {
     children.push_back(Fork(*segment, r, how, phase, round, timeout));
