@@ -47,8 +47,7 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
     const int64_t first = (a * comm_.size() + comm_.rank()) * micro;
     sampler_.Fill(step, first, micro, ids_.data(), targets_.data());
     const double scale = engine_->loss_scale() / tokens_here;
-    DS_ASSIGN(const double sum,
-              model_->ForwardBackward(Batch(micro), static_cast<float>(scale)));
+    DS_ASSIGN(const double sum, model_->ForwardBackward(Batch(micro), static_cast<float>(scale)));
     loss += sum;
     DS_ASSIGN(result.info, engine_->Step());
   }
