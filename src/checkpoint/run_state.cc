@@ -20,8 +20,14 @@ constexpr int64_t kFormat = 1;
 
 std::string ManifestPath(const std::string& folder) { return folder + "/run.json"; }
 
-std::string SliceName(int64_t step, int rank, int world) {
-  return fmt::format("step-{}.rank-{}-of-{}.safetensors", step, rank, world);
+std::string SliceName(int64_t step, int slice, int world) {
+  return fmt::format("step-{}.slice-{}-of-{}.safetensors", step, slice, world);
+}
+
+// Which slice of its array a piece is; -1 where there is nothing to cut.
+int SliceOf(const StatePiece& piece, int world) {
+  const int64_t shard = ShardLayout{piece.numel, world}.shard();
+  return shard == 0 ? -1 : static_cast<int>(piece.begin / shard);
 }
 
 std::string Checksum(std::span<const std::byte> bytes) {
@@ -49,13 +55,13 @@ Status RemoveOthers(const std::string& folder, const RunManifest& manifest) {
   return {};
 }
 
-// The slices that one rank wrote.
+// One slice of every array, as one rank wrote them.
 class SliceFile {
  public:
-  static Result<SliceFile> Open(const std::string& folder, const RunManifest& manifest, int rank) {
-    const std::string path = folder + "/" + SliceName(manifest.step, rank, manifest.world);
+  static Result<SliceFile> Open(const std::string& folder, const RunManifest& manifest, int slice) {
+    const std::string path = folder + "/" + SliceName(manifest.step, slice, manifest.world);
     DS_ASSIGN(SafetensorsReader reader, SafetensorsReader::Open(path));
-    return SliceFile(path, rank, manifest.world, std::move(reader));
+    return SliceFile(path, slice, manifest.world, std::move(reader));
   }
 
   size_t arrays() const { return reader_.tensors().size(); }
@@ -64,36 +70,36 @@ class SliceFile {
   // Copies what the file has of the piece.
   Status CopyTo(const StatePiece& piece) const {
     const ShardLayout layout{piece.numel, world_};
-    const int64_t begin = std::max(piece.begin, layout.begin(rank_));
+    const int64_t begin = std::max(piece.begin, layout.begin(slice_));
     const int64_t end = std::min(piece.begin + static_cast<int64_t>(piece.data.size()),
-                                 layout.begin(rank_) + layout.used(rank_));
+                                 layout.begin(slice_) + layout.used(slice_));
     if (begin >= end) return {};
-    const TensorView* slice = reader_.Find(piece.name);
-    if (slice == nullptr) {
+    const TensorView* view = reader_.Find(piece.name);
+    if (view == nullptr) {
       return Error(Code::kNotFound, "{}: has no {}, which this run has", path_, piece.name);
     }
-    if (slice->dtype != "F32" || slice->numel() != layout.used(rank_)) {
+    if (view->dtype != "F32" || view->numel() != layout.used(slice_)) {
       return Error(Code::kCorruptData, "{}: {} has {} elements of {}, expected {} of F32", path_,
-                   piece.name, slice->numel(), slice->dtype, layout.used(rank_));
+                   piece.name, view->numel(), view->dtype, layout.used(slice_));
     }
     const auto sum = reader_.metadata().find(piece.name);
-    const std::string found = Checksum(slice->bytes);
+    const std::string found = Checksum(view->bytes);
     if (sum == reader_.metadata().end() || sum->second != found) {
       return Error(Code::kCorruptData, "{}: {} has checksum {}, was written with {}", path_,
                    piece.name, found, sum == reader_.metadata().end() ? "none" : sum->second);
     }
     std::memcpy(piece.data.data() + (begin - piece.begin),
-                slice->bytes.data() + (begin - layout.begin(rank_)) * sizeof(float),
+                view->bytes.data() + (begin - layout.begin(slice_)) * sizeof(float),
                 static_cast<size_t>(end - begin) * sizeof(float));
     return {};
   }
 
  private:
-  SliceFile(std::string path, int rank, int world, SafetensorsReader reader)
-      : path_(std::move(path)), rank_(rank), world_(world), reader_(std::move(reader)) {}
+  SliceFile(std::string path, int slice, int world, SafetensorsReader reader)
+      : path_(std::move(path)), slice_(slice), world_(world), reader_(std::move(reader)) {}
 
   std::string path_;
-  int rank_, world_;
+  int slice_, world_;
   SafetensorsReader reader_;
 };
 
@@ -104,14 +110,16 @@ Status WriteRunSlices(const std::string& folder, int64_t step, int rank, int wor
   DS_TRY(MakeDirectories(folder));
   std::vector<TensorInfo> infos;
   std::map<std::string, std::string> checksums;
+  int slice = rank;  // where there is nothing at all to write
   DS_TRY(source.ForEachPiece([&](const StatePiece& piece) -> Status {
+    if (const int found = SliceOf(piece, world); found >= 0) slice = found;
     infos.push_back({piece.name, "F32", {static_cast<int64_t>(piece.data.size())}});
     checksums[piece.name] = Checksum(std::as_bytes(piece.data));
     return {};
   }));
   DS_ASSIGN(
       SafetensorsWriter writer,
-      SafetensorsWriter::Create(folder + "/" + SliceName(step, rank, world), infos, checksums));
+      SafetensorsWriter::Create(folder + "/" + SliceName(step, slice, world), infos, checksums));
   DS_TRY(source.ForEachPiece(
       [&](const StatePiece& piece) { return writer.Write(std::as_bytes(piece.data)); }));
   return writer.Finish();

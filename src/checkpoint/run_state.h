@@ -3,9 +3,10 @@
 // state or none, wherever the writer was killed.
 //
 //   run.json                           {"format": 1, "step": 40, "world": 2, "facts": {...}}
-//   step-40.rank-0-of-2.safetensors    this rank's slice of each array, with a checksum of each
+//   step-40.slice-0-of-2.safetensors   one slice of each array, with a checksum of each
 //
-// Slices are cut by ShardLayout, so a state is read under any world size and any placement.
+// Slices are cut by ShardLayout, so a state is read under any world size and any placement. Which
+// rank has which slice is its owner's matter; a rank's slices of all arrays have one number.
 #pragma once
 
 #include <cstdint>

@@ -89,7 +89,7 @@ TEST(RunState, ANewStateReplacesTheOldOne) {
   const test::TempDir dir;
   ASSERT_TRUE(Write(dir.path(), 1, 3).ok());
   EXPECT_EQ(dir.entries(), 4u);
-  dir.Write("step-9.rank-0-of-1.safetensors.tmp.12.0", "left by a killed writer");
+  dir.Write("step-9.slice-0-of-1.safetensors.tmp.12.0", "left by a killed writer");
   dir.Write("mine.txt", "not ours");
   ASSERT_TRUE(Write(dir.path(), 2, 2).ok());
   EXPECT_EQ(Manifest(dir.path()).step, 2);
@@ -116,7 +116,7 @@ TEST(RunState, DamageIsFound) {
   const test::TempDir dir;
   ASSERT_TRUE(Write(dir.path(), 3, 1).ok());
   const RunManifest manifest = Manifest(dir.path());
-  const std::string path = dir.file("step-3.rank-0-of-1.safetensors");
+  const std::string path = dir.file("step-3.slice-0-of-1.safetensors");
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(-1, std::ios::end);
   file.put(0x55);
