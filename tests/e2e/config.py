@@ -100,7 +100,7 @@ class Config(e2e.DspeedTest):
         for config in ({"stage": 3}, {"amp": {"enabled": True}}, {"gradient_clipping": -1},
                        {"zero_optimization": {"stage": 4}}, {"train_batch_size": 1.5},
                        {"optimizer": {"type": "OneBitAdam"}}, {"prescale_gradients": True},
-                       {"scheduler": {"type": "OneCycle"}}):
+                       {"scheduler": {"type": "NoSuch"}}):
             self.assertFalse(valid(config), config)
             self.assertEqual(self.config(config).returncode, 1, config)
 
