@@ -12,7 +12,7 @@
 namespace ds::zero {
 namespace {
 
-using Text = std::array<char, 768>;  // two names of 255 bytes, a shape of 8 extents
+using Text = std::array<char, 1280>;  // three names of 255 bytes, a shape of 8 extents
 
 template <typename T>
 Result<std::vector<T>> GatherAll(comm::Communicator& comm, const char* what,

@@ -55,8 +55,9 @@ cmake -G Ninja -S consumer -B consumer/build -DCMAKE_PREFIX_PATH="$prefix" -DCMA
   cmake --build consumer/build >log 2>&1 || { cat log >&2; fail "find_package(DeepSpeed) does not work"; }
 
 for program in ./readme ./train_mlp_c ./train_mlp_cpp consumer/build/train_mlp; do
-  ldd "$program" | grep -q "$(realpath "$libdir")/libdeepspeed.so.0" ||
-    fail "$program does not use the installed library"
+  ldd "$program" >log  # whole, for a pipe that grep leaves early would end it by a signal
+  grep -q "$(realpath "$libdir")/libdeepspeed.so.0" log ||
+    { cat log >&2; fail "$program does not use the installed library"; }
   "$program" >out || { cat out >&2; fail "$program failed"; }
 done
 "$prefix/bin/dspeed" report >out || fail "the installed dspeed does not run"

@@ -182,7 +182,7 @@ TEST(Config, HugeBatchesDoNotWrap) {
             "accepted");
 }
 
-TEST(Config, BatchTriangleIsDeepSpeeds) {
+TEST(Golden, BatchTriangle) {
   const std::string path = test::GoldenPath("batch_triangle.json");
   auto text = ReadFile(path);
   ASSERT_TRUE(text.ok()) << text.status().message();
