@@ -85,7 +85,7 @@ Result<int> ShardedStore::UnitFor(const ParamSpec& spec) {
     return InvalidArgument("{}: its unit {} ended when parameter {} was registered", spec.name,
                            name, param_count() - 1);
   }
-  if (!continues) DS_TRY(PlaceOpenUnits());
+  if (!continues) DS_TRY(Sticky(PlaceOpenUnits()));  // a unit half placed is not tried again
   units_.push_back(std::make_unique<Unit>(context_, name, rule));
   unit_params_.emplace_back();
   unit_names_.insert(name);

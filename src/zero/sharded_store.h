@@ -2,6 +2,7 @@
 // placement says. The order of calls within a step is the engine's; the arithmetic is the units'.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -144,7 +145,7 @@ class ShardedStore final : public ParamStore, public StateSource {
 
   WindowPool windows_;
   std::vector<std::unique_ptr<Unit>> units_;
-  std::vector<Param> params_;
+  std::deque<Param> params_;  // names and shapes are lent: addresses stay
   std::vector<std::vector<ParamId>> unit_params_;
   std::unordered_map<std::string, ParamId> by_name_;
   std::unordered_set<std::string> unit_names_;
