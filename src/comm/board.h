@@ -54,7 +54,8 @@ struct alignas(64) Member {
   std::atomic<Letter> letter = Letter::kNone;
   std::atomic<int32_t> letter_to = -1;
   int32_t number = 0;  // its rank in the first group: what errors call it
-  // Of a rank that is a process of its own and can be watched; else 0.
+  // Of a rank that is a process of its own; process is 0 or started negative where it cannot be
+  // watched.
   int64_t process = 0, started = 0;
 };
 

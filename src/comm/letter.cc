@@ -1,8 +1,9 @@
 // Messages between two ranks: the part of a rendezvous that goes without the others. And how a
 // process is watched.
-#include <signal.h>
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <thread>
@@ -60,26 +61,45 @@ Status Rendezvous::Take(int rank, int from, std::string_view what, size_t bytes,
 
 namespace {
 
-// Field 22 of /proc/PID/stat, the time of its start; -1 when it is not there or dead. The second
-// field, in brackets, may hold anything.
-int64_t StartOf(int64_t process) {
-  char text[1024];
-  std::FILE* file = std::fopen(fmt::format("/proc/{}/stat", process).c_str(), "re");
-  if (file == nullptr) return -1;
-  const size_t length = std::fread(text, 1, sizeof text - 1, file);
-  std::fclose(file);
+constexpr int64_t kDead = -1, kUnknown = -2;
+
+// What stands in the file, cut to fit; by the system's calls, for a look at a peer needs no memory
+// of its own. errno where it fails.
+int ReadAll(const char* path, char* text, size_t most) {
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return errno;
+  size_t length = 0;
+  ssize_t count = 0;
+  int why = 0;
+  do {
+    count = read(file, text + length, most - 1 - length);
+    why = count < 0 ? errno : 0;
+    if (count > 0) length += static_cast<size_t>(count);
+  } while ((count > 0 && length < most - 1) || why == EINTR);
+  close(file);
   text[length] = '\0';
-  const char* rest = std::strrchr(text, ')');
+  return why;
+}
+
+// Field 22 of /proc/PID/stat, the time of its start. The second field, in brackets, may hold
+// anything. That a file cannot be opened for want of descriptors or memory says nothing of the
+// process.
+int64_t StartOf(int64_t process) {
+  char path[40], text[1024];
+  std::snprintf(path, sizeof path, "/proc/%lld/stat", static_cast<long long>(process));
+  const int why = ReadAll(path, text, sizeof text);
+  if (why == ENOENT || why == ESRCH) return kDead;
+  const char* rest = why == 0 ? std::strrchr(text, ')') : nullptr;
   char state = 'X';
-  long long start = -1;
+  long long start = kUnknown;
   if (rest == nullptr ||
       std::sscanf(rest + 1,
                   " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
                   "%*s %*s %lld",
                   &state, &start) != 2) {
-    return -1;
+    return kUnknown;
   }
-  return state == 'Z' || state == 'X' ? -1 : start;
+  return state == 'Z' || state == 'X' ? kDead : start;
 }
 
 }  // namespace
@@ -87,6 +107,10 @@ int64_t StartOf(int64_t process) {
 ProcessId ProcessId::Of(int64_t process) { return {process, StartOf(process)}; }
 ProcessId ProcessId::OfThis() { return Of(getpid()); }
 
-bool ProcessId::IsAlive() const { return StartOf(process) == started; }
+bool ProcessId::IsAlive() const {
+  if (started < 0) return true;  // it could not be seen even when it lived
+  const int64_t now = StartOf(process);
+  return now == started || now == kUnknown;
+}
 
 }  // namespace ds::comm

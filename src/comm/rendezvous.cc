@@ -251,7 +251,7 @@ int Rendezvous::FirstDead(Missing missing) const {
   if (!processes_) return -1;
   for (int r = 0; r < size(); ++r) {
     const Member& member = board_->member(r);
-    if (member.process == 0 || !missing(r)) continue;
+    if (member.process == 0 || member.started < 0 || !missing(r)) continue;
     if (!ProcessId{member.process, member.started}.IsAlive() && missing(r)) return r;
   }
   return -1;

@@ -110,11 +110,13 @@ class Rendezvous {
   const bool spins_;  // sleeping is slow, but spinning takes the core that the late rank needs
 };
 
-// A process as others can watch it: its id, and when it started, for ids come again.
+// A process as others can watch it: its id, and when it started, for ids come again; negative where
+// that could not be learned.
 struct ProcessId {
   int64_t process = 0, started = 0;
   static ProcessId Of(int64_t process);
   static ProcessId OfThis();
+  // False only where the process is known to have ended.
   bool IsAlive() const;
 };
 

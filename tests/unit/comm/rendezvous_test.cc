@@ -1,6 +1,9 @@
 #include "comm/rendezvous.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -174,6 +177,36 @@ TEST(Rendezvous, LongSubjectsAreCut) {
   const auto place = Make(1, 1);
   EXPECT_TRUE(place->Meet(0, "swap", std::string(500, 'x'), 0, nullptr).ok());
   EXPECT_EQ(std::string(place->post(0).what), std::string(79, 'x'));
+}
+
+TEST(ProcessId, AProcessThatEndedIsDeadAlsoBeforeItsParentLooks) {
+  EXPECT_TRUE(ProcessId::OfThis().IsAlive());
+  const pid_t child = fork();
+  if (child == 0) pause();
+  const ProcessId id = ProcessId::Of(child);
+  EXPECT_TRUE(id.IsAlive());
+  EXPECT_FALSE((ProcessId{id.process, id.started - 1}).IsAlive());  // the number came again
+  kill(child, SIGKILL);
+  siginfo_t info;
+  ASSERT_EQ(waitid(P_PID, child, &info, WEXITED | WNOWAIT), 0);
+  EXPECT_FALSE(id.IsAlive());
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  EXPECT_FALSE(id.IsAlive());
+}
+
+// A rank that has no descriptor left must not take its peers for dead.
+TEST(ProcessId, AProcessThatCannotBeLookedAtIsAlive) {
+  const ProcessId id = ProcessId::OfThis();
+  rlimit old;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+  const rlimit none = {0, old.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const bool alive = id.IsAlive();
+  const ProcessId unknown = ProcessId::OfThis();
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+  EXPECT_TRUE(alive);
+  EXPECT_LT(unknown.started, 0);
+  EXPECT_TRUE(unknown.IsAlive());
 }
 
 }  // namespace
