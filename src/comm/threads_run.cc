@@ -2,7 +2,6 @@
 #include <atomic>
 #include <exception>
 #include <new>
-#include <system_error>
 #include <thread>
 
 #include "comm/threads.h"
@@ -22,6 +21,56 @@ Status RunCatching(const std::shared_ptr<Communicator>& comm,
     return Error(Code::kInternal, "unknown exception");
   }
 }
+
+// Where there is no memory left to say why, the peers hear of a rank that left.
+void AbortOrLeave(std::shared_ptr<Communicator>& rank, const Status& why) {
+  try {
+    rank->Abort(why);
+  } catch (const std::exception&) {
+    rank.reset();
+  }
+}
+
+// The threads of the ranks but the first. However it ends, they are joined, and none waits for a
+// rank that was never started.
+class Crew {
+ public:
+  explicit Crew(std::vector<std::shared_ptr<Communicator>>& ranks) : ranks_(ranks) {}
+  ~Crew() {
+    if (threads_.size() + 1 < ranks_.size()) {
+      ranks_[0].reset();
+      for (size_t r = threads_.size() + 1; r < ranks_.size(); ++r) ranks_[r].reset();
+    }
+    Join();
+  }
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
+
+  Status Start(Fate& fate, FunctionRef<void(int rank)> run) {
+    try {
+      threads_.reserve(ranks_.size());
+      while (threads_.size() + 1 < ranks_.size()) {
+        threads_.emplace_back([run, r = static_cast<int>(threads_.size()) + 1] { run(r); });
+      }
+    } catch (const std::exception& e) {
+      const int rank = static_cast<int>(threads_.size()) + 1;
+      const Status failed =
+          Error(Code::kOutOfMemory, "the thread of rank {} cannot be started: {}", rank, e.what());
+      fate.Abort(rank, failed);
+      return failed;
+    }
+    return {};
+  }
+  void Join() {
+    for (std::thread& thread : threads_) {
+      if (thread.joinable()) thread.join();
+    }
+  }
+
+ private:
+  std::vector<std::shared_ptr<Communicator>>& ranks_;
+  std::vector<std::thread> threads_;
+};
 
 }  // namespace
 
@@ -46,22 +95,14 @@ Status RunThreadsShared(int size, const Options& options,
     if (!ends[r].ok()) {
       int none = -1;
       first.compare_exchange_strong(none, r);  // before the peers hear of it and fail too
-      ranks[r]->Abort(ends[r]);
+      AbortOrLeave(ranks[r], ends[r]);
     }
     ranks[r].reset();
   };
-  std::vector<std::thread> threads;
-  Status started;
-  try {
-    for (int r = 1; r < size; ++r) threads.emplace_back(run, r);
-  } catch (const std::system_error& e) {
-    started = Error(Code::kOutOfMemory, "the thread of rank {} cannot be started: {}",
-                    threads.size() + 1, e.what());
-    fate->Abort(static_cast<int>(threads.size()) + 1, started);
-  }
-  if (started.ok()) run(0);
-  for (std::thread& thread : threads) thread.join();
-  if (!started.ok()) return started;
+  Crew crew(ranks);
+  DS_TRY(crew.Start(*fate, run));
+  run(0);
+  crew.Join();
   // A rank that failed inside a collective object told its peers itself, before its body ended.
   const int told = fate->first();
   const int r = told >= 0 && !ends[told].ok() ? told : first.load();

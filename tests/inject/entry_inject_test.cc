@@ -2,6 +2,7 @@
 // nothing crosses the border but a status, no output is written, nothing leaks (AddressSanitizer).
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <functional>
 #include <new>
@@ -84,6 +85,22 @@ TEST(Inject, WhatMakesAHandleLeavesNothingWhenMemoryRunsOut) {
       [&] {
         if (managed != nullptr) managed->deleter(managed);
       });
+}
+
+// Neither a thread that cannot be started nor a rank that runs out of memory leaves a peer waiting.
+TEST(Inject, RanksOnThreadsEndTogetherWhenMemoryRunsOut) {
+  ds_comm_options options = DS_COMM_OPTIONS_INIT;
+  options.timeout_seconds = 60;
+  options.threads = 1;
+  const auto start = std::chrono::steady_clock::now();
+  FailEachAllocation(
+      "ds_comm_run_threads",
+      [&] {
+        const auto meet = [](ds_comm* comm, void*) { return ds_comm_barrier(comm); };
+        return ds_comm_run_threads(3, &options, meet, nullptr);
+      },
+      [] {}, [] {});
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
 }
 
 // An engine with "w" and a hook that counts how often it was destroyed.
