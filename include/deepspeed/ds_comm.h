@@ -21,7 +21,7 @@ typedef struct ds_comm ds_comm;
 typedef struct ds_comm_options {
   size_t struct_size;
   double timeout_seconds; /**< longest wait for a peer; 0: 300 */
-  int32_t threads;        /**< CPU threads that the ranks of the group share; 0: one a core */
+  int32_t threads;        /**< CPU threads that its ranks on one host share; 0: one a core */
 } ds_comm_options;
 #define DS_COMM_OPTIONS_INIT \
   { sizeof(ds_comm_options), 0.0, 0 }
@@ -42,8 +42,8 @@ DS_API DS_NODISCARD ds_status ds_comm_create_threads(int32_t world_size,
  *  error of MPI is an error here and never ends the program. Ranks on several hosts need an MPI
  * that was started with MPI_THREAD_SERIALIZED or more. Needs the module libdeepspeed_mpi.so, built
  * for the MPI of the program; DS_ERR_NOT_FOUND, DS_ERR_UNSUPPORTED when there is none that can be
- * loaded. The `threads` of the options are shared by all ranks. thread: any; collective: yes;
- * blocking: yes; null: options, mpi_comm; owns: out_comm -> ds_comm_destroy. */
+ * loaded. The `threads` of the options are shared by the ranks on one host. thread: any;
+ * collective: yes; blocking: yes; null: options, mpi_comm; owns: out_comm -> ds_comm_destroy. */
 DS_API DS_NODISCARD ds_status ds_comm_create_mpi(const ds_comm_options *options,
                                                  const void *mpi_comm, ds_comm **out_comm);
 /** Leaves the group: peers that wait for this rank get DS_ERR_RANK_LOST. An engine made from it

@@ -88,7 +88,7 @@ ds_status ds_comm_create_mpi(const ds_comm_options* options, const void* mpi_com
     DS_REQUIRE(out_comm);
     DS_ASSIGN(const auto group, ds::capi::ReadOptions(options));
     DS_ASSIGN(auto rank, ds::comm::CreateMpi(group.comm, mpi_comm));
-    auto pool = std::make_shared<ds::TaskPool>(std::max(1, group.threads / rank->size()));
+    auto pool = std::make_shared<ds::TaskPool>(std::max(1, group.threads / rank->local_size()));
     auto membership = std::make_shared<Membership>(Membership{std::move(pool), std::move(rank)});
     *out_comm = ds::capi::MakeHandle<ds_comm>(std::move(membership)).release();
     return {};

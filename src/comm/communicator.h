@@ -27,6 +27,8 @@ class Communicator {
   virtual const char* backend() const = 0;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  // How many of the ranks run on this host, and share its cores.
+  virtual int local_size() const { return size(); }
 
   // `what` names the subject ("h.3", "gradient norm") in errors, and must be alike on all ranks.
 

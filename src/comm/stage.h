@@ -27,6 +27,7 @@ class Stage {
   virtual const char* backend() const = 0;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  virtual int local_size() const { return size(); }
   // As errors call it.
   virtual int number(int rank) const = 0;
 

@@ -23,6 +23,7 @@ class StagedRank final : public Communicator {
   const char* backend() const override { return stage_->backend(); }
   int rank() const override { return stage_->rank(); }
   int size() const override { return stage_->size(); }
+  int local_size() const override { return stage_->local_size(); }
 
   Status AllGather(std::string_view what, std::span<const std::byte> send,
                    std::span<std::byte> recv) override {

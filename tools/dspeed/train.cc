@@ -179,10 +179,11 @@ class RankLoop {
   int64_t saved_ = 0;
 };
 
-// CPU threads of this process. Processes of a job have the cores of their host between them.
-int PoolThreads(const TrainFlags& flags, bool in_job) {
+// CPU threads of this process. Processes of a job on one host have its cores between them.
+int PoolThreads(const TrainFlags& flags, const comm::Communicator* group) {
   const int threads = CpuThreads(flags.threads);
-  return in_job ? std::max(1, threads / flags.ranks) : TaskPool::SizeFor(threads, flags.ranks);
+  return group != nullptr ? std::max(1, threads / group->local_size())
+                          : TaskPool::SizeFor(threads, flags.ranks);
 }
 
 // A folder that cannot be written is found before hours of work, not after.
@@ -226,7 +227,7 @@ Status Train(const TrainFlags& flags, comm::Communicator* group) {
           .text = text,
           .entropy = data::UnigramEntropy(text.all()),
           .resumed = std::move(resumed),
-          .pool = TaskPool(PoolThreads(flags, group != nullptr)),
+          .pool = TaskPool(PoolThreads(flags, group)),
           .gemm = CreateGemm(),
           .log = {},
           .progress = {}};
