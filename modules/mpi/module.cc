@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <string>
 #include <thread>
@@ -27,6 +28,21 @@ using Clock = std::chrono::steady_clock;
 // Of MPI as this module started it; the host program finishes what it started itself.
 std::atomic<bool> healthy = true;
 
+// Whether MPI takes calls of several threads at once. Where it does not, all groups of the process
+// take turns, for as long as one call of MPI lasts.
+std::atomic<bool> takes_several = false;
+std::mutex in_mpi;
+
+class Turn {
+ public:
+  Turn() : lock_(in_mpi, std::defer_lock) {
+    if (!takes_several) lock_.lock();
+  }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
+
 void Say(char* why, size_t bytes, const std::string& text) {
   std::snprintf(why, bytes, "%s", text.c_str());
 }
@@ -43,7 +59,10 @@ bool Await(MPI_Request& request, double seconds) {
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);
   for (;;) {
     int done = 0;
-    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+    {
+      const Turn turn;
+      if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+    }
     if (done != 0) return true;
     if (Clock::now() >= end) return false;
     std::this_thread::sleep_for(std::chrono::microseconds(50));
@@ -64,17 +83,20 @@ void Finalize() {
 }
 
 const char* Start(int* level) {
+  const std::lock_guard lock(in_mpi);  // of two that start it, one does
   int begun = 0, over = 0;
   MPI_Initialized(&begun);
   MPI_Finalized(&over);
   if (over != 0) return "MPI_Finalize was called already";
   if (begun != 0) {
     MPI_Query_thread(level);
+    takes_several = *level >= MPI_THREAD_MULTIPLE;
     return nullptr;
   }
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, level) != MPI_SUCCESS) {
     return "MPI_Init_thread failed";
   }
+  takes_several = *level >= MPI_THREAD_MULTIPLE;
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   std::atexit(Finalize);
   return nullptr;
@@ -83,11 +105,16 @@ const char* Start(int* level) {
 // A communicator of our own with the ranks of `comm`, whose own error handler stays.
 std::string Duplicate(MPI_Comm comm, double seconds, MPI_Comm* twin) {
   MPI_Errhandler theirs;
-  MPI_Comm_get_errhandler(comm, &theirs);
-  MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
   MPI_Request request;
-  const int error = MPI_Comm_idup(comm, twin, &request);
+  int error = MPI_SUCCESS;
+  {
+    const Turn turn;
+    MPI_Comm_get_errhandler(comm, &theirs);
+    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+    error = MPI_Comm_idup(comm, twin, &request);
+  }
   const bool in_time = error == MPI_SUCCESS && Await(request, seconds);
+  const Turn turn;
   MPI_Comm_set_errhandler(comm, theirs);
   if (theirs != MPI_ERRORS_RETURN && theirs != MPI_ERRORS_ARE_FATAL) MPI_Errhandler_free(&theirs);
   if (error != MPI_SUCCESS) return "MPI_Comm_idup: " + ErrorText(error);
@@ -132,6 +159,7 @@ int32_t Open(const void* comm, double timeout_seconds, ds_mpi_group** out, char*
     Say(why, why_bytes, failed);
     return 1;  // the group stays: MPI may still write to it
   }
+  const Turn turn;
   MPI_Comm_set_errhandler(group->comm, MPI_ERRORS_RETURN);
   MPI_Comm_rank(group->comm, &group->rank);
   MPI_Comm_size(group->comm, &group->size);
@@ -153,6 +181,7 @@ template <typename Begin>
 int32_t Started(void** out, const Begin& begin) {
   auto* request = new (std::nothrow) MPI_Request(MPI_REQUEST_NULL);
   if (request == nullptr) return 1;
+  const Turn turn;
   if (begin(request) != MPI_SUCCESS) {
     delete request;
     return 1;
@@ -178,6 +207,7 @@ int32_t Receive(ds_mpi_group* group, int32_t from, int32_t tag, void* data, size
 int32_t Test(void** handle) {
   auto* request = static_cast<MPI_Request*>(*handle);
   int done = 0;
+  const Turn turn;
   const int error = MPI_Test(request, &done, MPI_STATUS_IGNORE);
   if (error == MPI_SUCCESS && done == 0) return 0;
   delete request;
@@ -187,8 +217,9 @@ int32_t Test(void** handle) {
 
 int32_t Cancel(void** handle) {
   auto* request = static_cast<MPI_Request*>(*handle);
-  MPI_Cancel(request);
   int done = 0;
+  const Turn turn;
+  MPI_Cancel(request);
   MPI_Test(request, &done, MPI_STATUS_IGNORE);
   if (done == 0) return 0;
   delete request;

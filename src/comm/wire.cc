@@ -27,12 +27,18 @@ Wire::~Wire() {
 Status Wire::Send(int to, int tag, const void* data, size_t bytes, void** request) {
   const std::lock_guard lock(mutex_);
   if (module_.send(group_, to, tag, data, bytes, request) == 0) return {};
+  return CannotSend(to, bytes);
+}
+
+Status Wire::CannotSend(int to, size_t bytes) {
+  SetUnhealthy();
   return Error(Code::kComm, "rank {}: MPI cannot send {} bytes to rank {}", rank(), bytes, to);
 }
 
 Status Wire::Receive(int from, int tag, void* data, size_t bytes, void** request) {
   const std::lock_guard lock(mutex_);
   if (module_.receive(group_, from, tag, data, bytes, request) == 0) return {};
+  SetUnhealthy();
   return Error(Code::kComm, "rank {}: MPI cannot receive {} bytes from rank {}", rank(), bytes,
                from);
 }
@@ -41,6 +47,7 @@ Result<bool> Wire::Test(void** request) {
   const std::lock_guard lock(mutex_);
   const int32_t state = module_.test(request);
   if (state >= 0) return state == 1;
+  SetUnhealthy();
   return Error(Code::kComm, "rank {}: MPI failed in a message", rank());
 }
 
@@ -61,7 +68,7 @@ Status Wire::Post(int to, int tag, const void* data, size_t bytes) {
   place->bytes.assign(begin, begin + bytes);
   if (module_.send(group_, to, tag, place->bytes.data(), bytes, &place->request) == 0) return {};
   place->request = nullptr;
-  return Error(Code::kComm, "rank {}: MPI cannot send {} bytes to rank {}", rank(), bytes, to);
+  return CannotSend(to, bytes);
 }
 
 struct Wire::Pending {
@@ -77,26 +84,22 @@ Status Wire::Exchange(std::string_view what, const void* mine, size_t bytes, voi
   auto* buffer = new std::vector<std::byte>(total);
   std::vector<Pending> pending;
   const auto send = [&](int to, size_t at, size_t count) {
-    Pending p = {to, nullptr};
-    if (module_.send(group_, to, kTag, buffer->data() + at, count, &p.request) == 0) {
-      pending.push_back(p);
-    }
+    Pending& p = pending.emplace_back(Pending{to, nullptr});
+    return Send(to, kTag, buffer->data() + at, count, &p.request);
   };
   const auto receive = [&](int from, size_t at, size_t count) {
-    Pending p = {from, nullptr};
-    if (module_.receive(group_, from, kTag, buffer->data() + at, count, &p.request) == 0) {
-      pending.push_back(p);
-    }
+    Pending& p = pending.emplace_back(Pending{from, nullptr});
+    return Receive(from, kTag, buffer->data() + at, count, &p.request);
   };
   std::memcpy(buffer->data() + rank() * bytes, mine, bytes);
   if (rank() == 0) {
-    for (int r = 1; r < size(); ++r) receive(r, r * bytes, bytes);
+    for (int r = 1; r < size(); ++r) DS_TRY(receive(r, r * bytes, bytes));
     DS_TRY(Await(what, pending));
-    for (int r = 1; r < size(); ++r) send(r, 0, total);
+    for (int r = 1; r < size(); ++r) DS_TRY(send(r, 0, total));
   } else {
-    send(0, rank() * bytes, bytes);
+    DS_TRY(send(0, rank() * bytes, bytes));
     DS_TRY(Await(what, pending));
-    receive(0, 0, total);
+    DS_TRY(receive(0, 0, total));
   }
   DS_TRY(Await(what, pending));
   std::memcpy(all, buffer->data(), total);

@@ -43,6 +43,11 @@ class Wire {
   int tags() const { return module_.tags(group_); }
   bool serves_threads() const { return module_.threads(group_) != 0; }
 
+  // The number of a group that rank 0 of it asks for: no other of this wire has it. From 1.
+  uint64_t FreshContext() {
+    return static_cast<uint64_t>(rank()) + static_cast<uint64_t>(size()) * ++contexts_;
+  }
+
   // Starts a message. The bytes are to stay until it is over.
   Status Send(int to, int tag, const void* data, size_t bytes, void** request);
   Status Receive(int from, int tag, void* data, size_t bytes, void** request);
@@ -61,6 +66,7 @@ class Wire {
       : module_(module), group_(group), timeout_seconds_(timeout_seconds) {}
 
   struct Pending;
+  Status CannotSend(int to, size_t bytes);
   Status Exchange(std::string_view what, const void* mine, size_t bytes, void* all);
   Status Await(std::string_view what, std::vector<Pending>& pending);
 
@@ -73,7 +79,8 @@ class Wire {
   ds_mpi_group* const group_;
   const double timeout_seconds_;
   std::atomic<bool> healthy_ = true;
-  std::mutex mutex_;  // guards what follows; one thread at a time is in MPI
+  std::atomic<uint64_t> contexts_ = 0;
+  std::mutex mutex_;  // guards what follows
   std::deque<Posted> posted_;
 };
 

@@ -44,6 +44,11 @@ class WireStage final : public Stage {
   const char* backend() const override { return "mpi"; }
   int rank() const override { return group_.rank; }
   int size() const override { return static_cast<int>(group_.members.size()); }
+  int local_size() const override {
+    return static_cast<int>(
+        std::count_if(group_.members.begin(), group_.members.end(),
+                      [this](int world) { return group_.processes[world].process != 0; }));
+  }
   int number(int rank) const override { return place_->number(rank); }
   size_t room() const override { return room_; }
   std::byte* out() override { return memory_->out.data(); }
@@ -90,7 +95,6 @@ class WireStage final : public Stage {
   std::vector<const std::byte*> in_;
   std::shared_ptr<Rendezvous> place_;
   uint64_t round_ = 0;
-  uint32_t divided_ = 0;
 };
 
 std::shared_ptr<Board> WireStage::CreateBoard() const {
@@ -154,7 +158,8 @@ bool WireStage::IsOver(void*& request) {
 }
 
 // What is called while this rank waits. A rank may be one meeting ahead: its note is kept until
-// this one is there too.
+// this one is there too. That one is in a message may be said behind it, while this one is in the
+// next meeting already: taken as long as the other has not come there, whose post would be lost.
 void WireStage::Turn() {
   group_.alarm->Listen();
   for (int r = 0; r < size(); ++r) {
@@ -162,7 +167,8 @@ void WireStage::Turn() {
     const Note& note = memory_->notes[r];
     if (note.kind == Note::kLeft) {
       place_->Leave(r);
-    } else if (note.kind == Note::kIsIn && !place_->IsMeeting(rank())) {
+    } else if (note.kind == Note::kIsIn &&
+               (!place_->IsMeeting(rank()) || place_->came(r) < place_->came(rank()))) {
       place_->Note(r, note.post.op, note.post.what, note.post.bytes);
       ListenTo(r);
     } else if (note.kind == Note::kCame && place_->came(r) < place_->came(rank())) {
@@ -263,21 +269,29 @@ Status WireStage::Recv(std::string_view what, int from, std::span<std::byte> dat
   return {};
 }
 
-// The new group's messages are told from others by a number that all its members work out alike.
+// Two rounds: who belongs together; then the number that tells the new group's messages from
+// others, which the first of them gives out.
 Result<std::unique_ptr<Stage>> WireStage::Divide(const char* op, std::string_view what,
                                                  ColorKey mine) {
   std::memcpy(out(), &mine, sizeof mine);
   DS_TRY(Swap({op, what, sizeof mine}, 0, sizeof mine, -1));
   std::vector<ColorKey> all(size());
   for (int r = 0; r < size(); ++r) std::memcpy(&all[r], in(r), sizeof all[r]);
-  uint64_t mixed = (uint64_t{group_.context} << 32 | ++divided_) * 0x9E3779B97F4A7C15;
-  mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9;
-  if (mine.color < 0) return std::unique_ptr<Stage>();
+  const std::vector<int> members = MembersWith(all, rank());
+  const bool is_in = mine.color >= 0;
+  uint64_t context = is_in && members[0] == rank() ? wire().FreshContext() : 0;
+  std::memcpy(out(), &context, sizeof context);
+  DS_TRY(Swap({op, what, sizeof context}, 0, sizeof context, -1));
+  if (!is_in) return std::unique_ptr<Stage>();
+  std::memcpy(&context, in(members[0]), sizeof context);
+  if (context >= Contexts()) {
+    return Error(Code::kComm, "{}({}): it would be group {}, and MPI has tags for {} groups", op,
+                 what, context, Contexts());
+  }
   WireGroup part = group_;
-  part.context = static_cast<uint32_t>((mixed >> 32) % Contexts());
+  part.context = static_cast<uint32_t>(context);
   part.origin = place_;
   part.members.clear();
-  const std::vector<int> members = MembersWith(all, rank());
   for (const int r : members) part.members.push_back(group_.members[r]);
   part.rank = static_cast<int>(std::find(members.begin(), members.end(), rank()) - members.begin());
   return CreateWireStage(std::move(part));

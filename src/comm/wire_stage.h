@@ -15,7 +15,7 @@ struct WireGroup {
   std::shared_ptr<Fate> fate;
   std::shared_ptr<const Rendezvous> origin;  // null for a first group
   std::vector<int> members;                  // their ranks on the wire
-  // Of the ranks on the wire: those whose processes can be seen from here; else 0.
+  // Of the ranks on the wire: those on this host, this one too; else 0.
   std::vector<ProcessId> processes;
   uint32_t context = 0;  // which messages are of this group
   int rank = 0;          // of this process, in it
