@@ -9,6 +9,8 @@
 #include <cstring>
 #include <random>
 
+#include "base/failpoint.h"
+
 namespace ds::comm {
 namespace {
 
@@ -21,6 +23,7 @@ std::string FreshName() {
 }  // namespace
 
 Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes) {
+  DS_FAILPOINT("comm.segment");
   std::shared_ptr<Segment> segment(new Segment(FreshName(), bytes, true));
   const char* name = segment->name_.c_str();
   const int file = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -39,6 +42,7 @@ Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes) {
 }
 
 Result<std::shared_ptr<Segment>> Segment::Open(const std::string& name, size_t bytes) {
+  DS_FAILPOINT("comm.segment");
   std::shared_ptr<Segment> segment(new Segment(name, bytes, false));
   const int file = shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0);
   if (file < 0) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/failpoint.h"
 #include "comm/arguments.h"
 #include "comm/stage.h"
 #include "tensor/host_reduce.h"
@@ -27,6 +28,7 @@ class StagedRank final : public Communicator {
 
   Status AllGather(std::string_view what, std::span<const std::byte> send,
                    std::span<std::byte> recv) override {
+    DS_FAILPOINT("comm.all_gather", number());
     DS_TRY(CheckAllGather(what, size(), send.size(), recv.size()));
     const Call call = {"all_gather", what, send.size()};
     if (send.empty()) return stage_->Meet(call);
@@ -45,6 +47,7 @@ class StagedRank final : public Communicator {
 
   Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
                        void* recv, int64_t shard, std::span<const int> slice_of) override {
+    DS_FAILPOINT("comm.reduce_scatter", number());
     DS_TRY(CheckSlices(what, size(), slice_of));
     const auto width = static_cast<int64_t>(DTypeBytes(dtype));
     const Call call = {"reduce_scatter", what, static_cast<size_t>(shard * width),
@@ -68,6 +71,7 @@ class StagedRank final : public Communicator {
 
   Status AllReduce(std::string_view what, DType dtype, float scale, void* data,
                    int64_t n) override {
+    DS_FAILPOINT("comm.all_reduce", number());
     const auto width = static_cast<int64_t>(DTypeBytes(dtype));
     const Call call = {"all_reduce", what, static_cast<size_t>(n * width), static_cast<int>(dtype)};
     if (n == 0) return stage_->Meet(call);
@@ -80,6 +84,7 @@ class StagedRank final : public Communicator {
   }
 
   Status AllReduce(std::string_view what, std::span<double> values) override {
+    DS_FAILPOINT("comm.all_reduce", number());
     const Call call = {"all_reduce", what, values.size_bytes()};
     if (values.empty()) return stage_->Meet(call);
     const size_t most = stage_->room() / sizeof(double);
@@ -96,9 +101,13 @@ class StagedRank final : public Communicator {
     return {};
   }
 
-  Status Barrier(std::string_view what) override { return stage_->Meet({"barrier", what, 0}); }
+  Status Barrier(std::string_view what) override {
+    DS_FAILPOINT("comm.barrier", number());
+    return stage_->Meet({"barrier", what, 0});
+  }
 
   Status Broadcast(std::string_view what, int root, std::span<std::byte> data) override {
+    DS_FAILPOINT("comm.broadcast", number());
     DS_TRY(CheckRank("broadcast", what, "the root", root, size()));
     const Call call = {"broadcast", what, data.size(), root};
     if (data.empty()) return stage_->Meet(call);
@@ -113,6 +122,7 @@ class StagedRank final : public Communicator {
 
   Status AllToAll(std::string_view what, std::span<const std::byte> send,
                   std::span<std::byte> recv) override {
+    DS_FAILPOINT("comm.all_to_all", number());
     DS_TRY(CheckAllToAll(what, size(), send.size(), recv.size()));
     const Call call = {"all_to_all", what, send.size()};
     if (send.empty()) return stage_->Meet(call);
@@ -134,6 +144,7 @@ class StagedRank final : public Communicator {
   Status AllToAllV(std::string_view what, std::span<const std::byte> send,
                    std::span<const int64_t> send_bytes, std::span<std::byte> recv,
                    std::span<const int64_t> recv_bytes) override {
+    DS_FAILPOINT("comm.all_to_all_v", number());
     DS_TRY(CheckBlocks(what, "sends", size(), send.size(), send_bytes));
     DS_TRY(CheckBlocks(what, "receives", size(), recv.size(), recv_bytes));
     const Call call = {"all_to_all_v", what, size() * sizeof(int64_t)};
@@ -151,25 +162,30 @@ class StagedRank final : public Communicator {
   }
 
   Status Send(std::string_view what, int to, std::span<const std::byte> data) override {
+    DS_FAILPOINT("comm.send", number());
     DS_TRY(CheckPeer("send", what, to, rank(), size()));
     return stage_->Send(what, to, data);
   }
   Status Recv(std::string_view what, int from, std::span<std::byte> data) override {
+    DS_FAILPOINT("comm.recv", number());
     DS_TRY(CheckPeer("recv", what, from, rank(), size()));
     return stage_->Recv(what, from, data);
   }
 
   Result<std::unique_ptr<Communicator>> Split(std::string_view what, int color, int key) override {
+    DS_FAILPOINT("comm.split", number());
     DS_ASSIGN(auto part, stage_->Divide("split", what, {color, key}));
     return part == nullptr ? nullptr : CreateStaged(std::move(part));
   }
   Result<std::unique_ptr<Communicator>> Duplicate(std::string_view what) override {
+    DS_FAILPOINT("comm.duplicate", number());
     DS_ASSIGN(auto twin, stage_->Divide("duplicate", what, {0, rank()}));
     return CreateStaged(std::move(twin));
   }
   void Abort(const Status& why) override { stage_->Abort(why); }
 
  private:
+  int number() const { return stage_->number(rank()); }
   // What one rank can lay out for each other one: whole cache lines.
   int64_t block() const { return static_cast<int64_t>(stage_->room()) / size() / 64 * 64; }
 

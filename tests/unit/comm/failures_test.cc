@@ -2,8 +2,11 @@
 // processes of a job, in the same words.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <functional>
 #include <mutex>
 
+#include "base/failpoint.h"
 #include "support/ranks.h"
 
 namespace ds::comm {
@@ -121,6 +124,74 @@ TEST(Failures, AReceiverThatLeftIsNamed) {
     EXPECT_EQ(status.message(), "rank 1 left the group (seen by rank 0 in send(x))");
     return status;
   });
+}
+
+// Each collective fails on rank 1 before it meets anyone; the other hears of it in its own.
+TEST(Failures, AFailpointOfEveryCollectiveEndsBothRanks) {
+  const std::vector<float> rows(4, 1.0f);
+  const std::vector<int64_t> halves = {8, 8};
+  const auto send = std::as_bytes(std::span(rows));
+  struct Case {
+    const char* point;
+    std::function<Status(Communicator&, std::span<std::byte>, float*)> call;
+  };
+  const Case cases[] = {
+      {"all_gather",
+       [&](auto& c, auto out, float*) { return c.AllGather("x", send.first(8), out); }},
+      {"reduce_scatter",
+       [&](auto& c, auto, float* out) {
+         return c.ReduceScatter("x", DType::kF32, 1, rows.data(), out, 2);
+       }},
+      {"all_reduce",
+       [&](auto& c, auto, float* out) { return c.AllReduce("x", DType::kF32, 1, out, 4); }},
+      {"all_reduce",
+       [&](auto& c, auto, float*) {
+         std::vector<double> sums(2);
+         return c.AllReduce("x", sums);
+       }},
+      {"barrier", [&](auto& c, auto, float*) { return c.Barrier("x"); }},
+      {"broadcast", [&](auto& c, auto out, float*) { return c.Broadcast("x", 0, out); }},
+      {"all_to_all", [&](auto& c, auto out, float*) { return c.AllToAll("x", send, out); }},
+      {"all_to_all_v",
+       [&](auto& c, auto out, float*) { return c.AllToAllV("x", send, halves, out, halves); }},
+      {"send", [&](auto& c, auto out,
+                   float*) { return c.rank() == 1 ? c.Send("x", 0, send) : c.Recv("x", 1, out); }},
+      {"recv", [&](auto& c, auto out,
+                   float*) { return c.rank() == 0 ? c.Send("x", 1, send) : c.Recv("x", 0, out); }},
+      {"split", [&](auto& c, auto, float*) { return c.Split("x", 0, 0).status(); }},
+      {"duplicate", [&](auto& c, auto, float*) { return c.Duplicate("x").status(); }},
+  };
+  for (const Case& c : cases) {
+    ASSERT_TRUE(failpoint::Arm(fmt::format("comm.{}@1=1:fail:101", c.point)).ok());
+    const auto heard = OnTwo(30, [&](Communicator& comm) {
+      std::vector<float> out(4);
+      return c.call(comm, std::as_writable_bytes(std::span(out)), out.data());
+    });
+    ASSERT_TRUE(failpoint::Arm("").ok());
+    for (const Status& status : heard) {
+      const bool own = status.code() == Code::kIo;
+      EXPECT_TRUE(own || status.code() == Code::kRankLost) << c.point << ": " << status.message();
+      const std::string named = fmt::format("failpoint 'comm.{}'", c.point);
+      EXPECT_NE(status.message().find(own ? named : "rank 1 failed: " + named), std::string::npos)
+          << status.message();
+    }
+    EXPECT_EQ(heard.size(), FindLaunch() ? heard.size() : 2U) << c.point;
+  }
+}
+
+// Memory that cannot be shared is an error of every rank that was to share it.
+TEST(Failures, MemoryThatCannotBeSharedIsAnErrorOnAllRanks) {
+  const auto launch = FindLaunch();
+  if (!launch) return;  // threads share what they have
+  const char* shared = std::getenv("DS_MPI_SHARED");
+  if (shared != nullptr && std::string(shared) == "0") return;
+  for (const int rank : {0, 1}) {
+    ASSERT_TRUE(failpoint::Arm(launch->rank == rank ? "comm.segment=1:fail:101" : "").ok());
+    const Status refused = CreateMpi({.timeout_seconds = 30}, nullptr).status();
+    ASSERT_TRUE(failpoint::Arm("").ok());
+    EXPECT_NE(refused.message().find("failpoint 'comm.segment'"), std::string::npos)
+        << refused.message();
+  }
 }
 
 }  // namespace
