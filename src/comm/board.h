@@ -15,11 +15,12 @@ namespace ds::comm {
 
 // What a rank says it is doing.
 struct Post {
-  char op[16] = "";            // "all_gather"
-  char what[80] = "";          // subject, cut to fit
-  uint64_t bytes = 0;          // must be alike on all ranks, as must `detail`
-  int32_t detail = 0;          // the root of a broadcast, the dtype of a sum
-  const void* data = nullptr;  // of use to ranks of one process
+  char op[16] = "";    // "all_gather"
+  char what[80] = "";  // subject, cut to fit
+  uint64_t bytes = 0;  // must be alike on all ranks, as must `detail`
+  int32_t detail = 0;  // the root of a broadcast, the dtype of a sum
+  // Where it lies. Of a rank that is a process, what its stage says it means to the others.
+  const void* data = nullptr;
 };
 
 // Why a group ended: written once, then read by all.

@@ -13,6 +13,7 @@
 
 #include "base/function_ref.h"
 #include "base/status.h"
+#include "device/shared_heap.h"
 #include "tensor/dtype.h"
 
 namespace ds::comm {
@@ -29,6 +30,10 @@ class Communicator {
   virtual int size() const = 0;
   // How many of the ranks run on this host, and share its cores.
   virtual int local_size() const { return size(); }
+
+  // Memory of this process that the peers can read where it lies: collectives over 64 KiB or more
+  // of it copy less. Null: all memory is alike.
+  virtual device::SharedHeap* heap() const { return nullptr; }
 
   // `what` names the subject ("h.3", "gradient norm") in errors, and must be alike on all ranks.
 

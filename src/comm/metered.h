@@ -51,6 +51,7 @@ class MeteredCommunicator final : public Communicator {
   const char* backend() const override { return inner_.backend(); }
   int rank() const override { return inner_.rank(); }
   int size() const override { return inner_.size(); }
+  device::SharedHeap* heap() const override { return inner_.heap(); }
   int local_size() const override { return inner_.local_size(); }
   Status AllGather(std::string_view what, std::span<const std::byte> send,
                    std::span<std::byte> recv) override;

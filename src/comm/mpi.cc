@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/library.h"
+#include "base/log.h"
 #include "comm/arguments.h"
 #include "comm/shared_stage.h"
 #include "comm/wire.h"
@@ -40,10 +41,13 @@ Result<const ds_mpi_module*> Module() {
 struct Card {
   char host[256] = "";  // equal: they can share memory and see each other's processes
   ProcessId id;
+  device::SharedHeapId heap;  // of no process: there is none
 };
 
-Card CardOfThis() {
+// `heap`: null without.
+Card CardOfThis(const device::SharedHeap* heap) {
   Card card;
+  if (heap != nullptr) card.heap = heap->id();
   char boot[64] = "", name[64] = "";
   if (std::FILE* file = std::fopen("/proc/sys/kernel/random/boot_id", "re")) {
     if (std::fscanf(file, "%63s", boot) != 1) boot[0] = '\0';
@@ -103,6 +107,31 @@ Result<std::shared_ptr<Segment>> ShareMemory(Wire& wire, const std::vector<Card>
   return segment;
 }
 
+using Views = std::vector<std::unique_ptr<device::SharedHeapView>>;
+
+// The heaps of all others, where every rank could map those of all others; else null: bytes are
+// then copied once more.
+Result<std::shared_ptr<const Views>> ShareHeaps(Wire& wire, const std::vector<Card>& cards) {
+  auto views = std::make_shared<Views>(wire.size());
+  Word mine;
+  for (int r = 0; r < wire.size() && mine.status().ok(); ++r) {
+    if (cards[r].heap.process == 0) mine.Set(Error(Code::kUnsupported, "it has none"));
+    if (cards[r].heap.process == 0 || r == wire.rank()) continue;
+    auto opened = device::SharedHeapView::Open(cards[r].heap);
+    if (!opened.ok()) mine.Set(opened.status());
+    if (opened.ok()) (*views)[r] = std::move(opened).Take();
+  }
+  std::vector<Word> all;
+  DS_TRY(wire.ExchangeEach("memory of the ranks", mine, all));
+  for (int r = 0; r < wire.size(); ++r) {
+    if (all[r].status().ok()) continue;
+    Log(LogLevel::kInfo, "comm", "ranks copy what they could read in place: rank {}: {}", r,
+        all[r].text);
+    return std::shared_ptr<const Views>();
+  }
+  return std::shared_ptr<const Views>(std::move(views));
+}
+
 // DS_MPI_SHARED=0, alike on all ranks: as if each were on a host of its own.
 bool OnOneHost(const std::vector<Card>& cards) {
   const char* shared = std::getenv("DS_MPI_SHARED");
@@ -146,14 +175,18 @@ Result<std::unique_ptr<Communicator>> CreateMpi(const Options& options, const vo
   DS_ASSIGN(const ds_mpi_module* module, Module());
   DS_ASSIGN(const auto wire, Wire::Open(*module, mpi_comm, options.timeout_seconds));
   std::vector<Card> cards;
-  DS_TRY(wire->ExchangeEach("host", CardOfThis(), cards));
+  auto heap = device::SharedHeap::OfProcess(wire->size());
+  DS_TRY(wire->ExchangeEach("host", CardOfThis(heap.ok() ? *heap : nullptr), cards));
   if (!OnOneHost(cards)) return CreateOverWire(wire, cards);
   DS_ASSIGN(auto segment, ShareMemory(*wire, cards));
+  DS_ASSIGN(auto views, ShareHeaps(*wire, cards));
   return CreateStaged(CreateSharedStage({.segment = std::move(segment),
                                          .origin = nullptr,
                                          .fate = nullptr,
                                          .timeout_seconds = options.timeout_seconds,
                                          .backend = "mpi",
+                                         .heap = views == nullptr ? nullptr : *heap,
+                                         .views = std::move(views),
                                          .when_broken = [wire] { wire->SetUnhealthy(); }},
                                         wire->rank()));
 }

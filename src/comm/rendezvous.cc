@@ -93,7 +93,7 @@ Status Rendezvous::Meet(int rank, const char* op, std::string_view what, size_t 
 
 Status Rendezvous::Part(int rank) {
   Board& board = *board_;
-  const bool reads = board.member(rank).post.bytes > 0;
+  const bool reads = !processes_ && board.member(rank).post.bytes > 0;
   if (reads && board.reading.fetch_sub(1) == 1 && broken()) board.Wake();
   const Status status = Arrive(rank, false);
   if (status.ok() || processes_) return status;  // what processes read stays mapped

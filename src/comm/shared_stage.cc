@@ -39,7 +39,8 @@ class SharedStage final : public Stage {
         rank_(rank),
         room_(RoomFor(board().size)),
         bytes_(group.segment->data() + PagesOf(Board::BytesFor(board().size))),
-        strides_(board().size) {
+        strides_(board().size),
+        shown_(board().size) {
     std::shared_ptr<Board> shared(group_.segment, &board());
     if (group_.fate == nullptr) {
       group_.fate = std::make_shared<Fate>(std::shared_ptr<Reason>(shared, &shared->aborted));
@@ -71,6 +72,11 @@ class SharedStage final : public Stage {
   Status Meet(const Call& call) override {
     return place_->Meet(rank_, call.op, call.what, call.bytes, nullptr, call.detail);
   }
+
+  device::SharedHeap* heap() const override { return group_.heap; }
+  Result<bool> Show(const Call& call, const void* data, size_t bytes, int only) override;
+  const std::byte* shown(int r) const override { return shown_[r]; }
+  Status Part() override { return place_->Part(rank_); }
 
   Status Send(std::string_view what, int to, std::span<const std::byte> data) override {
     size_t at = 0;
@@ -118,7 +124,24 @@ class SharedStage final : public Stage {
   std::shared_ptr<Rendezvous> place_;
   uint64_t round_ = 0;
   std::vector<const std::byte*> strides_;  // in(r)
+  std::vector<const std::byte*> shown_;
 };
+
+// A post tells where in the heap of its process the bytes lie: one more, for 0 is nowhere.
+Result<bool> SharedStage::Show(const Call& call, const void* data, size_t bytes, int only) {
+  const bool mine = only < 0 || only == rank_;
+  const int64_t offset = mine ? group_.heap->OffsetOf(data, bytes) : -1;
+  DS_TRY(place_->Meet(rank_, call.op, call.what, call.bytes,
+                      reinterpret_cast<const void*>(offset + 1), call.detail));
+  bool all = true;
+  for (int r = 0; r < size(); ++r) {
+    const int64_t theirs = reinterpret_cast<intptr_t>(place_->post(r).data) - 1;
+    shown_[r] = r == rank_ ? (offset < 0 ? nullptr : static_cast<const std::byte*>(data))
+                           : (*group_.views)[number(r)]->at(theirs, bytes);
+    if ((only < 0 || only == r) && shown_[r] == nullptr) all = false;
+  }
+  return all;
+}
 
 Result<std::shared_ptr<Segment>> SharedStage::CreateFor(const std::vector<int>& members) const {
   DS_ASSIGN(auto segment, CreateSharedSegment(static_cast<int>(members.size())));
@@ -147,6 +170,8 @@ Result<std::unique_ptr<Stage>> SharedStage::Divide(const char* op, std::string_v
                       .fate = group_.fate,
                       .timeout_seconds = group_.timeout_seconds,
                       .backend = group_.backend,
+                      .heap = group_.heap,
+                      .views = group_.views,
                       .when_broken = group_.when_broken};
   Offer offer;
   if (is_in && first) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "comm/fate.h"
 #include "comm/segment.h"
@@ -21,6 +22,10 @@ struct SharedGroup {
   std::shared_ptr<Fate> fate;                // null for a first group
   double timeout_seconds = 300;
   const char* backend = "shared";
+  // Of memory that the ranks can read where it lies: this process's, and by the ranks of the first
+  // group those of the others. All ranks have them, or none.
+  device::SharedHeap* heap = nullptr;
+  std::shared_ptr<const std::vector<std::unique_ptr<device::SharedHeapView>>> views = {};
   std::function<void()> when_broken = {};  // called as it is left, if it had failed
 };
 

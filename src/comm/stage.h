@@ -42,6 +42,15 @@ class Stage {
   // Without bytes.
   virtual Status Meet(const Call& call) = 0;
 
+  // Memory that peers can read where it lies, on all ranks or on none.
+  virtual device::SharedHeap* heap() const { return nullptr; }
+  // Where there is such memory: meets with `data`, which call.bytes are in. Whether all ranks have
+  // theirs in it, or `only` that one. Where they have, peers read it through shown() until Part().
+  virtual Result<bool> Show(const Call& call, const void* data, size_t bytes, int only = -1);
+  virtual const std::byte* shown(int) const { return nullptr; }
+  // All ranks have come here: what they wrote before can be read, what they read may change.
+  virtual Status Part() { return {}; }
+
   virtual Status Send(std::string_view what, int to, std::span<const std::byte> data) = 0;
   virtual Status Recv(std::string_view what, int from, std::span<std::byte> data) = 0;
   // Null where the color is negative.
@@ -52,6 +61,8 @@ class Stage {
   // And all that have its origin.
   virtual void Abort(const Status& why) = 0;
 };
+
+inline Result<bool> Stage::Show(const Call&, const void*, size_t, int) { return false; }
 
 // The collectives of one rank over it.
 std::unique_ptr<Communicator> CreateStaged(std::unique_ptr<Stage> stage);

@@ -24,6 +24,7 @@ class StagedRank final : public Communicator {
   const char* backend() const override { return stage_->backend(); }
   int rank() const override { return stage_->rank(); }
   int size() const override { return stage_->size(); }
+  device::SharedHeap* heap() const override { return stage_->heap(); }
   int local_size() const override { return stage_->local_size(); }
 
   Status AllGather(std::string_view what, std::span<const std::byte> send,
@@ -32,6 +33,11 @@ class StagedRank final : public Communicator {
     DS_TRY(CheckAllGather(what, size(), send.size(), recv.size()));
     const Call call = {"all_gather", what, send.size()};
     if (send.empty()) return stage_->Meet(call);
+    DS_ASSIGN(const bool shown, Show(call, send.data(), send.size()));
+    if (shown) {
+      TakeBlocks(0, send.size(), recv.data());
+      return stage_->Part();
+    }
     for (size_t at = 0; at < send.size(); at += stage_->room()) {
       const size_t count = std::min(stage_->room(), send.size() - at);
       Copy(send.data() + at, stage_->out(), count);
@@ -57,6 +63,13 @@ class StagedRank final : public Communicator {
       const int64_t index = slice_of.empty() ? r : slice_of[r];
       return static_cast<const std::byte*>(send) + (index * shard + at) * width;
     };
+    DS_ASSIGN(const bool shown, Show(call, send, static_cast<size_t>(shard * width) * size()));
+    if (shown) {
+      const auto offset = slice(rank(), 0) - static_cast<const std::byte*>(send);
+      for (int r = 0; r < size(); ++r) parts_[r] = stage_->shown(r) + offset;
+      ReduceInOrder(dtype, scale, parts_, shard, recv);
+      return stage_->Part();
+    }
     const int64_t most = block() / width;
     for (int64_t at = 0; at < shard; at += most) {
       const int64_t count = std::min(most, shard - at);
@@ -75,6 +88,8 @@ class StagedRank final : public Communicator {
     const auto width = static_cast<int64_t>(DTypeBytes(dtype));
     const Call call = {"all_reduce", what, static_cast<size_t>(n * width), static_cast<int>(dtype)};
     if (n == 0) return stage_->Meet(call);
+    DS_ASSIGN(const bool shown, Show(call, data, call.bytes));
+    if (shown) return AllReduceShown(dtype, scale, static_cast<std::byte*>(data), n);
     const int64_t most = block() / width * size();
     for (int64_t at = 0; at < n; at += most) {
       DS_TRY(AllReducePart(call, dtype, scale, static_cast<std::byte*>(data) + at * width,
@@ -111,6 +126,11 @@ class StagedRank final : public Communicator {
     DS_TRY(CheckRank("broadcast", what, "the root", root, size()));
     const Call call = {"broadcast", what, data.size(), root};
     if (data.empty()) return stage_->Meet(call);
+    DS_ASSIGN(const bool shown, Show(call, data.data(), data.size(), root));
+    if (shown) {
+      Copy(stage_->shown(root), data.data(), rank() == root ? 0 : data.size());
+      return stage_->Part();
+    }
     for (size_t at = 0; at < data.size(); at += stage_->room()) {
       const size_t count = std::min(stage_->room(), data.size() - at);
       if (rank() == root) Copy(data.data() + at, stage_->out(), count);
@@ -127,6 +147,11 @@ class StagedRank final : public Communicator {
     const Call call = {"all_to_all", what, send.size()};
     if (send.empty()) return stage_->Meet(call);
     const size_t each = send.size() / size();
+    DS_ASSIGN(const bool shown, Show(call, send.data(), send.size()));
+    if (shown) {
+      TakeBlocks(rank() * each, each, recv.data());
+      return stage_->Part();
+    }
     Copy(send.data() + rank() * each, recv.data() + rank() * each, each);
     for (size_t at = 0; at < each; at += block()) {
       const size_t count = std::min<size_t>(block(), each - at);
@@ -185,9 +210,58 @@ class StagedRank final : public Communicator {
   void Abort(const Status& why) override { stage_->Abort(why); }
 
  private:
+  static constexpr size_t kLeastShown = 64 << 10;
+  // Of a buffer: the pieces of all ranks should stay in the last-level cache, and a meeting is not
+  // to count against what is done between two.
+  static constexpr int64_t kPiece = 2 << 20;
+  // Of one rank, copied in turn with the same piece of the others.
+  static constexpr size_t kTaken = 256 << 10;
+
   int number() const { return stage_->number(rank()); }
   // What one rank can lay out for each other one: whole cache lines.
   int64_t block() const { return static_cast<int64_t>(stage_->room()) / size() / 64 * 64; }
+
+  // Whether all ranks can read what the others have where it lies; if so, they are in it until
+  // Part(). Short messages are faster copied.
+  Result<bool> Show(const Call& call, const void* data, size_t bytes, int only = -1) {
+    if (stage_->heap() == nullptr || bytes < kLeastShown) return false;
+    return stage_->Show(call, data, bytes, only);
+  }
+
+  // `bytes` at `offset` of what each rank shows, one behind the other in `to`. A piece of all
+  // ranks, then the next: what one rank reads comes to another, which reads it too, out of the
+  // cache.
+  void TakeBlocks(size_t offset, size_t bytes, std::byte* to) const {
+    for (size_t at = 0; at < bytes; at += kTaken) {
+      for (int i = 0; i < size(); ++i) {
+        const int r = (rank() + i) % size();
+        Copy(stage_->shown(r) + offset + at, to + r * bytes + at, std::min(kTaken, bytes - at));
+      }
+    }
+  }
+
+  // In pieces that stay in the cache: each rank sums its slice of one into its own memory, all
+  // meet, and each takes the other slices. Nobody writes to the memory of another process, which
+  // may have given up and gone on.
+  Status AllReduceShown(DType dtype, float scale, std::byte* data, int64_t n) {
+    const auto width = static_cast<int64_t>(DTypeBytes(dtype));
+    const int64_t most = kPiece / width;
+    for (int64_t at = 0; at < n; at += most) {
+      const int64_t end = std::min(n, at + most);
+      const int64_t each = ((end - at + size() - 1) / size() + 31) / 32 * 32;
+      const auto begin = [&](int r) { return std::min(end, at + r * each) * width; };
+      const auto bytes = [&](int r) { return begin(r + 1) - begin(r); };
+      const int64_t own = begin(rank());
+      for (int r = 0; r < size(); ++r) parts_[r] = stage_->shown(r) + own;
+      ReduceInOrder(dtype, scale, parts_, bytes(rank()) / width, data + own);
+      DS_TRY(stage_->Part());
+      for (int i = 1; i < size(); ++i) {
+        const int r = (rank() + i) % size();
+        Copy(stage_->shown(r) + begin(r), data + begin(r), bytes(r));
+      }
+    }
+    return stage_->Part();
+  }
 
   // The sum of `mine` and what the others gave, in rank order.
   void Reduce(DType dtype, float scale, const void* mine, int64_t n, void* out) {

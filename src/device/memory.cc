@@ -16,6 +16,15 @@ constexpr int64_t kAlignment = 64;
 constexpr int64_t kHugePage = 2 << 20;
 constexpr int64_t kMostBytes = int64_t{1} << 60;  // above it the sums of sizes could overflow
 
+// What is shorter is passed on as fast by a copy.
+constexpr int64_t kLeastShared = 64 << 10;
+
+// What is given to peers or taken from them.
+bool IsExchanged(MemoryKind kind) {
+  return kind == MemoryKind::kWeights || kind == MemoryKind::kGradients ||
+         kind == MemoryKind::kWindows;
+}
+
 }  // namespace
 
 const char* MemoryKindName(MemoryKind kind) {
@@ -51,12 +60,17 @@ int64_t MemoryAccount::total() const {
 }
 
 Result<Buffer> Buffer::Create(MemoryAccount& account, MemoryKind kind, int64_t bytes) {
-  Buffer buffer;
-  if (bytes == 0) return buffer;
+  if (bytes == 0) return Buffer();
   DS_FAILPOINT("alloc");
   const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   const int64_t rounded = (std::min(bytes, kMostBytes) + kAlignment - 1) / kAlignment * kAlignment;
   void* data = nullptr;
+  if (SharedHeap* heap = account.heap();
+      heap != nullptr && IsExchanged(kind) && bytes >= kLeastShared && bytes <= kMostBytes) {
+    if (std::byte* shared = heap->Allocate(static_cast<size_t>(bytes)); shared != nullptr) {
+      return Buffer(shared, bytes, account, kind, heap);
+    }
+  }
   if (bytes > kMostBytes || posix_memalign(&data, alignment, rounded) != 0) {
     return Error(Code::kOutOfMemory, "out of memory: {} bytes for {}, {} held", bytes,
                  MemoryKindName(kind), account.total());
@@ -64,19 +78,21 @@ Result<Buffer> Buffer::Create(MemoryAccount& account, MemoryKind kind, int64_t b
   // First touch of 4 KiB pages runs at a tenth of memory speed; a refusal costs only that.
   if (rounded >= kHugePage) (void)madvise(data, rounded, MADV_HUGEPAGE);
   std::memset(data, 0, rounded);
-  buffer.data_ = static_cast<std::byte*>(data);
-  buffer.bytes_ = bytes;
-  buffer.account_ = &account;
-  buffer.kind_ = kind;
+  return Buffer(static_cast<std::byte*>(data), bytes, account, kind, nullptr);
+}
+
+Buffer::Buffer(std::byte* data, int64_t bytes, MemoryAccount& account, MemoryKind kind,
+               SharedHeap* heap)
+    : data_(data), bytes_(bytes), account_(&account), kind_(kind), heap_(heap) {
   account.Add(kind, bytes);
-  return buffer;
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       bytes_(std::exchange(other.bytes_, 0)),
       account_(other.account_),
-      kind_(other.kind_) {}
+      kind_(other.kind_),
+      heap_(other.heap_) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   if (this != &other) {
@@ -85,6 +101,7 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
     bytes_ = std::exchange(other.bytes_, 0);
     account_ = other.account_;
     kind_ = other.kind_;
+    heap_ = other.heap_;
   }
   return *this;
 }
@@ -94,7 +111,11 @@ Buffer::~Buffer() { Free(); }
 void Buffer::Free() {
   if (data_ == nullptr) return;
   account_->Add(kind_, -bytes_);
-  std::free(data_);
+  if (heap_ != nullptr) {
+    heap_->Free(data_);
+  } else {
+    std::free(data_);
+  }
   data_ = nullptr;
 }
 

@@ -1,5 +1,6 @@
 // Memory of the device, and the account of who holds how much of it. State and windows come from
 // here and are touched once, on huge pages where the system has them; nothing is returned per step.
+// What ranks that are processes give each other can lie where they all see it.
 #pragma once
 
 #include <array>
@@ -9,6 +10,7 @@
 #include <span>
 
 #include "base/status.h"
+#include "device/shared_heap.h"
 
 namespace ds::device {
 
@@ -24,10 +26,15 @@ class MemoryAccount {
   int64_t bytes(MemoryKind kind) const { return current_[static_cast<int>(kind)]; }
   int64_t total() const;
   int64_t peak() const { return peak_; }
+  // From where weights, gradients and windows are taken as far as it reaches; null: nowhere
+  // special.
+  void set_heap(SharedHeap* heap) { heap_ = heap; }
+  SharedHeap* heap() const { return heap_; }
 
  private:
   std::array<std::atomic<int64_t>, kMemoryKinds> current_ = {};
   std::atomic<int64_t> peak_ = 0;
+  SharedHeap* heap_ = nullptr;
 };
 
 // A zeroed, 64-byte aligned block that is booked in an account. Moves, does not copy.
@@ -48,12 +55,14 @@ class Buffer {
   }
 
  private:
+  Buffer(std::byte* data, int64_t bytes, MemoryAccount& account, MemoryKind kind, SharedHeap* heap);
   void Free();
 
   std::byte* data_ = nullptr;
   int64_t bytes_ = 0;
   MemoryAccount* account_ = nullptr;
   MemoryKind kind_ = MemoryKind::kScratch;
+  SharedHeap* heap_ = nullptr;  // that it is from, or none
 };
 
 }  // namespace ds::device

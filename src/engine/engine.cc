@@ -16,7 +16,9 @@ Engine::Engine(const EngineConfig& config, comm::Communicator& comm, TaskPool& p
       comm_(comm, traffic_),
       pool_(pool),
       gemm_(CreateGemm()),
-      verdicts_(comm.size()) {}
+      verdicts_(comm.size()) {
+  memory_.set_heap(comm.heap());
+}
 
 Engine::~Engine() = default;
 

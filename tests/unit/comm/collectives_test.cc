@@ -2,9 +2,11 @@
 // on threads and (as CTest runs it a second time, under mpirun) on processes.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 
+#include "device/memory.h"
 #include "support/ranks.h"
 #include "tensor/host_reduce.h"
 
@@ -220,6 +222,98 @@ TEST(Collectives, SubGroupsWorkOnTheirOwn) {
     DS_ASSIGN(auto twin, comm.Duplicate("twin"));
     EXPECT_EQ(twin->rank(), comm.rank());
     return twin->Barrier("end");
+  });
+}
+
+// Memory of the communicator's heap, or where `plain` of a caller's.
+class Memory {
+ public:
+  Memory(Communicator& comm, bool plain) { account_.set_heap(plain ? nullptr : comm.heap()); }
+
+  std::span<float> Make(std::span<const float> values) {
+    auto made = device::Buffer::Create(account_, device::MemoryKind::kWindows,
+                                       static_cast<int64_t>(values.size_bytes()));
+    EXPECT_TRUE(made.ok()) << made.status().message();
+    buffers_.push_back(std::move(made).Take());
+    std::copy(values.begin(), values.end(), buffers_.back().as<float>().begin());
+    return buffers_.back().as<float>();
+  }
+
+ private:
+  device::MemoryAccount account_;
+  std::vector<device::Buffer> buffers_;
+};
+
+bool SameBits(std::span<const float> a, const std::vector<float>& b) {
+  return SameBits(std::vector<float>(a.begin(), a.end()), b);
+}
+
+Status SumInMemory(Communicator& comm, bool plain, int64_t n) {
+  Memory memory(comm, plain);
+  const std::vector<float> sum = Sum<float>(comm.size(), n * comm.size(), 0.5f);
+  const auto send = memory.Make(Values<float>(comm.rank(), n * comm.size()));
+  const auto begin = sum.begin() + comm.rank() * n;
+  const std::vector<float> slice(begin, begin + n);
+  const auto recv = memory.Make(std::vector<float>(n));
+  DS_TRY(comm.ReduceScatter("x", DType::kF32, 0.5f, send.data(), recv.data(), n));
+  EXPECT_TRUE(SameBits(recv, slice)) << n;
+  DS_TRY(comm.AllReduce("x", DType::kF32, 0.5f, send.data(), n * comm.size()));
+  EXPECT_TRUE(SameBits(send, sum)) << n;
+  return {};
+}
+
+Status MoveInMemory(Communicator& comm, bool plain, int64_t n) {
+  Memory memory(comm, plain);
+  std::vector<float> all;
+  for (int r = 0; r < comm.size(); ++r) {
+    const auto theirs = Values<float>(r, n);
+    all.insert(all.end(), theirs.begin(), theirs.end());
+  }
+  const auto mine = memory.Make(Values<float>(comm.rank(), n));
+  const auto recv = memory.Make(std::vector<float>(n * comm.size()));
+  DS_TRY(comm.AllGather("x", std::as_bytes(mine), std::as_writable_bytes(recv)));
+  EXPECT_TRUE(SameBits(recv, all)) << n;
+  // In place: what is sent is the rank's own slot.
+  std::fill(recv.begin(), recv.end(), 0.0f);
+  const auto slot = recv.subspan(comm.rank() * n, n);
+  std::copy(mine.begin(), mine.end(), slot.begin());
+  DS_TRY(comm.AllGather("y", std::as_bytes(slot), std::as_writable_bytes(recv)));
+  EXPECT_TRUE(SameBits(recv, all)) << n;
+  const auto turned = memory.Make(std::vector<float>(n * comm.size()));
+  DS_TRY(comm.AllToAll("x", std::as_bytes(recv), std::as_writable_bytes(turned)));
+  for (int r = 0; r < comm.size(); ++r) {
+    EXPECT_TRUE(SameBits(turned.subspan(r * n, n), Values<float>(comm.rank(), n))) << n;
+  }
+  const int root = comm.size() - 1;
+  DS_TRY(comm.Broadcast("x", root, std::as_writable_bytes(mine)));
+  EXPECT_TRUE(SameBits(mine, Values<float>(root, n))) << n;
+  return {};
+}
+
+// Also where one rank has other memory than its peers, in sub-groups, and in what was freed and
+// taken again.
+TEST(Collectives, MemoryThatPeersReadInPlaceGivesTheSameBits) {
+  ForWorlds([](Communicator& comm) -> Status {
+    DS_ASSIGN(auto turned, comm.Split("turned", 0, -comm.rank()));
+    for (const int64_t n : {int64_t{3}, int64_t{20000}, int64_t{100003}, int64_t{300007}}) {
+      for (const int plain : {-1, 0}) {
+        for (Communicator* group : {&comm, turned.get()}) {
+          DS_TRY(SumInMemory(*group, group->rank() == plain, n));
+          DS_TRY(MoveInMemory(*group, group->rank() == plain, n));
+        }
+      }
+    }
+    return {};
+  });
+}
+
+// The ranks of this job are on one host, where they are not told to behave as if they were not.
+TEST(Collectives, RanksOfOneHostHaveAHeap) {
+  const char* shared = std::getenv("DS_MPI_SHARED");
+  const bool far = shared != nullptr && std::strcmp(shared, "0") == 0;
+  ForWorlds([&](Communicator& comm) -> Status {
+    EXPECT_EQ(comm.heap() != nullptr, FindLaunch().has_value() && !far);
+    return {};
   });
 }
 
