@@ -22,7 +22,7 @@ namespace {
 constexpr Point kPoints[] = {
     {"entry", "every function of the C ABI that returns a status, before its first check"},
     {"alloc", "device::Buffer::Create: parameters, gradients, moments, windows"},
-    {"device.shared_heap", "before memory that other processes can map is made"},
+    {"device.shared_heap", "before memory that other processes can map is had"},
     {"hook", "before a hook of the caller is called"},
     {"comm.all_gather", "a rank, before it meets its peers"},
     {"comm.reduce_scatter", "the same"},

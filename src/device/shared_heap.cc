@@ -55,6 +55,7 @@ std::byte* MapAligned(int file, size_t bytes, int protection) {
 }  // namespace
 
 Result<SharedHeap*> SharedHeap::OfProcess(int sharers) {
+  DS_FAILPOINT("device.shared_heap");
   static std::mutex mutex;
   static SharedHeap* heap = nullptr;  // never destroyed
   const std::lock_guard lock(mutex);
@@ -66,7 +67,6 @@ Result<SharedHeap*> SharedHeap::OfProcess(int sharers) {
 }
 
 Result<std::unique_ptr<SharedHeap>> SharedHeap::Create(size_t bytes) {
-  DS_FAILPOINT("device.shared_heap");
   std::unique_ptr<SharedHeap> heap(new SharedHeap);
   const int file = memfd_create("deepspeed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file < 0) return Error(Code::kIo, "memfd_create failed: {}", std::strerror(errno));

@@ -13,6 +13,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "comm/communicator.h"
+#include "comm/shared_stage.h"
 #include "support/temp_dir.h"
 
 namespace ds {
@@ -206,6 +207,8 @@ TEST(Failpoints, EachIsPassedByATest) {
       << ds_error_peek_message();
   ASSERT_TRUE(
       comm::RunThreads(2, {}, [](comm::Communicator& comm) { return UseTheRest(comm); }).ok());
+  ASSERT_TRUE(comm::CreateSharedSegment(1).ok());
+  ASSERT_TRUE(device::SharedHeap::OfProcess(1).ok());
   ASSERT_TRUE(WriteFileAtomic(folder.path() + "/file", "text").ok());
   for (const failpoint::Point& point : failpoint::Points()) {
     EXPECT_GT(failpoint::Hits(point.name), 0) << point.name;

@@ -194,5 +194,22 @@ TEST(Failures, MemoryThatCannotBeSharedIsAnErrorOnAllRanks) {
   }
 }
 
+// Without a heap on one rank none reads in place, and nothing else changes.
+TEST(Failures, AHeapThatOneRankLacksIsUsedByNone) {
+  const auto launch = FindLaunch();
+  if (!launch) return;
+  for (const int rank : {0, 1}) {
+    ASSERT_TRUE(
+        failpoint::Arm(launch->rank == rank ? "device.shared_heap=1:fail:101" : "").ok());
+    auto comm = CreateMpi({.timeout_seconds = 30}, nullptr);
+    ASSERT_TRUE(failpoint::Arm("").ok());
+    ASSERT_TRUE(comm.ok()) << comm.status().message();
+    EXPECT_EQ((*comm)->heap(), nullptr);
+    std::vector<float> data(100000, 1.0f);
+    EXPECT_TRUE((*comm)->AllReduce("x", DType::kF32, 0.5f, data.data(), 100000).ok());
+    EXPECT_EQ(data[99999], 0.5f * static_cast<float>((*comm)->size()));
+  }
+}
+
 }  // namespace
 }  // namespace ds::comm
