@@ -77,7 +77,9 @@ ds_status ds_engine_add_group(ds_engine* engine, const char* params_json, int32_
     DS_REQUIRE(params_json);
     DS_REQUIRE(out_group);
     DS_TRY(RefuseInHook(engine));
-    DS_ASSIGN(const int group, engine->engine->AddGroup(params_json));
+    // As a parameter: the peers add the same, and compare later.
+    DS_ASSIGN(const int group,
+              Together(engine, [&] { return engine->engine->AddGroup(params_json); }));
     *out_group = group;
     return {};
   });

@@ -216,6 +216,25 @@ int32_t Hook(const ds_grad_event* event, void* user_data) {
 }
 void Destroyed(void* user_data) { ++static_cast<HookLog*>(user_data)->destroyed; }
 
+// Names are lent until the engine ends: registering more must not move them.
+TEST(EngineC, ALentNameStaysWhereItIs) {
+  Toy toy;
+  const char* name = nullptr;
+  ASSERT_EQ(ds_param_get_name(toy.w, &name), DS_OK);
+  for (int i = 0; i < 2000; ++i) {
+    const std::string more = "p" + std::to_string(i);
+    ds_param_desc desc = DS_PARAM_DESC_INIT;
+    desc.name = more.c_str();
+    ds_param* param = nullptr;
+    ASSERT_EQ(ds_param_register(toy.engine, &desc, &param), DS_OK) << ds_error_peek_message();
+  }
+  ASSERT_EQ(ds_engine_seal(toy.engine), DS_OK);
+  const char* again = nullptr;
+  ASSERT_EQ(ds_param_get_name(toy.w, &again), DS_OK);
+  EXPECT_EQ(again, name);
+  EXPECT_STREQ(name, "w");
+}
+
 TEST(HookC, RunsOnTheCallersThreadAndDecides) {
   HookLog log;
   {
