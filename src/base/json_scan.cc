@@ -44,7 +44,8 @@ class Scanner {
     at_ = end;
     return {kind, begin, end};
   }
-  size_t LineEnd() const { return std::min(text_.find('\n', at_), text_.size()); }
+  // Either character, as the parser has it: old Macs end lines with the one, and Windows with both.
+  size_t LineEnd() const { return std::min(text_.find_first_of("\r\n", at_), text_.size()); }
   size_t StringEnd() const {
     for (size_t i = at_ + 1; i < text_.size(); ++i) {
       if (text_[i] == '\\') {
