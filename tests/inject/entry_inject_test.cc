@@ -75,6 +75,13 @@ TEST(Inject, WhatMakesAHandleLeavesNothingWhenMemoryRunsOut) {
         ds_comm_destroy(comms[0]);
         ds_comm_destroy(comms[1]);
       });
+  float sum = 1;
+  ds_ticket ticket = 0;
+  FailEachAllocation(
+      "a collective with a ticket",
+      [&] { return ds_comm_all_reduce_typed(comm, DS_DTYPE_F32, 1, &sum, 1, &ticket); },
+      [&] { ASSERT_EQ(ds_comm_create_self(nullptr, &comm), DS_OK); },
+      [&] { ds_comm_destroy(comm); });
   FailEachAllocation(
       "ds_loss_scaler_create", [&] { return ds_loss_scaler_create(nullptr, &scaler); },
       [&] { scaler = nullptr; }, [&] { ds_loss_scaler_destroy(scaler); });
