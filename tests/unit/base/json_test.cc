@@ -117,6 +117,12 @@ TEST(Json, TellsTheLinesOfKeys) {
   auto json = ParseJson(returns, "x");
   ASSERT_TRUE(json.ok()) << json.status().message();
   EXPECT_EQ(*json, Json({{"a", {{"b", 1}}}, {"e", Json::array({1})}}));
+  // And one with a NUL in it to the end of its line.
+  const std::string nul("// a\0{\"no\": 1,\n{\"a\": 2}", 23);
+  EXPECT_EQ(JsonKeyLines(nul), (std::map<std::string, int>{{"a", 2}}));
+  json = ParseJson(nul, "x");
+  ASSERT_TRUE(json.ok()) << json.status().message();
+  EXPECT_EQ(*json, Json({{"a", 2}}));
   for (const char* text : {"", "{", "}}]", "\"", "{\"a", "[[{\"", "{\"\\", "{,\"a\":]", ","}) {
     (void)JsonKeyLines(text);
   }
