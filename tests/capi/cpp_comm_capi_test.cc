@@ -35,9 +35,9 @@ TEST(CppComm, CollectivesComeInTwoForms) {
     turn = comm.BeginBroadcast(&all[0], 1, 2);  // the first is waited for
     EXPECT_EQ(turned, (std::array<int64_t, 4>{rank, rank, rank, rank}));
     turn.Wait();
-    float part = 0;
-    comm.BeginReduceScatter(data.data(), &part, 2).Wait();
-    EXPECT_EQ(part, 4 * data[2 * rank]);
+    std::array<float, 2> part = {};
+    comm.BeginReduceScatter(data.data(), part.data(), 2).Wait();
+    EXPECT_EQ(part[1], 4 * data[2 * rank + 1]);
     const std::vector<size_t> to_first = {2, 0, 0, 0};
     const auto got =
         comm.AllToAllV(std::vector<int32_t>(2, rank), to_first,
