@@ -148,7 +148,7 @@ def direction(function, param, handles):
     if param.is_out:
         return "out"
     changes = param.is_pointer and not param.type.startswith("const ")
-    return "inout" if changes and param.pointee not in handles and param.pointee != "void" else "in"
+    return "inout" if changes and param.pointee not in handles and param.name != "user_data" else "in"
 
 
 def describe(abi, function, contract):

@@ -8,7 +8,9 @@ and fails above it.
 import ctypes
 import json
 import sys
+import warnings
 
+warnings.filterwarnings("ignore", message=".*NumPy")  # torch looks for it; nothing here needs it
 import torch
 
 STEPS, SHAPE = 50, (48, 32)

@@ -13,6 +13,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace deepspeed {
@@ -61,7 +62,72 @@ inline std::string ConfigDefaults() {
   return TakeText(&buffer);
 }
 
-/** A rank's membership of a group (ds_comm). Owned, or borrowed from RunThreads. */
+/** The ds_dtype of a C++ type. */
+template <typename T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> : std::integral_constant<ds_dtype, DS_DTYPE_F32> {};
+template <>
+struct DTypeOf<double> : std::integral_constant<ds_dtype, DS_DTYPE_F64> {};
+template <>
+struct DTypeOf<int8_t> : std::integral_constant<ds_dtype, DS_DTYPE_I8> {};
+template <>
+struct DTypeOf<int16_t> : std::integral_constant<ds_dtype, DS_DTYPE_I16> {};
+template <>
+struct DTypeOf<int32_t> : std::integral_constant<ds_dtype, DS_DTYPE_I32> {};
+template <>
+struct DTypeOf<int64_t> : std::integral_constant<ds_dtype, DS_DTYPE_I64> {};
+template <>
+struct DTypeOf<uint8_t> : std::integral_constant<ds_dtype, DS_DTYPE_U8> {};
+template <>
+struct DTypeOf<bool> : std::integral_constant<ds_dtype, DS_DTYPE_BOOL> {};
+
+/** A collective that was begun (ds_ticket). Its end waits for it, so that arrays which were
+ * declared before it outlive it; an error is told by Wait() and Done() alone. Ends before its Comm.
+ */
+class Ticket {
+ public:
+  Ticket() = default;
+  Ticket(ds_comm *comm, ds_ticket ticket) : comm_(comm), ticket_(ticket) {}
+  Ticket(Ticket &&other) noexcept : comm_(other.comm_), ticket_(other.ticket_) {
+    other.comm_ = nullptr;
+  }
+  Ticket &operator=(Ticket &&other) noexcept {
+    if (this == &other) return *this;
+    Finish();
+    comm_ = other.comm_;
+    ticket_ = other.ticket_;
+    other.comm_ = nullptr;
+    return *this;
+  }
+  Ticket(const Ticket &) = delete;
+  Ticket &operator=(const Ticket &) = delete;
+  ~Ticket() { Finish(); }
+
+  /** Returns when it is done; throws what went wrong. Nothing where nothing was begun. */
+  void Wait() const {
+    if (comm_ != nullptr) Check(ds_comm_wait(comm_, ticket_));
+  }
+  bool Done() const {
+    int32_t done = 1;
+    if (comm_ != nullptr) Check(ds_comm_test(comm_, ticket_, &done));
+    return done != 0;
+  }
+
+ private:
+  void Finish() noexcept {
+    if (comm_ != nullptr && ds_comm_wait(comm_, ticket_) != DS_OK) {
+      ds_error_destroy(ds_error_take());
+    }
+    comm_ = nullptr;
+  }
+
+  ds_comm *comm_ = nullptr;
+  ds_ticket ticket_ = 0;
+};
+
+/** A rank's membership of a group (ds_comm). Owned, or borrowed from RunThreads. Collectives come
+ *  in two forms: X() waits, BeginX() gives a Ticket. */
 class Comm {
  public:
   static Comm Self() {
@@ -87,9 +153,118 @@ class Comm {
     Check(ds_comm_all_reduce(comm_.get(), &value, 1));
     return value;
   }
+
+  /** data[0..count) becomes `scale` times the sum over the ranks. */
+  template <typename T>
+  void AllReduce(T *data, size_t count, double scale = 1) {
+    Check(ds_comm_all_reduce_typed(comm_.get(), DTypeOf<T>::value, scale, data, count, nullptr));
+  }
+  template <typename T>
+  Ticket BeginAllReduce(T *data, size_t count, double scale = 1) {
+    return Begin([&](ds_ticket *out) {
+      return ds_comm_all_reduce_typed(comm_.get(), DTypeOf<T>::value, scale, data, count, out);
+    });
+  }
+  /** recv[0..count) becomes this rank's part of it; `send` has count elements for each rank. */
+  template <typename T>
+  void ReduceScatter(const T *send, T *recv, size_t count, double scale = 1) {
+    Check(
+        ds_comm_reduce_scatter(comm_.get(), DTypeOf<T>::value, scale, send, recv, count, nullptr));
+  }
+  template <typename T>
+  Ticket BeginReduceScatter(const T *send, T *recv, size_t count, double scale = 1) {
+    return Begin([&](ds_ticket *out) {
+      return ds_comm_reduce_scatter(comm_.get(), DTypeOf<T>::value, scale, send, recv, count, out);
+    });
+  }
+  /** send[0..count) of every rank, one behind the other, lands in recv. */
+  template <typename T>
+  void AllGather(const T *send, T *recv, size_t count) {
+    Check(ds_comm_all_gather(comm_.get(), DTypeOf<T>::value, send, recv, count, nullptr));
+  }
+  template <typename T>
+  Ticket BeginAllGather(const T *send, T *recv, size_t count) {
+    return Begin([&](ds_ticket *out) {
+      return ds_comm_all_gather(comm_.get(), DTypeOf<T>::value, send, recv, count, out);
+    });
+  }
+  template <typename T>
+  void Broadcast(T *data, size_t count, int root) {
+    Check(ds_comm_broadcast(comm_.get(), DTypeOf<T>::value, root, data, count, nullptr));
+  }
+  template <typename T>
+  Ticket BeginBroadcast(T *data, size_t count, int root) {
+    return Begin([&](ds_ticket *out) {
+      return ds_comm_broadcast(comm_.get(), DTypeOf<T>::value, root, data, count, out);
+    });
+  }
+  /** `count` elements to and from each rank. */
+  template <typename T>
+  void AllToAll(const T *send, T *recv, size_t count) {
+    Check(ds_comm_all_to_all(comm_.get(), DTypeOf<T>::value, send, recv, count, nullptr));
+  }
+  template <typename T>
+  Ticket BeginAllToAll(const T *send, T *recv, size_t count) {
+    return Begin([&](ds_ticket *out) {
+      return ds_comm_all_to_all(comm_.get(), DTypeOf<T>::value, send, recv, count, out);
+    });
+  }
+  /** counts[r] elements to rank r, and what the others send to this one, which it must know. */
+  template <typename T>
+  std::vector<T> AllToAllV(const std::vector<T> &send, const std::vector<size_t> &send_counts,
+                           const std::vector<size_t> &recv_counts) {
+    size_t sends = 0, receives = 0;
+    for (const size_t count : send_counts) sends += count;
+    for (const size_t count : recv_counts) receives += count;
+    const auto ranks = static_cast<size_t>(size());
+    if (send_counts.size() != ranks || recv_counts.size() != ranks || sends != send.size()) {
+      throw Error(DS_ERR_INVALID_ARGUMENT, "AllToAllV: " + std::to_string(send_counts.size()) +
+                                               " and " + std::to_string(recv_counts.size()) +
+                                               " counts for " + std::to_string(ranks) + " ranks, " +
+                                               std::to_string(sends) + " elements of " +
+                                               std::to_string(send.size()));
+    }
+    std::vector<T> recv(receives);
+    Check(ds_comm_all_to_all_v(comm_.get(), DTypeOf<T>::value, send.data(), send_counts.data(),
+                               recv.data(), recv_counts.data(), nullptr));
+    return recv;
+  }
+  template <typename T>
+  void Send(const T *data, size_t count, int to) {
+    Check(ds_comm_send(comm_.get(), DTypeOf<T>::value, to, data, count, nullptr));
+  }
+  template <typename T>
+  Ticket BeginSend(const T *data, size_t count, int to) {
+    return Begin([&](ds_ticket *out) {
+      return ds_comm_send(comm_.get(), DTypeOf<T>::value, to, data, count, out);
+    });
+  }
+  template <typename T>
+  void Recv(T *data, size_t count, int from) {
+    Check(ds_comm_recv(comm_.get(), DTypeOf<T>::value, from, data, count, nullptr));
+  }
+  template <typename T>
+  Ticket BeginRecv(T *data, size_t count, int from) {
+    return Begin([&](ds_ticket *out) {
+      return ds_comm_recv(comm_.get(), DTypeOf<T>::value, from, data, count, out);
+    });
+  }
+  /** The ranks of one color as a group, ordered by key; get() is NULL where the color is below 0.
+   */
+  Comm Split(int color, int key = 0) {
+    ds_comm *part = nullptr;
+    Check(ds_comm_split(comm_.get(), color, key, &part));
+    return Comm(part, true);
+  }
   ds_comm *get() const noexcept { return comm_.get(); }
 
  private:
+  template <typename Call>
+  Ticket Begin(const Call &call) {
+    ds_ticket ticket = 0;
+    Check(call(&ticket));
+    return Ticket(comm_.get(), ticket);
+  }
   static void Keep(ds_comm *) noexcept {}
   Comm(ds_comm *comm, bool owned) : comm_(comm, owned ? ds_comm_destroy : Keep) {}
   std::unique_ptr<ds_comm, void (*)(ds_comm *)> comm_;
@@ -98,11 +273,12 @@ class Comm {
 /** Runs body(Comm &) once per rank, each on a thread; throws the first failure. */
 template <typename Body>
 void RunThreads(int world_size, Body &&body, const ds_comm_options *options = nullptr) {
+  using Function = typename std::remove_reference<Body>::type;  // also a const one, or a plain one
   struct Call {
     static ds_status Rank(ds_comm *comm, void *user_data) noexcept {
       try {
         Comm borrowed = Comm::Borrow(comm);
-        (*static_cast<typename std::remove_reference<Body>::type *>(user_data))(borrowed);
+        (**static_cast<Function **>(user_data))(borrowed);
         return DS_OK;
       } catch (const Error &error) {
         ds_error_set(error.status(), error.what());
@@ -115,7 +291,8 @@ void RunThreads(int world_size, Body &&body, const ds_comm_options *options = nu
       return DS_ERR_CALLBACK;
     }
   };
-  Check(ds_comm_run_threads(world_size, options, Call::Rank, &body));
+  Function *function = &body;
+  Check(ds_comm_run_threads(world_size, options, Call::Rank, &function));
 }
 
 /** A parameter. Belongs to its Engine. */

@@ -51,7 +51,8 @@ typedef struct ds_grad_hook {
 
 /** Adds a hook; hooks run in the order in which they were added, for every parameter. A hook that
  *  answers SKIP or ABORT, or fails, ends the chain. ds_param_end_grad() cannot take back what was
- *  written in place: SKIP is refused there with DS_ERR_UNSUPPORTED.
+ *  written in place: SKIP is there as CONTINUE, and the call then returns DS_ERR_UNSUPPORTED; do
+ *  not call it again. After ABORT or a failure the gradient is still open there: it can.
  *  thread: driver; collective: no; blocking: no; keeps: hook.user_data -> hook.destroy. */
 DS_API DS_NODISCARD ds_status ds_engine_add_grad_hook(ds_engine *engine, const ds_grad_hook *hook);
 

@@ -44,7 +44,8 @@ typedef struct ds_param_desc {
 
 /** Registers a parameter: the same ones in the same order on every rank. Parameters of one unit are
  *  registered one after the other. Registration ends with ds_engine_seal() or the first acquire or
- *  gradient; it is then compared over the ranks.
+ *  gradient; it is then compared over the ranks. Memory that runs out loses the engine, and the
+ *  peers are told.
  *  thread: driver; collective: no; blocking: no; borrows: out_param from engine.
  *  @return DS_ERR_INVALID_ARGUMENT: bad name, shape, or a name that is taken;
  *          DS_ERR_INVALID_STATE: registration has ended. */

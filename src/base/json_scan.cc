@@ -30,7 +30,8 @@ class Scanner {
     if (text_.substr(at_, 2) == "//") return Take(Kind::kComment, LineEnd());
     if (text_.substr(at_, 2) == "/*") {
       const size_t end = text_.find("*/", at_ + 2);
-      return Take(Kind::kComment, end == text_.npos ? text_.size() : end + 2);
+      if (end == text_.npos) return Take(Kind::kOther, text_.size());  // the parser's to refuse
+      return Take(Kind::kComment, end + 2);
     }
     const bool structure = std::string_view("{}[],:").find(c) != std::string_view::npos;
     return Take(structure ? Kind::kStructure : Kind::kOther, at_ + 1);
@@ -44,7 +45,8 @@ class Scanner {
     at_ = end;
     return {kind, begin, end};
   }
-  size_t LineEnd() const { return std::min(text_.find('\n', at_), text_.size()); }
+  // Old Macs end lines with the one character, and Windows with both.
+  size_t LineEnd() const { return std::min(text_.find_first_of("\r\n", at_), text_.size()); }
   size_t StringEnd() const {
     for (size_t i = at_ + 1; i < text_.size(); ++i) {
       if (text_[i] == '\\') {
@@ -94,8 +96,17 @@ class Path {
   std::vector<Level> levels_;
 };
 
+// Lines stay where they are.
+void Blank(std::string& text, size_t begin, size_t end) {
+  for (size_t i = begin; i < end; ++i) {
+    if (text[i] != '\n') text[i] = ' ';
+  }
+}
+
 }  // namespace
 
+// All comments, also those that the parser knows: it has other ends of them (at a NUL), and then
+// the two would read two texts.
 std::string BlankJsonExtras(std::string_view text) {
   using Kind = Scanner::Kind;
   std::string out(text);
@@ -104,10 +115,8 @@ std::string BlankJsonExtras(std::string_view text) {
   size_t comma = 0;        // where `before` is, when it is a comma
   bool removable = false;  // that comma stands behind a value
   for (auto token = scanner.Next(); token.kind != Kind::kEnd; token = scanner.Next()) {
-    if (token.kind == Kind::kComment) continue;
-    if (token.kind == Kind::kHashComment) {
-      std::fill(out.begin() + static_cast<std::ptrdiff_t>(token.begin),
-                out.begin() + static_cast<std::ptrdiff_t>(token.end), ' ');
+    if (token.kind == Kind::kComment || token.kind == Kind::kHashComment) {
+      Blank(out, token.begin, token.end);
       continue;
     }
     const char now = token.kind == Kind::kStructure ? text[token.begin] : '0';

@@ -9,8 +9,8 @@
 namespace ds {
 
 // The text with the extras of ds_config.json (HJSON's) blanked out, every other character at its
-// line and column: commas behind the last element, and comments that begin with #. Comments of the
-// other kinds stay.
+// line and column: commas behind the last element, and comments of all kinds. One without an end
+// stays.
 std::string BlankJsonExtras(std::string_view text);
 
 // The line (from 1) of every key of a text that ParseJson() accepts, by its path "a.b".

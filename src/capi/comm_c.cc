@@ -111,9 +111,13 @@ ds_status ds_comm_run_threads(int32_t world_size, const ds_comm_options* options
           const ds_status status = fn(comm.get(), user_data);
           if (status == DS_OK) return {};
           Status said = ds::capi::TakeThreadError();
-          if (static_cast<ds_status>(said.code()) == status) return said;
-          return ds::Error(static_cast<Code>(status), "the rank function returned {} ({})",
-                           static_cast<int>(status), ds_status_string(status));
+          if (static_cast<ds_status>(said.code()) != status) {
+            said = ds::Error(static_cast<Code>(status), "the rank function returned {} ({})",
+                             static_cast<int>(status), ds_status_string(status));
+          }
+          // What it began would be finished as its handle ends, and peers may never come to it.
+          if (!comm->queue.idle()) rank->Abort(said);
+          return said;
         });
   });
 }
@@ -139,8 +143,8 @@ ds_status ds_comm_get_size(const ds_comm* comm, int32_t* out_size) {
 ds_status ds_comm_barrier(ds_comm* comm) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    ds::comm::Communicator& rank = *comm->membership->comm;
-    return ds::capi::Together(rank, [&] { return rank.Barrier("caller"); });
+    return comm->queue.Do([](ds::comm::Communicator& rank) { return rank.Barrier("caller"); },
+                          nullptr);
   });
 }
 
@@ -148,8 +152,47 @@ ds_status ds_comm_all_reduce(ds_comm* comm, double* values, size_t count) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
     DS_REQUIRE(values);
+    return comm->queue.Do(
+        [=](ds::comm::Communicator& rank) {
+          return rank.AllReduce("caller", {values, count});
+        },
+        nullptr);
+  });
+}
+
+ds_status ds_comm_split(ds_comm* comm, int32_t color, int32_t key, ds_comm** out_comm) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(comm);
+    DS_REQUIRE(out_comm);
+    comm->queue.Drain();
     ds::comm::Communicator& rank = *comm->membership->comm;
-    return ds::capi::Together(rank, [&] { return rank.AllReduce("caller", {values, count}); });
+    DS_ASSIGN(const auto part, ds::capi::Together(rank, [&]() -> ds::Result<ds_comm*> {
+                DS_ASSIGN(std::shared_ptr<ds::comm::Communicator> own,
+                          rank.Split("caller", color, key));
+                if (own == nullptr) return nullptr;
+                return ds::capi::MakeHandle<ds_comm>(std::make_shared<Membership>(Membership{
+                                                         comm->membership->pool, std::move(own)}))
+                    .release();
+              }));
+    *out_comm = part;
+    return {};
+  });
+}
+
+ds_status ds_comm_wait(ds_comm* comm, ds_ticket ticket) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(comm);
+    return comm->queue.Wait(ticket);
+  });
+}
+
+ds_status ds_comm_test(ds_comm* comm, ds_ticket ticket, int32_t* out_done) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(comm);
+    DS_REQUIRE(out_done);
+    DS_ASSIGN(const bool done, comm->queue.Test(ticket));
+    *out_done = done ? 1 : 0;
+    return {};
   });
 }
 

@@ -26,14 +26,16 @@ ds_status ds_engine_create(const ds_engine_options* options, ds_engine** out_eng
     if (known.comm != nullptr) {
       if (!ds::capi::IsUsable(known.comm)) return ds::capi::Unusable("options.comm", known.comm);
       handle->membership = known.comm->membership;
+      known.comm->queue.Drain();
     } else {
       DS_ASSIGN(handle->membership, ds::capi::CreateSelfMembership(nullptr));
     }
     ds::comm::Communicator& comm = *handle->membership->comm;
     const char* json = known.config_json == nullptr ? "" : known.config_json;
     DS_ASSIGN(const ds::EngineConfig config, ds::ParseConfig(json, comm.size()));
-    DS_ASSIGN(handle->engine, Together(comm, [&] {
-                return ds::Engine::Create(config, comm, *handle->membership->pool);
+    DS_ASSIGN(handle->comm, Together(comm, [&] { return comm.Duplicate("engine"); }));
+    DS_ASSIGN(handle->engine, Together(*handle->comm, [&] {
+                return ds::Engine::Create(config, *handle->comm, *handle->membership->pool);
               }));
     *out_engine = handle.release();
     return {};
@@ -77,7 +79,9 @@ ds_status ds_engine_add_group(ds_engine* engine, const char* params_json, int32_
     DS_REQUIRE(params_json);
     DS_REQUIRE(out_group);
     DS_TRY(RefuseInHook(engine));
-    DS_ASSIGN(const int group, engine->engine->AddGroup(params_json));
+    // As a parameter: the peers add the same, and compare later.
+    DS_ASSIGN(const int group,
+              Together(engine, [&] { return engine->engine->AddGroup(params_json); }));
     *out_group = group;
     return {};
   });

@@ -85,7 +85,9 @@ HandleOwner<T> MakeHandle(Members&&... members) {
   std::unique_ptr<void, decltype(release)> memory(
       ::operator new (sizeof(T), std::align_val_t{alignof(T)}), release);
   T* handle = nullptr;
-  if constexpr (sizeof...(members) == 0) {
+  if constexpr (std::is_constructible_v<T, Members...>) {
+    handle = new (memory.get()) T(std::forward<Members>(members)...);
+  } else if constexpr (sizeof...(members) == 0) {
     handle = new (memory.get()) T{};
   } else {
     handle = new (memory.get()) T{{}, std::forward<Members>(members)...};

@@ -9,6 +9,8 @@
 
 #include "base/task_pool.h"
 #include "capi/guard.h"
+#include "capi/ticket_queue.h"
+#include "capi/together.h"
 #include "comm/communicator.h"
 #include "engine/engine.h"
 
@@ -25,7 +27,10 @@ Result<std::shared_ptr<Membership>> CreateSelfMembership(const ds_comm_options* 
 
 struct ds_comm : ds::capi::HandleHead {
   static constexpr char kKind[] = "ds_comm";
+  explicit ds_comm(std::shared_ptr<ds::capi::Membership> of)
+      : membership(std::move(of)), queue(*membership->comm) {}
   std::shared_ptr<ds::capi::Membership> membership;
+  ds::capi::TicketQueue queue;  // uses the membership
 };
 
 // Belongs to its engine, dies with it.
@@ -40,7 +45,9 @@ struct ds_param : ds::capi::HandleHead {
 struct ds_engine : ds::capi::HandleHead {
   static constexpr char kKind[] = "ds_engine";
   std::shared_ptr<ds::capi::Membership> membership;
-  std::unique_ptr<ds::Engine> engine;  // uses the membership
+  // The same ranks again: the caller's own collectives may be under way while the engine's are.
+  std::unique_ptr<ds::comm::Communicator> comm;
+  std::unique_ptr<ds::Engine> engine;  // uses the two
   // Addresses stay. Kept by the graveyard when the engine ends, for who still holds one.
   std::shared_ptr<std::deque<ds_param>> params = std::make_shared<std::deque<ds_param>>();
   bool in_hook = false;  // the caller's code runs; calls back are refused
@@ -61,27 +68,6 @@ auto Together(ds_engine* engine, Body&& body) -> decltype(body()) {
     engine->store().Fail(why);
     return why;
   }
-}
-
-inline Status StatusOf(const Status& status) { return status; }
-template <typename T>
-Status StatusOf(const Result<T>& result) {
-  return result.status();
-}
-// The same without an engine. An error that all ranks see is no news to them, and a refusal leaves
-// the group as it was.
-template <typename Body>
-auto Together(comm::Communicator& comm, Body&& body) -> decltype(body()) {
-  Status why;
-  try {
-    auto result = body();
-    why = StatusOf(result);
-    if (ds_status_get_scope(static_cast<ds_status>(why.code())) <= DS_SCOPE_CALL) return result;
-  } catch (...) {
-    why = StatusOfException();
-  }
-  comm.Abort(why);
-  return why;
 }
 
 // As its callers see a step.

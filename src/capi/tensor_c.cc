@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "capi/dlpack.h"
+#include "capi/element_types.h"
 #include "capi/guard.h"
-#include "tensor/dtype.h"
 
 using ds::Code;
 using ds::Error;
@@ -13,37 +13,8 @@ using ds::InvalidArgument;
 using ds::Status;
 using ds::capi::Guard;
 
-static_assert(DS_DTYPE_F32 == static_cast<int>(ds::DType::kF32));
-static_assert(DS_DTYPE_BF16 == static_cast<int>(ds::DType::kBF16));
-static_assert(DS_DTYPE_F16 == static_cast<int>(ds::DType::kF16));
-
 namespace ds::capi {
 namespace {
-
-struct TypeInfo {
-  ds_dtype dtype;
-  const char* name;
-  dlpack::TypeCode code;
-  uint8_t bits;
-};
-constexpr TypeInfo kTypes[] = {
-    {DS_DTYPE_F32, "f32", dlpack::kFloat, 32}, {DS_DTYPE_BF16, "bf16", dlpack::kBFloat, 16},
-    {DS_DTYPE_F16, "f16", dlpack::kFloat, 16}, {DS_DTYPE_F64, "f64", dlpack::kFloat, 64},
-    {DS_DTYPE_I8, "i8", dlpack::kInt, 8},      {DS_DTYPE_I16, "i16", dlpack::kInt, 16},
-    {DS_DTYPE_I32, "i32", dlpack::kInt, 32},   {DS_DTYPE_I64, "i64", dlpack::kInt, 64},
-    {DS_DTYPE_U8, "u8", dlpack::kUInt, 8},     {DS_DTYPE_BOOL, "bool", dlpack::kBool, 8},
-};
-
-const TypeInfo* FindType(ds_dtype dtype) {
-  for (const TypeInfo& type : kTypes) {
-    if (type.dtype == dtype) return &type;
-  }
-  return nullptr;
-}
-
-Status NoDType(const char* name, ds_dtype dtype) {
-  return InvalidArgument("{} is {}, which is no dtype", name, static_cast<int>(dtype));
-}
 
 const char* DeviceName(int32_t type) {
   static constexpr const char* kNames[] = {

@@ -16,12 +16,13 @@
 namespace ds::checkpoint {
 namespace {
 
-constexpr int64_t kFormat = 1;
+constexpr int64_t kFormat = 2;
 
 std::string ManifestPath(const std::string& folder) { return folder + "/run.json"; }
 
-std::string SliceName(int64_t step, int slice, int world) {
-  return fmt::format("step-{}.slice-{}-of-{}.safetensors", step, slice, world);
+std::string SliceName(const RunManifest& manifest, int slice) {
+  return fmt::format("step-{}.save-{}.slice-{}-of-{}.safetensors", manifest.step, manifest.save,
+                     slice, manifest.world);
 }
 
 // Which slice of its array a piece is; -1 where there is nothing to cut.
@@ -46,7 +47,7 @@ Status RemoveOthers(const std::string& folder, const RunManifest& manifest) {
     const std::string name = entry.path().filename().string();
     bool ours = false;
     for (int r = 0; r < manifest.world; ++r) {
-      ours = ours || name == SliceName(manifest.step, r, manifest.world);
+      ours = ours || name == SliceName(manifest, r);
     }
     if (IsSliceFile(name) && !ours) old.push_back(entry.path());
   }
@@ -59,7 +60,7 @@ Status RemoveOthers(const std::string& folder, const RunManifest& manifest) {
 class SliceFile {
  public:
   static Result<SliceFile> Open(const std::string& folder, const RunManifest& manifest, int slice) {
-    const std::string path = folder + "/" + SliceName(manifest.step, slice, manifest.world);
+    const std::string path = folder + "/" + SliceName(manifest, slice);
     DS_ASSIGN(SafetensorsReader reader, SafetensorsReader::Open(path));
     return SliceFile(path, slice, manifest.world, std::move(reader));
   }
@@ -70,10 +71,6 @@ class SliceFile {
   // Copies what the file has of the piece.
   Status CopyTo(const StatePiece& piece) const {
     const ShardLayout layout{piece.numel, world_};
-    const int64_t begin = std::max(piece.begin, layout.begin(slice_));
-    const int64_t end = std::min(piece.begin + static_cast<int64_t>(piece.data.size()),
-                                 layout.begin(slice_) + layout.used(slice_));
-    if (begin >= end) return {};
     const TensorView* view = reader_.Find(piece.name);
     if (view == nullptr) {
       return Error(Code::kNotFound, "{}: has no {}, which this run has", path_, piece.name);
@@ -82,6 +79,10 @@ class SliceFile {
       return Error(Code::kCorruptData, "{}: {} has {} elements of {}, expected {} of F32", path_,
                    piece.name, view->numel(), view->dtype, layout.used(slice_));
     }
+    const int64_t begin = std::max(piece.begin, layout.begin(slice_));
+    const int64_t end = std::min(piece.begin + static_cast<int64_t>(piece.data.size()),
+                                 layout.begin(slice_) + layout.used(slice_));
+    if (begin >= end) return {};
     const auto sum = reader_.metadata().find(piece.name);
     const std::string found = Checksum(view->bytes);
     if (sum == reader_.metadata().end() || sum->second != found) {
@@ -105,21 +106,28 @@ class SliceFile {
 
 }  // namespace
 
-Status WriteRunSlices(const std::string& folder, int64_t step, int rank, int world,
+Result<int64_t> NextSave(const std::string& folder) {
+  auto manifest = ReadRunManifest(folder);
+  // One that cannot be read names no file that has to stay.
+  if (manifest.status().code() == Code::kCorruptData) return 1;
+  if (!manifest.ok()) return manifest.status();
+  return manifest->has_value() ? (*manifest)->save + 1 : 1;
+}
+
+Status WriteRunSlices(const std::string& folder, const RunManifest& manifest, int rank,
                       StateSource& source) {
   DS_TRY(MakeDirectories(folder));
   std::vector<TensorInfo> infos;
   std::map<std::string, std::string> checksums;
   int slice = rank;  // where there is nothing at all to write
   DS_TRY(source.ForEachPiece([&](const StatePiece& piece) -> Status {
-    if (const int found = SliceOf(piece, world); found >= 0) slice = found;
+    if (const int found = SliceOf(piece, manifest.world); found >= 0) slice = found;
     infos.push_back({piece.name, "F32", {static_cast<int64_t>(piece.data.size())}});
     checksums[piece.name] = Checksum(std::as_bytes(piece.data));
     return {};
   }));
-  DS_ASSIGN(
-      SafetensorsWriter writer,
-      SafetensorsWriter::Create(folder + "/" + SliceName(step, slice, world), infos, checksums));
+  DS_ASSIGN(SafetensorsWriter writer,
+            SafetensorsWriter::Create(folder + "/" + SliceName(manifest, slice), infos, checksums));
   DS_TRY(source.ForEachPiece(
       [&](const StatePiece& piece) { return writer.Write(std::as_bytes(piece.data)); }));
   return writer.Finish();
@@ -128,6 +136,7 @@ Status WriteRunSlices(const std::string& folder, int64_t step, int rank, int wor
 Status CommitRun(const std::string& folder, const RunManifest& manifest) {
   const Json json = {{"format", kFormat},
                      {"step", manifest.step},
+                     {"save", manifest.save},
                      {"world", manifest.world},
                      {"facts", manifest.facts}};
   DS_TRY(WriteFileAtomic(ManifestPath(folder), DumpJson(json) + "\n"));
@@ -151,9 +160,11 @@ Result<std::optional<RunManifest>> ReadRunManifest(const std::string& folder) {
       return Error(Code::kConfig, "format is {}, this version reads {}", format, kFormat);
     }
     DS_TRY(RequireKey(json, "step", manifest.step));
+    DS_TRY(RequireKey(json, "save", manifest.save));
     DS_TRY(RequireKey(json, "world", world));
-    if (world < 1 || world > 1 << 20 || manifest.step < 0) {
-      return Error(Code::kConfig, "step is {} and world {}", manifest.step, world);
+    if (world < 1 || world > 1 << 20 || manifest.step < 0 || manifest.save < 1) {
+      return Error(Code::kConfig, "step is {}, save {} and world {}", manifest.step, manifest.save,
+                   world);
     }
     manifest.world = static_cast<int>(world);
     if (!json.contains("facts") || !json["facts"].is_object()) {

@@ -2,8 +2,12 @@
 // and a manifest. The manifest is replaced last and names the files, so a folder holds one whole
 // state or none, wherever the writer was killed.
 //
-//   run.json                           {"format": 1, "step": 40, "world": 2, "facts": {...}}
-//   step-40.slice-0-of-2.safetensors   one slice of each array, with a checksum of each
+//   run.json                                  {"format": 2, "step": 40, "save": 3, "world": 2,
+//                                              "facts": {...}}
+//   step-40.save-3.slice-0-of-2.safetensors   one slice of each array, with a checksum of each
+//
+// Saves are counted: another run that comes to the same step in the same folder writes beside the
+// files that the manifest names, not over them.
 //
 // Slices are cut by ShardLayout, so a state is read under any world size and any placement. Which
 // rank has which slice is its owner's matter; a rank's slices of all arrays have one number.
@@ -21,13 +25,19 @@ namespace ds::checkpoint {
 
 // NOLINTNEXTLINE(bugprone-exception-escape): moving a Json throws nothing, whatever it looks like
 struct RunManifest {
-  int64_t step = 0;  // names the files
+  // These three name the files.
+  int64_t step = 0;
+  int64_t save = 1;  // of NextSave
   int world = 1;     // ranks that wrote them
   Json facts;        // the caller's: counters, and what has to be alike to go on
 };
 
-// Every rank, its own slices; makes the folder. Nothing that a manifest names is touched.
-Status WriteRunSlices(const std::string& folder, int64_t step, int rank, int world,
+// The number of a save into this folder, before its slices are written: one rank asks, and tells
+// the others.
+Result<int64_t> NextSave(const std::string& folder);
+// Every rank, its own slices; makes the folder. Nothing that the manifest in force names is
+// touched. The facts are not looked at.
+Status WriteRunSlices(const std::string& folder, const RunManifest& manifest, int rank,
                       StateSource& source);
 // One rank, after all have written: from now on the folder holds this state. Removes the files of
 // others.

@@ -261,8 +261,10 @@ int Rendezvous::FirstDead(Missing missing) const {
 // why a moment later; one that just ends gives up the original next.
 void Rendezvous::AwaitReason(int rank) {
   if (origin_ == nullptr) return;
+  const Rendezvous* first = origin_.get();  // an engine's own is a duplicate too
+  while (first->origin_ != nullptr) first = first->origin_.get();
   const auto end = Clock::now() + kGrace;
-  while (!broken() && !FateIsSealed() && Clock::now() < end && !origin_->HasLeft(number(rank))) {
+  while (!broken() && !FateIsSealed() && Clock::now() < end && !first->HasLeft(number(rank))) {
     Sleep([&] { return broken(); }, milliseconds(1));
   }
 }

@@ -32,6 +32,8 @@ int64_t Unit::Extent(Cut cut) const {
 }
 
 Status Unit::Place() {
+  if (placed_) return Error(Code::kInternal, "{}: its unit is placed a second time", name_);
+  placed_ = true;
   const Placement& place = context_.placement;
   layout_ = {elements_, context_.groups.world().size()};
   const int64_t width = DTypeBytes(context_.dtype);
@@ -60,7 +62,6 @@ Status Unit::Place() {
   }
   init_ = std::vector<float>();  // {} would keep the memory
   CutIntoRuns();
-  placed_ = true;
   weights = place.shards_parameters() ? Weights::kSharded : Weights::kFull;
   return {};
 }

@@ -51,9 +51,9 @@ class Unit {
 
   // Appends a parameter with its initial values (empty: zeros); returns its offset.
   int64_t Append(const ParamSpec& spec, std::span<const float> init);
-  // No more parameters: allocates the state and fills this rank's part of it.
+  // No more parameters: allocates the state and fills this rank's part of it. Once: a second call
+  // is refused, whatever came of the first.
   Status Place();
-  bool placed() const { return placed_; }
 
   const std::string& name() const { return name_; }
   const optim::UpdateRule* rule() const { return rule_; }
@@ -136,7 +136,7 @@ class Unit {
   const UnitContext& context_;
   const std::string name_;
   const optim::UpdateRule* const rule_;
-  bool placed_ = false;
+  bool placed_ = false;  // or was to be, and half of it is there
   int64_t elements_ = 0;
   std::vector<float> init_;  // until placed
   std::vector<Segment> segments_;

@@ -216,6 +216,25 @@ int32_t Hook(const ds_grad_event* event, void* user_data) {
 }
 void Destroyed(void* user_data) { ++static_cast<HookLog*>(user_data)->destroyed; }
 
+// Names are lent until the engine ends: registering more must not move them.
+TEST(EngineC, ALentNameStaysWhereItIs) {
+  Toy toy;
+  const char* name = nullptr;
+  ASSERT_EQ(ds_param_get_name(toy.w, &name), DS_OK);
+  for (int i = 0; i < 2000; ++i) {
+    const std::string more = "p" + std::to_string(i);
+    ds_param_desc desc = DS_PARAM_DESC_INIT;
+    desc.name = more.c_str();
+    ds_param* param = nullptr;
+    ASSERT_EQ(ds_param_register(toy.engine, &desc, &param), DS_OK) << ds_error_peek_message();
+  }
+  ASSERT_EQ(ds_engine_seal(toy.engine), DS_OK);
+  const char* again = nullptr;
+  ASSERT_EQ(ds_param_get_name(toy.w, &again), DS_OK);
+  EXPECT_EQ(again, name);
+  EXPECT_STREQ(name, "w");
+}
+
 TEST(HookC, RunsOnTheCallersThreadAndDecides) {
   HookLog log;
   {
@@ -254,6 +273,50 @@ TEST(HookC, RunsOnTheCallersThreadAndDecides) {
   Toy toy;
   EXPECT_EQ(ds_engine_add_grad_hook(toy.engine, &hook), DS_ERR_INVALID_ARGUMENT);
   EXPECT_EQ(log.destroyed, 2) << "also when adding fails";
+}
+
+// What was written in place stays written: on every rank alike, so that none waits for a reduction.
+TEST(HookC, ASkipOfAGradientInPlaceIsAnErrorAfterWhichTheEngineGoesOn) {
+  const auto run = [](ds_comm* comm, void*) -> ds_status {
+    ds_engine_options options = DS_ENGINE_OPTIONS_INIT;
+    options.comm = comm;
+    options.config_json = R"({"zero_optimization": {"stage": 2}})";
+    ds_engine* engine = nullptr;
+    EXPECT_EQ(ds_engine_create(&options, &engine), DS_OK) << ds_error_peek_message();
+    int32_t rank = -1;
+    EXPECT_EQ(ds_comm_get_rank(comm, &rank), DS_OK);
+    const int64_t numel = 4;
+    ds_param_desc desc = DS_PARAM_DESC_INIT;
+    desc.name = "w";
+    desc.shape = &numel;
+    desc.ndim = 1;
+    ds_param* w = nullptr;
+    EXPECT_EQ(ds_param_register(engine, &desc, &w), DS_OK);
+    ds_grad_hook hook = DS_GRAD_HOOK_INIT;
+    int32_t answer = rank == 1 ? DS_HOOK_SKIP : DS_HOOK_CONTINUE;  // one rank alone skips
+    hook.user_data = &answer;
+    hook.fn = [](const ds_grad_event*, void* data) { return *static_cast<int32_t*>(data); };
+    EXPECT_EQ(ds_engine_add_grad_hook(engine, &hook), DS_OK);
+    for (int step = 0; step < 2; ++step) {
+      ds_grad_view view = DS_GRAD_VIEW_INIT;
+      EXPECT_EQ(ds_param_begin_grad(w, &view), DS_OK) << ds_error_peek_message();
+      EXPECT_EQ(view.accumulate, 0);
+      for (int i = 0; i < 4; ++i) static_cast<float*>(view.grad.data)[i] = 1.0f;
+      EXPECT_EQ(ds_param_end_grad(w), rank == 1 ? DS_ERR_UNSUPPORTED : DS_OK);
+      if (rank == 1) {
+        EXPECT_EQ(TakeMessage(),
+                  "w: a hook skips a gradient that was written in place; it counts all the same");
+      }
+      ds_step_info info = DS_STEP_INFO_INIT;
+      EXPECT_EQ(ds_engine_step(engine, &info), DS_OK) << ds_error_peek_message();
+      EXPECT_EQ(info.grad_norm, 2.0);
+    }
+    ds_engine_destroy(engine);
+    return DS_OK;
+  };
+  ds_comm_options options = DS_COMM_OPTIONS_INIT;
+  options.timeout_seconds = 20;
+  EXPECT_EQ(ds_comm_run_threads(2, &options, run, nullptr), DS_OK) << ds_error_peek_message();
 }
 
 TEST(CommC, HandlesAreDestroyedInAnyOrder) {

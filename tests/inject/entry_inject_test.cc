@@ -1,12 +1,15 @@
 // Every exported function while it fails on entry, and every allocation that fails, one by one:
 // nothing crosses the border but a status, no output is written, nothing leaks (AddressSanitizer).
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
 #include <new>
 #include <string>
+#include <thread>
 
 #include "base/failpoint.h"
 #include "capi/dlpack.h"
@@ -72,6 +75,13 @@ TEST(Inject, WhatMakesAHandleLeavesNothingWhenMemoryRunsOut) {
         ds_comm_destroy(comms[0]);
         ds_comm_destroy(comms[1]);
       });
+  float sum = 1;
+  ds_ticket ticket = 0;
+  FailEachAllocation(
+      "a collective with a ticket",
+      [&] { return ds_comm_all_reduce_typed(comm, DS_DTYPE_F32, 1, &sum, 1, &ticket); },
+      [&] { ASSERT_EQ(ds_comm_create_self(nullptr, &comm), DS_OK); },
+      [&] { ds_comm_destroy(comm); });
   FailEachAllocation(
       "ds_loss_scaler_create", [&] { return ds_loss_scaler_create(nullptr, &scaler); },
       [&] { scaler = nullptr; }, [&] { ds_loss_scaler_destroy(scaler); });
@@ -113,10 +123,11 @@ struct Rig {
     ASSERT_EQ(ds_engine_create(nullptr, &engine), DS_OK) << ds_error_peek_message();
     ASSERT_EQ(Register("w"), DS_OK) << ds_error_peek_message();
   }
-  ds_status Register(const char* name) {
+  ds_status Register(const char* name, const char* unit = nullptr) {
     const int64_t numel = 4;
     ds_param_desc desc = DS_PARAM_DESC_INIT;
     desc.name = name;
+    desc.unit = unit;
     desc.shape = &numel;
     desc.ndim = 1;
     return ds_param_register(engine, &desc, &w);
@@ -166,6 +177,62 @@ TEST(Inject, AnEngineThatRunsOutOfMemorySaysSoAndCanBeDestroyed) {
       "ds_engine_step", [&] { return rig.AddGrad(); },
       [&] { return ds_engine_step(rig.engine, nullptr); });
   run("ds_param_read", ready, [&] { return ds_param_read(rig.w, values, 4); });
+}
+
+// The registration that begins a new unit places the one before. What failed there is not tried
+// again on a unit of which half the arrays exist: the engine keeps the error.
+TEST(Inject, AUnitThatCouldNotBePlacedIsNotTriedAgain) {
+  for (const char* action : {"oom", "fail:100"}) {
+    for (int hit = 1; hit <= 4; ++hit) {  // weights, gradients, two moments
+      Rig rig;
+      ASSERT_EQ(ds_engine_create(nullptr, &rig.engine), DS_OK);
+      ASSERT_EQ(rig.Register("w", "first"), DS_OK) << ds_error_peek_message();
+      ds_param* w = rig.w;
+      inject(fmt::format("alloc={}:{}", hit, action).c_str());
+      ASSERT_EQ(rig.Register("v", "second"), DS_ERR_OUT_OF_MEMORY) << action << hit;
+      const std::string why = ds_error_peek_message();
+      inject("");
+      EXPECT_EQ(rig.w, w) << "outputs are untouched on failure";
+      EXPECT_EQ(rig.Register("v", "second"), DS_ERR_OUT_OF_MEMORY);
+      EXPECT_EQ(ds_error_peek_message(), why);
+      EXPECT_EQ(ds_engine_seal(rig.engine), DS_ERR_OUT_OF_MEMORY);
+      EXPECT_EQ(rig.AddGrad(), DS_ERR_OUT_OF_MEMORY);
+      EXPECT_EQ(ds_engine_step(rig.engine, nullptr), DS_ERR_OUT_OF_MEMORY);
+      EXPECT_EQ(ds_error_peek_message(), why);
+      rig.Close();
+    }
+  }
+}
+
+// One rank whose memory runs out while it registers, and which stays: the others are told.
+ds_status RegisterOnThree(ds_comm* comm, void* user_data) {
+  std::atomic<int>& failed = *static_cast<std::atomic<int>*>(user_data);
+  Rig rig;
+  int32_t rank = -1;
+  EXPECT_EQ(ds_comm_get_rank(comm, &rank), DS_OK);
+  ds_engine_options options = DS_ENGINE_OPTIONS_INIT;
+  options.comm = comm;
+  EXPECT_EQ(ds_engine_create(&options, &rig.engine), DS_OK) << ds_error_peek_message();
+  if (rank == 1) test::FailNew(1);
+  const ds_status registered = rig.Register("a parameter with a name that is allocated");
+  test::StopFailingNew();
+  EXPECT_EQ(registered, rank == 1 ? DS_ERR_OUT_OF_MEMORY : DS_OK);
+  const ds_status sealed = ds_engine_seal(rig.engine);
+  EXPECT_EQ(sealed, rank == 1 ? DS_ERR_OUT_OF_MEMORY : DS_ERR_RANK_LOST);
+  EXPECT_NE(std::string(ds_error_peek_message()).find("out of memory"), std::string::npos);
+  ++failed;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (failed < 3 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  EXPECT_EQ(failed, 3) << "rank " << rank;
+  rig.Close();
+  return DS_OK;
+}
+TEST(Inject, PeersHearOfARegistrationThatRanOutOfMemory) {
+  std::atomic<int> failed = 0;
+  ds_comm_options options = DS_COMM_OPTIONS_INIT;
+  options.timeout_seconds = 60;
+  EXPECT_EQ(ds_comm_run_threads(3, &options, RegisterOnThree, &failed), DS_OK)
+      << ds_error_peek_message();
 }
 
 TEST(Inject, AHookIsDestroyedOnceHoweverItsRegistrationEnds) {

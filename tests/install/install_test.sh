@@ -35,6 +35,8 @@ flags="$(pkg-config --cflags --libs deepspeed) -Wl,-rpath,$libdir"
 cc -std=c99 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/c/train_mlp.c" -o train_mlp_c $flags -lm
 # shellcheck disable=SC2086
 c++ -std=c++17 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/cpp/train_mlp.cc" -o train_mlp_cpp $flags
+# shellcheck disable=SC2086
+c++ -std=c++11 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/cpp/overlap.cc" -o overlap $flags
 
 # What the README shows is C that runs.
 sed -n '/^```c$/,/^```$/p' "$source_dir/README.md" | grep -v '^```' >readme.c
@@ -54,7 +56,7 @@ cp "$source_dir/examples/cpp/train_mlp.cc" consumer/
 cmake -G Ninja -S consumer -B consumer/build -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >log 2>&1 &&
   cmake --build consumer/build >log 2>&1 || { cat log >&2; fail "find_package(DeepSpeed) does not work"; }
 
-for program in ./readme ./train_mlp_c ./train_mlp_cpp consumer/build/train_mlp; do
+for program in ./readme ./train_mlp_c ./train_mlp_cpp ./overlap consumer/build/train_mlp; do
   ldd "$program" >log  # whole, for a pipe that grep leaves early would end it by a signal
   grep -q "$(realpath "$libdir")/libdeepspeed.so.0" log ||
     { cat log >&2; fail "$program does not use the installed library"; }

@@ -102,9 +102,16 @@ Json RankTrainer::Facts() const {
 
 Status RankTrainer::Save(const std::string& folder, int64_t step) {
   const std::string state = StateFolder(folder);
-  DS_TRY(checkpoint::WriteRunSlices(state, step, comm_.rank(), comm_.size(), engine_->store()));
-  DS_TRY(comm_.Barrier("save"));
   const bool writes = comm_.rank() == 0;
+  double save = 0;  // rank 0's; counts are exact in a double
+  if (writes) {
+    DS_ASSIGN(const int64_t next, checkpoint::NextSave(state));
+    save = static_cast<double>(next);
+  }
+  DS_TRY(comm_.AllReduce("number of the save", {&save, 1}));
+  checkpoint::RunManifest manifest{step, static_cast<int64_t>(save), comm_.size(), {}};
+  DS_TRY(checkpoint::WriteRunSlices(state, manifest, comm_.rank(), engine_->store()));
+  DS_TRY(comm_.Barrier("save"));
   DS_TRY(infer::SaveModel(folder, *model_, engine_->store(), writes));
   DS_TRY(engine_->store().EndEvaluation());
   if (writes) {
@@ -118,7 +125,8 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
                              {"iteration", scale->iteration},
                              {"last overflow", scale->last_overflow}};
     }
-    DS_TRY(checkpoint::CommitRun(state, {step, comm_.size(), std::move(facts)}));
+    manifest.facts = std::move(facts);
+    DS_TRY(checkpoint::CommitRun(state, manifest));
   }
   return comm_.Barrier("saved");
 }

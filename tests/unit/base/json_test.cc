@@ -111,6 +111,18 @@ TEST(Json, TellsTheLinesOfKeys) {
   const std::map<std::string, int> expected = {
       {"a", 1}, {"b", 3}, {"b.c", 3}, {"b.ef", 4}, {"b.ef[0].g", 4}, {"b.ef[1].g", 5}, {"h", 7}};
   EXPECT_EQ(lines, expected);
+  // A comment ends where the parser ends it: also at the carriage return of an old line end.
+  const char* returns = "{\"a\"// c\r: {\"b\": 1}, # d,\r\"e\": [1,# f\r]}";
+  EXPECT_EQ(JsonKeyLines(returns), (std::map<std::string, int>{{"a", 1}, {"a.b", 1}, {"e", 1}}));
+  auto json = ParseJson(returns, "x");
+  ASSERT_TRUE(json.ok()) << json.status().message();
+  EXPECT_EQ(*json, Json({{"a", {{"b", 1}}}, {"e", Json::array({1})}}));
+  // And one with a NUL in it to the end of its line.
+  const std::string nul("// a\0{\"no\": 1,\n{\"a\": 2}", 23);
+  EXPECT_EQ(JsonKeyLines(nul), (std::map<std::string, int>{{"a", 2}}));
+  json = ParseJson(nul, "x");
+  ASSERT_TRUE(json.ok()) << json.status().message();
+  EXPECT_EQ(*json, Json({{"a", 2}}));
   for (const char* text : {"", "{", "}}]", "\"", "{\"a", "[[{\"", "{\"\\", "{,\"a\":]", ","}) {
     (void)JsonKeyLines(text);
   }

@@ -17,8 +17,9 @@ constexpr int64_t kSizes[] = {1, 100, 257};
 // One rank of `world`: three arrays whose elements are numbered, or empty to be filled.
 class Slices final : public StateSource {
  public:
-  Slices(int rank, int world, bool numbered) : rank_(rank) {
-    for (const int64_t numel : kSizes) {
+  Slices(int rank, int world, bool numbered, std::span<const int64_t> sizes = kSizes)
+      : rank_(rank) {
+    for (const int64_t numel : sizes) {
       layouts_.push_back({numel, world});
       arrays_.emplace_back(layouts_.back().used(rank), -1.0f);
       if (!numbered) continue;
@@ -45,11 +46,13 @@ class Slices final : public StateSource {
 };
 
 Status Write(const std::string& folder, int64_t step, int world) {
+  DS_ASSIGN(const int64_t save, NextSave(folder));
+  const RunManifest manifest{step, save, world, {{"note", step}}};
   for (int r = 0; r < world; ++r) {
     Slices source(r, world, /*numbered=*/true);
-    DS_TRY(WriteRunSlices(folder, step, r, world, source));
+    DS_TRY(WriteRunSlices(folder, manifest, r, source));
   }
-  return CommitRun(folder, {step, world, {{"note", step}}});
+  return CommitRun(folder, manifest);
 }
 
 RunManifest Manifest(const std::string& folder) {
@@ -89,7 +92,7 @@ TEST(RunState, ANewStateReplacesTheOldOne) {
   const test::TempDir dir;
   ASSERT_TRUE(Write(dir.path(), 1, 3).ok());
   EXPECT_EQ(dir.entries(), 4u);
-  dir.Write("step-9.slice-0-of-1.safetensors.tmp.12.0", "left by a killed writer");
+  dir.Write("step-9.save-4.slice-0-of-1.safetensors.tmp.12.0", "left by a killed writer");
   dir.Write("mine.txt", "not ours");
   ASSERT_TRUE(Write(dir.path(), 2, 2).ok());
   EXPECT_EQ(Manifest(dir.path()).step, 2);
@@ -100,11 +103,41 @@ TEST(RunState, SlicesWithoutAManifestLeaveTheOldState) {
   const test::TempDir dir;
   ASSERT_TRUE(Write(dir.path(), 1, 2).ok());
   Slices source(0, 2, /*numbered=*/true);
-  ASSERT_TRUE(WriteRunSlices(dir.path(), 2, 0, 2, source).ok());  // killed before rank 1 wrote
+  // Killed before rank 1 wrote.
+  ASSERT_TRUE(WriteRunSlices(dir.path(), {2, *NextSave(dir.path()), 2, {}}, 0, source).ok());
   const RunManifest manifest = Manifest(dir.path());
   EXPECT_EQ(manifest.step, 1);
   Slices got(1, 2, /*numbered=*/false);
   EXPECT_TRUE(ReadRunSlices(dir.path(), manifest, got).ok());
+}
+
+// Another run, begun anew in the folder of the first, comes to the same step in the same world.
+TEST(RunState, AKilledSaveOfTheSameStepDoesNotMixWithTheOldState) {
+  const test::TempDir dir;
+  ASSERT_TRUE(Write(dir.path(), 5, 2).ok());
+  Slices blank(0, 2, /*numbered=*/false);  // what the second run's rank 0 had
+  const RunManifest second{5, *NextSave(dir.path()), 2, {}};
+  ASSERT_TRUE(WriteRunSlices(dir.path(), second, 0, blank).ok());  // killed before rank 1 wrote
+  for (int r = 0; r < 2; ++r) {
+    Slices want(r, 2, /*numbered=*/true), got(r, 2, /*numbered=*/false);
+    ASSERT_TRUE(ReadRunSlices(dir.path(), Manifest(dir.path()), got).ok());
+    EXPECT_EQ(got.arrays(), want.arrays()) << r;
+  }
+  // A third one takes the number that the killed one left, and all of its files.
+  ASSERT_TRUE(Write(dir.path(), 5, 2).ok());
+  EXPECT_EQ(Manifest(dir.path()).save, second.save);
+  EXPECT_EQ(dir.entries(), 3u);
+  Slices want(0, 2, /*numbered=*/true), got(0, 2, /*numbered=*/false);
+  ASSERT_TRUE(ReadRunSlices(dir.path(), Manifest(dir.path()), got).ok());
+  EXPECT_EQ(got.arrays(), want.arrays());
+}
+
+TEST(RunState, AnUnreadableManifestHoldsNoNumberBack) {
+  const test::TempDir dir;
+  dir.Write("run.json", "{");
+  EXPECT_EQ(*NextSave(dir.path()), 1);
+  ASSERT_TRUE(Write(dir.path(), 5, 1).ok());
+  EXPECT_EQ(Manifest(dir.path()).step, 5);
 }
 
 void ExpectRefused(const Status& status, Code code, const std::string& part) {
@@ -116,7 +149,7 @@ TEST(RunState, DamageIsFound) {
   const test::TempDir dir;
   ASSERT_TRUE(Write(dir.path(), 3, 1).ok());
   const RunManifest manifest = Manifest(dir.path());
-  const std::string path = dir.file("step-3.slice-0-of-1.safetensors");
+  const std::string path = dir.file("step-3.save-1.slice-0-of-1.safetensors");
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(-1, std::ios::end);
   file.put(0x55);
@@ -135,12 +168,27 @@ TEST(RunState, OtherArraysAreNamed) {
   ExpectRefused(ReadRunSlices(dir.path(), Manifest(dir.path()), other), Code::kNotFound, "block/0");
 }
 
+// Also where what this rank wants lies wholly in slices of others, or is nothing at all.
+TEST(RunState, AnotherLengthIsFoundByEveryRank) {
+  const test::TempDir dir;
+  ASSERT_TRUE(Write(dir.path(), 3, 2).ok());
+  constexpr int64_t kOthers[] = {1, 100, 264};
+  for (int r = 0; r < 4; ++r) {
+    Slices other(r, 4, /*numbered=*/false, kOthers);
+    ExpectRefused(ReadRunSlices(dir.path(), Manifest(dir.path()), other), Code::kCorruptData,
+                  "unit/2");
+  }
+}
+
 TEST(RunState, ABrokenManifestIsNoEmptyFolder) {
   for (const char* text :
-       {"", "{", "[]", R"({"format": 2, "step": 1, "world": 1, "facts": {}})",
-        R"({"format": 1, "step": -1, "world": 1, "facts": {}})",
-        R"({"format": 1, "step": 1, "world": 0, "facts": {}})",
-        R"({"format": 1, "step": 1, "world": 1})", R"({"format": 1, "step": "x", "world": 1})"}) {
+       {"", "{", "[]", R"({"format": 1, "step": 1, "save": 1, "world": 1, "facts": {}})",
+        R"({"format": 2, "step": -1, "save": 1, "world": 1, "facts": {}})",
+        R"({"format": 2, "step": 1, "save": 0, "world": 1, "facts": {}})",
+        R"({"format": 2, "step": 1, "save": 1, "world": 0, "facts": {}})",
+        R"({"format": 2, "step": 1, "world": 1, "facts": {}})",
+        R"({"format": 2, "step": 1, "save": 1, "world": 1})",
+        R"({"format": 2, "step": "x", "save": 1, "world": 1})"}) {
     const test::TempDir dir;
     dir.Write("run.json", text);
     ExpectRefused(ReadRunManifest(dir.path()).status(), Code::kCorruptData, "run.json");

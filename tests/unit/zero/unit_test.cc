@@ -66,6 +66,16 @@ struct Rig {
 
 bool InGap(int64_t element) { return element >= kFirst && element < kSecondBegin; }
 
+TEST(Unit, IsPlacedOnce) {
+  Rig rig(1, DType::kBF16, 0);
+  const int64_t bytes = rig.account.total();
+  const Status again = rig.unit.Place();
+  EXPECT_EQ(again.code(), Code::kInternal);
+  EXPECT_EQ(again.message(), "u: its unit is placed a second time");
+  EXPECT_EQ(rig.account.total(), bytes);
+  EXPECT_EQ(rig.Piece("u/master")[1], InitAt(1));
+}
+
 TEST(Unit, KeepsItsSliceOfTheInitialValues) {
   for (int stage = 0; stage <= 3; ++stage) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
