@@ -199,8 +199,7 @@ TEST(Failures, AHeapThatOneRankLacksIsUsedByNone) {
   const auto launch = FindLaunch();
   if (!launch) return;
   for (const int rank : {0, 1}) {
-    ASSERT_TRUE(
-        failpoint::Arm(launch->rank == rank ? "device.shared_heap=1:fail:101" : "").ok());
+    ASSERT_TRUE(failpoint::Arm(launch->rank == rank ? "device.shared_heap=1:fail:101" : "").ok());
     auto comm = CreateMpi({.timeout_seconds = 30}, nullptr);
     ASSERT_TRUE(failpoint::Arm("").ok());
     ASSERT_TRUE(comm.ok()) << comm.status().message();
