@@ -5,14 +5,20 @@ set(DS_MODULES base tensor device kernels comm param optim data model zero check
 add_library(ds_options INTERFACE)
 target_include_directories(ds_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_include_directories(ds_options SYSTEM INTERFACE ${HWY_INCLUDE_DIR} ${XXHASH_INCLUDE_DIR})
-target_link_libraries(ds_options INTERFACE fmt::fmt-header-only nlohmann_json::nlohmann_json
-                                           Threads::Threads ${CMAKE_DL_LIBS})
+target_include_directories(ds_options SYSTEM INTERFACE
+  $<TARGET_PROPERTY:fmt::fmt-header-only,INTERFACE_INCLUDE_DIRECTORIES>)
+add_library(ds_format STATIC ${PROJECT_SOURCE_DIR}/src/base/format.cc)
+target_include_directories(ds_format SYSTEM PRIVATE
+  $<TARGET_PROPERTY:fmt::fmt-header-only,INTERFACE_INCLUDE_DIRECTORIES>)
+target_link_libraries(ds_options INTERFACE ds_format nlohmann_json::nlohmann_json Threads::Threads
+                                           ${CMAKE_DL_LIBS})
 
 add_library(ds_core STATIC)
 set_target_properties(ds_core PROPERTIES OUTPUT_NAME deepspeed_core)
 target_link_libraries(ds_core PUBLIC ds_options)
 foreach(module ${DS_MODULES})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${module}/*.cc)
+  list(REMOVE_ITEM sources ${PROJECT_SOURCE_DIR}/src/base/format.cc)  # ds_format
   if(sources)
     add_library(ds_${module} OBJECT ${sources})
     target_link_libraries(ds_${module} PUBLIC ds_options)
