@@ -26,8 +26,8 @@ optim::UpdateSpan Unit::SpanOf(const Run& run, float* direction) const {
                             .grad = ReducedGrad(run.begin),
                             .master = State(kMaster, run.begin),
                             .states = {},
-                            .weights = Weight(run.begin),
-                            .direction = direction == nullptr ? nullptr : direction + run.begin};
+                            .weights = Weight(run.begin)};
+  if (direction != nullptr) span.direction = direction + run.begin;
   for (int i = 0; i < state_count(); ++i) span.states[i] = State(i, run.begin);
   return span;
 }
