@@ -130,9 +130,9 @@ ds::Result<double> SumOfSquares(ds_optim* optim, ds_dtype dtype, const void* val
   DS_TRY(CheckDType("dtype", dtype));
   if (numel < 0) return InvalidArgument("numel is {}", numel);
   const auto& ops = ds::kernels::BestOps(static_cast<DType>(dtype));
-  if (optim != nullptr) return ops.sum_of_squares(*optim->pool, numel, values);
+  if (optim != nullptr) return ds::kernels::SumOfSquares(ops, *optim->pool, numel, values);
   ds::TaskPool alone(1);
-  return ops.sum_of_squares(alone, numel, values);
+  return ds::kernels::SumOfSquares(ops, alone, numel, values);
 }
 
 }  // namespace

@@ -25,6 +25,11 @@ bool IsExchanged(MemoryKind kind) {
          kind == MemoryKind::kWindows;
 }
 
+Status OutOfMemory(const MemoryAccount& account, MemoryKind kind, int64_t bytes) {
+  return Error(Code::kOutOfMemory, "out of memory: {} bytes for {}, {} held", bytes,
+               MemoryKindName(kind), account.total());
+}
+
 }  // namespace
 
 const char* MemoryKindName(MemoryKind kind) {
@@ -62,6 +67,7 @@ int64_t MemoryAccount::total() const {
 Result<Buffer> Buffer::Create(MemoryAccount& account, MemoryKind kind, int64_t bytes) {
   if (bytes == 0) return Buffer();
   DS_FAILPOINT("alloc");
+  if (account.device() != nullptr) return CreateOn(*account.device(), account, kind, bytes);
   const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   const int64_t rounded = (std::min(bytes, kMostBytes) + kAlignment - 1) / kAlignment * kAlignment;
   void* data = nullptr;
@@ -72,13 +78,26 @@ Result<Buffer> Buffer::Create(MemoryAccount& account, MemoryKind kind, int64_t b
     }
   }
   if (bytes > kMostBytes || posix_memalign(&data, alignment, rounded) != 0) {
-    return Error(Code::kOutOfMemory, "out of memory: {} bytes for {}, {} held", bytes,
-                 MemoryKindName(kind), account.total());
+    return OutOfMemory(account, kind, bytes);
   }
   // First touch of 4 KiB pages runs at a tenth of memory speed; a refusal costs only that.
   if (rounded >= kHugePage) (void)madvise(data, rounded, MADV_HUGEPAGE);
   std::memset(data, 0, rounded);
   return Buffer(static_cast<std::byte*>(data), bytes, account, kind, nullptr);
+}
+
+Result<Buffer> Buffer::CreateOn(Device& device, MemoryAccount& account, MemoryKind kind,
+                                int64_t bytes) {
+  std::byte* data = bytes > kMostBytes ? nullptr : device.Allocate(bytes);
+  if (data == nullptr) return OutOfMemory(account, kind, bytes);
+  if (kind != MemoryKind::kWindows && kind != MemoryKind::kScratch) {
+    const auto size = static_cast<size_t>(bytes);
+    (void)device.queue().Launch([to = device.queue().Map(data), size] {
+      std::memset(to, 0, size);
+      return Status();
+    });
+  }
+  return Buffer(data, bytes, account, kind, nullptr);
 }
 
 Buffer::Buffer(std::byte* data, int64_t bytes, MemoryAccount& account, MemoryKind kind,
@@ -111,7 +130,9 @@ Buffer::~Buffer() { Free(); }
 void Buffer::Free() {
   if (data_ == nullptr) return;
   account_->Add(kind_, -bytes_);
-  if (heap_ != nullptr) {
+  if (account_->device() != nullptr) {
+    account_->device()->Free(data_);
+  } else if (heap_ != nullptr) {
     heap_->Free(data_);
   } else {
     std::free(data_);

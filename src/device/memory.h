@@ -10,6 +10,7 @@
 #include <span>
 
 #include "base/status.h"
+#include "device/device.h"
 #include "device/shared_heap.h"
 
 namespace ds::device {
@@ -30,14 +31,19 @@ class MemoryAccount {
   // special.
   void set_heap(SharedHeap* heap) { heap_ = heap; }
   SharedHeap* heap() const { return heap_; }
+  // Whose memory it is, before any is taken; null: the host's. It outlives the account.
+  void set_device(Device* device) { device_ = device; }
+  Device* device() const { return device_; }
 
  private:
   std::array<std::atomic<int64_t>, kMemoryKinds> current_ = {};
   std::atomic<int64_t> peak_ = 0;
   SharedHeap* heap_ = nullptr;
+  Device* device_ = nullptr;
 };
 
-// A zeroed, 64-byte aligned block that is booked in an account. Moves, does not copy.
+// A 64-byte aligned block that is booked in an account, of the memory of its device. Zeroed, but
+// for windows and scratch of a device, which hold anything. Moves, does not copy.
 class Buffer {
  public:
   Buffer() = default;
@@ -56,6 +62,8 @@ class Buffer {
 
  private:
   Buffer(std::byte* data, int64_t bytes, MemoryAccount& account, MemoryKind kind, SharedHeap* heap);
+  static Result<Buffer> CreateOn(Device& device, MemoryAccount& account, MemoryKind kind,
+                                 int64_t bytes);
   void Free();
 
   std::byte* data_ = nullptr;

@@ -23,7 +23,7 @@ bool SpinUntil(const Condition& condition) {
 // What throws for want of memory must not end the process from a thread of ours.
 Status Run(const Stream::Work& work) {
   try {
-    return work.run(work.object, work.argument);
+    return work.run(work.object, work.argument, work.memory);
   } catch (const std::bad_alloc&) {
     return Error(Code::kOutOfMemory, "out of memory");
   } catch (const std::exception& e) {

@@ -1,5 +1,5 @@
 // An ordered queue of work beside the driver thread. The CPU's stream is a thread; work is a plain
-// function with two words of argument, so that launching allocates nothing.
+// function with three words of argument, so that launching allocates nothing.
 #pragma once
 
 #include <atomic>
@@ -10,18 +10,17 @@
 #include <vector>
 
 #include "base/status.h"
+#include "device/queue.h"
 
 namespace ds::device {
-
-// Names a launch: work is done when the stream has passed it.
-using Ticket = int64_t;
 
 class Stream {
  public:
   struct Work {
-    Status (*run)(void* object, int64_t argument) = nullptr;
+    Status (*run)(void* object, int64_t argument, void* memory) = nullptr;
     void* object = nullptr;
     int64_t argument = 0;
+    void* memory = nullptr;
   };
 
   // Not asynchronous: every launch runs at once on the caller's thread.

@@ -11,27 +11,29 @@
 
 namespace ds {
 
-Engine::Engine(const EngineConfig& config, comm::Communicator& comm, TaskPool& pool)
+Engine::Engine(const EngineConfig& config, comm::Communicator& comm, TaskPool& pool,
+               device::Device* device)
     : config_(config),
       comm_(comm, traffic_),
-      pool_(pool),
+      lane_(pool, device == nullptr ? nullptr : &device->queue()),
       gemm_(CreateGemm()),
       verdicts_(comm.size()) {
   memory_.set_heap(comm.heap());
+  memory_.set_device(device);
 }
 
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config, comm::Communicator& comm,
-                                               TaskPool& pool) {
+                                               TaskPool& pool, device::Device* device) {
   EngineConfig shared = config;
   shared.steps_per_print = 0;  // a rank's own
   DS_TRY(zero::AgreeOnConfig(comm, shared.ToJson()));
-  std::unique_ptr<Engine> engine(new Engine(config, comm, pool));
+  std::unique_ptr<Engine> engine(new Engine(config, comm, pool, device));
   DS_ASSIGN(engine->store_,
             zero::ShardedStore::Create(
                 {.zero = config.zero, .dtype = config.dtype, .accumulation = config.accumulation},
-                engine->comm_, pool, engine->memory_, *engine->gemm_));
+                engine->comm_, engine->lane_, engine->memory_, *engine->gemm_));
   DS_ASSIGN(auto rule, optim::CreateRule(config.optimizer));
   DS_TRY(engine->store_->AddGroup(std::move(rule), "the config").status());
   if (config.dtype == DType::kF16) {

@@ -10,6 +10,7 @@
 
 #include "base/task_pool.h"
 #include "comm/metered.h"
+#include "device/lane.h"
 #include "device/memory.h"
 #include "engine/config.h"
 #include "kernels/gemm.h"
@@ -43,14 +44,17 @@ struct EngineStats {
 
 class Engine final {
  public:
-  // `comm` and `pool` outlive the engine. Collective.
+  // `comm`, `pool` and `device` outlive the engine. On a device of its own, weights and gradients
+  // are memory of the device. Collective.
   static Result<std::unique_ptr<Engine>> Create(const EngineConfig& config,
-                                                comm::Communicator& comm, TaskPool& pool);
+                                                comm::Communicator& comm, TaskPool& pool,
+                                                device::Device* device = nullptr);
   ~Engine();
 
   const EngineConfig& config() const { return config_; }  // resolved
   comm::Communicator& comm() { return comm_; }
-  TaskPool& pool() { return pool_; }
+  TaskPool& pool() { return lane_.pool(); }
+  const device::Lane& lane() const { return lane_; }
   // Registration, acquire/release and gradients. Any failure of a collective is sticky: each later
   // call returns it, and the peers are told.
   zero::ShardedStore& store() { return *store_; }
@@ -85,7 +89,8 @@ class Engine final {
   Status Restore(const Counters& counters);
 
  private:
-  Engine(const EngineConfig& config, comm::Communicator& comm, TaskPool& pool);
+  Engine(const EngineConfig& config, comm::Communicator& comm, TaskPool& pool,
+         device::Device* device);
   Status StepBoundary(StepInfo& info);
   Result<StepVerdict> RunStepHooks(const StepInfo& info);
   Status Apply(double grad_scale);
@@ -93,7 +98,7 @@ class Engine final {
   const EngineConfig config_;
   comm::Traffic traffic_;
   comm::MeteredCommunicator comm_;  // counts what goes through the caller's, which outlives this
-  TaskPool& pool_;                  // outlives this
+  const device::Lane lane_;
   device::MemoryAccount memory_;
   std::unique_ptr<kernels::Gemm> gemm_;  // for rules of whole matrices
   std::unique_ptr<zero::ShardedStore> store_;

@@ -16,9 +16,7 @@ int64_t EvenTile(int64_t n, int64_t most, int64_t unit) {
   return std::min(n, (even + unit - 1) / unit * unit);
 }
 
-}  // namespace
-
-void Matmul(Gemm& gemm, TaskPool& pool, const GemmShape& shape, const void* a, const void* b,
+void OnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, const void* a, const void* b,
             void* c) {
   if (shape.m == 0 || shape.n == 0) return;
   const int64_t columns = EvenTile(shape.n, kTileColumns, 64);
@@ -40,6 +38,13 @@ void Matmul(Gemm& gemm, TaskPool& pool, const GemmShape& shape, const void* a, c
               static_cast<const std::byte*>(b) + b_at * in_bytes,
               static_cast<std::byte*>(c) + (row * shape.ldc + column) * out_bytes);
   });
+}
+
+}  // namespace
+
+void Matmul(Gemm& gemm, const device::Lane& lane, const GemmShape& shape, const void* a,
+            const void* b, void* c) {
+  lane.Run(OnPool, gemm, shape, a, b, c);
 }
 
 }  // namespace ds::kernels

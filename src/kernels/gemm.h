@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "base/task_pool.h"
+#include "device/lane.h"
 #include "tensor/dtype.h"
 
 namespace ds::kernels {
@@ -45,7 +46,7 @@ std::unique_ptr<Gemm> CreateSimdGemm();
 // oneDNN, from libdeepspeed_onednn.so beside this library; the status says why it is not to be had.
 Result<std::unique_ptr<Gemm>> LoadOneDnnGemm();
 
-void Matmul(Gemm& gemm, TaskPool& pool, const GemmShape& shape, const void* a, const void* b,
-            void* c);
+void Matmul(Gemm& gemm, const device::Lane& lane, const GemmShape& shape, const void* a,
+            const void* b, void* c);
 
 }  // namespace ds::kernels

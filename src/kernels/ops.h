@@ -3,7 +3,8 @@
 // `T` below is the dtype of the row; `void*` arrays hold T, `float*` arrays hold fp32 in every row.
 // Everything is computed in fp32 (sums of many terms in a fixed order of chunks that the shape
 // alone decides) and rounded once, on storing. Arrays do not alias unless said. Nothing allocates;
-// what needs scratch is given it. Rows, widths and lengths may be 0.
+// what needs scratch is given it. The first argument of each is a lane, and so may be a pool. Rows,
+// widths and lengths may be 0.
 //
 // Legend: B sequences in the batch, T tokens in a sequence, H heads, D elements of a head,
 // C = H * D channels, V vocabulary.
@@ -12,6 +13,7 @@
 #include <cstdint>
 
 #include "base/task_pool.h"
+#include "device/lane.h"
 #include "kernels/gemm.h"
 #include "tensor/dtype.h"
 
@@ -61,102 +63,132 @@ struct MuonScalars {
   bool nesterov;
 };
 
+// An operation of a row: a function over arrays of the lane's device, launched by calling it.
+template <typename Signature>
+class Op;
+template <typename... Args>
+class Op<void(Args...)> {
+ public:
+  using Function = void(TaskPool&, Args...);
+  Op() = default;
+  Op(Function* function) : function_(function) {}
+
+  void operator()(const device::Lane& lane, std::type_identity_t<Args>... args) const {
+    lane.Run(function_, args...);
+  }
+
+ private:
+  Function* function_ = nullptr;
+};
+
 struct Ops {
   const char* name;  // "ref", or the instruction set, e.g. "AVX3"
   DType dtype;
 
   // x[r, c] += bias[c]
-  void (*add_bias)(TaskPool&, int64_t rows, int64_t width, const void* bias, void* x);
+  Op<void(int64_t rows, int64_t width, const void* bias, void* x)> add_bias;
   // y[r, c] += bias[c] + x[r, c]: the end of a residual layer.
-  void (*add_bias_residual)(TaskPool&, int64_t rows, int64_t width, const void* bias, const void* x,
-                            void* y);
+  Op<void(int64_t rows, int64_t width, const void* bias, const void* x, void* y)> add_bias_residual;
   // dbias[c] (+)= sum over r of dy[r, c]
-  void (*bias_grad)(TaskPool&, int64_t rows, int64_t width, bool accumulate, const void* dy,
-                    void* dbias);
+  Op<void(int64_t rows, int64_t width, bool accumulate, const void* dy, void* dbias)> bias_grad;
 
   // y = gamma * (x - mean) * rstd + beta over each row; mean, rstd [rows] are kept for backward.
-  void (*layer_norm_forward)(TaskPool&, int64_t rows, int64_t width, float eps, const void* x,
-                             const void* gamma, const void* beta, void* y, float* mean,
-                             float* rstd);
+  Op<void(int64_t rows, int64_t width, float eps, const void* x, const void* gamma,
+          const void* beta, void* y, float* mean, float* rstd)>
+      layer_norm_forward;
   // dx += the gradient (residual streams always add); dgamma, dbeta (+)= by `accumulate`.
-  void (*layer_norm_backward)(TaskPool&, int64_t rows, int64_t width, bool accumulate,
-                              const void* x, const void* gamma, const float* mean,
-                              const float* rstd, const void* dy, void* dx, void* dgamma,
-                              void* dbeta);
+  Op<void(int64_t rows, int64_t width, bool accumulate, const void* x, const void* gamma,
+          const float* mean, const float* rstd, const void* dy, void* dx, void* dgamma,
+          void* dbeta)>
+      layer_norm_backward;
 
   // y = gelu(x + bias), tanh form (GPT-2's gelu_new); x + bias is stored back to x.
-  void (*bias_gelu_forward)(TaskPool&, int64_t rows, int64_t width, const void* bias, void* x,
-                            void* y);
+  Op<void(int64_t rows, int64_t width, const void* bias, void* x, void* y)> bias_gelu_forward;
   // dx = dy * gelu'(x), x as bias_gelu_forward left it; dx may be dy.
-  void (*gelu_backward)(TaskPool&, int64_t n, const void* x, const void* dy, void* dx);
+  Op<void(int64_t n, const void* x, const void* dy, void* dx)> gelu_backward;
 
   // y[r] = wte[ids[r]] + wpe[r % T]; ids in [0, V) was checked by the caller.
-  void (*embedding_forward)(TaskPool&, int64_t rows, int64_t tokens, int64_t width,
-                            const int32_t* ids, const void* wte, const void* wpe, void* y);
+  Op<void(int64_t rows, int64_t tokens, int64_t width, const int32_t* ids, const void* wte,
+          const void* wpe, void* y)>
+      embedding_forward;
   // dwte[id] += the rows of dy with that id (it always adds: a tied head wrote first);
   // dwpe[t] (+)= the rows of dy at position t. Token order within a sum.
-  void (*embedding_backward)(TaskPool&, int64_t rows, int64_t tokens, int64_t width, int64_t vocab,
-                             bool accumulate_wpe, const int32_t* ids, const void* dy, void* dwte,
-                             void* dwpe);
+  Op<void(int64_t rows, int64_t tokens, int64_t width, int64_t vocab, bool accumulate_wpe,
+          const int32_t* ids, const void* dy, void* dwte, void* dwpe)>
+      embedding_backward;
 
   // Rows of logits in place: losses[r] = -log softmax(x[r])[target[r]] and x becomes its gradient
   // times `scale`. target -1 counts for nothing: loss 0, gradient 0.
-  void (*cross_entropy)(TaskPool&, int64_t rows, int64_t vocab, float scale, const int32_t* targets,
-                        void* logits, float* losses);
+  Op<void(int64_t rows, int64_t vocab, float scale, const int32_t* targets, void* logits,
+          float* losses)>
+      cross_entropy;
 
   // Causal attention on qkv [B, T, 3, H, D] -> out [B, T, H, D], scaled by 1/sqrt(D).
   // lse [B, H, T]: log-sum-exp of each row, kept for backward. Memory linear in T.
-  void (*attention_forward)(TaskPool&, Gemm&, int64_t batch, int64_t tokens, int64_t heads,
-                            int64_t head_dim, const void* qkv, void* out, float* lse,
-                            void* scratch);
+  Op<void(Gemm&, int64_t batch, int64_t tokens, int64_t heads, int64_t head_dim, const void* qkv,
+          void* out, float* lse, void* scratch)>
+      attention_forward;
   // dqkv = the gradient of qkv, recomputed from qkv, out, lse.
-  void (*attention_backward)(TaskPool&, Gemm&, int64_t batch, int64_t tokens, int64_t heads,
-                             int64_t head_dim, const void* qkv, const void* out, const float* lse,
-                             const void* dout, void* dqkv, void* scratch);
+  Op<void(Gemm&, int64_t batch, int64_t tokens, int64_t heads, int64_t head_dim, const void* qkv,
+          const void* out, const float* lse, const void* dout, void* dqkv, void* scratch)>
+      attention_backward;
   // Bytes of scratch that either attention function needs: per lane times pool.threads().
   int64_t (*attention_scratch_bytes)(const TaskPool&, int64_t tokens, int64_t head_dim);
 
   // acc[i] += g[i] rounded to T; g holds fp32 or T.
-  void (*accumulate)(TaskPool&, int64_t n, DType g_dtype, const void* g, void* acc);
+  Op<void(int64_t n, DType g_dtype, const void* g, void* acc)> accumulate;
   // Sum of squares of n elements, in double, in chunks fixed by n.
-  double (*sum_of_squares)(TaskPool&, int64_t n, const void* x);
+  Op<void(int64_t n, const void* x, double* sum)> sum_of_squares;
   // One pass over a share: unscale, clip, AdamW on fp32 master, m, v; `weights` (T) receives the
   // rounded master, unless it is the master itself (T = fp32: pass weights == master).
-  void (*adam)(TaskPool&, int64_t n, const AdamScalars& scalars, const void* grad, float* master,
-               float* m, float* v, void* weights);
+  Op<void(int64_t n, const AdamScalars& scalars, const void* grad, float* master, float* m,
+          float* v, void* weights)>
+      adam;
   // The other rules over a share, of which an element's bits do not depend on where it is cut.
   // grad and weights as for `adam`.
-  void (*lion)(TaskPool&, int64_t n, const LionScalars& scalars, const void* grad, float* master,
-               float* m, void* weights);
-  void (*adagrad)(TaskPool&, int64_t n, const AdagradScalars& scalars, const void* grad,
-                  float* master, float* sum, void* weights);
+  Op<void(int64_t n, const LionScalars& scalars, const void* grad, float* master, float* m,
+          void* weights)>
+      lion;
+  Op<void(int64_t n, const AdagradScalars& scalars, const void* grad, float* master, float* sum,
+          void* weights)>
+      adagrad;
   // `buffer` is not read without momentum and may then be NULL.
-  void (*sgd)(TaskPool&, int64_t n, const SgdScalars& scalars, const void* grad, float* master,
-              float* buffer, void* weights);
+  Op<void(int64_t n, const SgdScalars& scalars, const void* grad, float* master, float* buffer,
+          void* weights)>
+      sgd;
   // LAMB in two passes, because the step of an element hangs on norms of the whole parameter:
   // the first moves m and v and sums (in double, in chunks fixed by n), the second moves p by
   // -step * u, with the same u.
-  LambSums (*lamb_moments)(TaskPool&, int64_t n, const LambScalars& scalars, const void* grad,
-                           const float* master, float* m, float* v);
-  void (*lamb_apply)(TaskPool&, int64_t n, const LambScalars& scalars, float step, float* master,
-                     const float* m, const float* v, void* weights);
-  void (*muon_direction)(TaskPool&, int64_t n, const MuonScalars& scalars, const void* grad,
-                         float* momentum, float* direction);
+  Op<void(int64_t n, const LambScalars& scalars, const void* grad, const float* master, float* m,
+          float* v, LambSums* sums)>
+      lamb_moments;
+  Op<void(int64_t n, const LambScalars& scalars, float step, float* master, const float* m,
+          const float* v, void* weights)>
+      lamb_apply;
+  Op<void(int64_t n, const MuonScalars& scalars, const void* grad, float* momentum,
+          float* direction)>
+      muon_direction;
   // p = p (1 - lr weight_decay) - step * direction.
-  void (*decay_and_step)(TaskPool&, int64_t n, float lr, float weight_decay, float step,
-                         const float* direction, float* master, void* weights);
+  Op<void(int64_t n, float lr, float weight_decay, float step, const float* direction,
+          float* master, void* weights)>
+      decay_and_step;
   // out = a x + b y in fp32; out may be x or y.
-  void (*combine)(TaskPool&, int64_t n, float a, const float* x, float b, const float* y,
-                  float* out);
+  Op<void(int64_t n, float a, const float* x, float b, const float* y, float* out)> combine;
   // fp32 -> T and T -> fp32.
-  void (*from_float)(TaskPool&, int64_t n, const float* x, void* y);
-  void (*to_float)(TaskPool&, int64_t n, const void* x, float* y);
+  Op<void(int64_t n, const float* x, void* y)> from_float;
+  Op<void(int64_t n, const void* x, float* y)> to_float;
 };
 
 // The plain reference of every op: right in the tests, last in the list.
 const Ops& RefOps(DType dtype);
 // The best functions for this machine: SIMD (Google Highway, chosen at run time) before ref.
 const Ops& BestOps(DType dtype);
+// Of an array of the host.
+inline double SumOfSquares(const Ops& ops, TaskPool& pool, int64_t n, const void* x) {
+  double sum = 0;
+  ops.sum_of_squares(pool, n, x, &sum);
+  return sum;
+}
 // "AVX3_SPR"-like name of the chosen instruction set, for reports.
 const char* InstructionSet();
 

@@ -32,8 +32,8 @@ void AttentionLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
 
 void AttentionLayer::PlanScratch(const Compute& compute, const Shape& shape, bool backward,
                                  Carver& carver) {
-  attention_scratch_ =
-      carver.Bytes(compute.ops.attention_scratch_bytes(compute.pool, shape.tokens, head_dim_));
+  attention_scratch_ = carver.Bytes(
+      compute.ops.attention_scratch_bytes(compute.lane.pool(), shape.tokens, head_dim_));
   if (!backward) return;
   d_narrow_ = carver.Elements(shape.rows() * width_);
   d_qkv_ = carver.Elements(shape.rows() * 3 * width_);
@@ -51,14 +51,15 @@ void AttentionLayer::Attend(const Pass& pass) {
   const Shape& shape = pass.shape;
   if (pass.cache) {
     const KvCache cache{keys_, values_, scores_, context_};
-    AppendToCache(compute.ops.dtype, shape.tokens, pass.past, width_, qkv_out_, cache);
+    AppendToCache(compute.lane, compute.ops.dtype, shape.tokens, pass.past, width_, qkv_out_,
+                  cache);
     if (pass.past > 0) {
-      AttendToCache(compute.pool, compute.ops.dtype, pass.past + 1, heads_, head_dim_, qkv_out_,
+      AttendToCache(compute.lane, compute.ops.dtype, pass.past + 1, heads_, head_dim_, qkv_out_,
                     cache, attended_);
       return;
     }
   }
-  compute.ops.attention_forward(compute.pool, compute.gemm, shape.batch, shape.tokens, heads_,
+  compute.ops.attention_forward(compute.lane, compute.gemm, shape.batch, shape.tokens, heads_,
                                 head_dim_, qkv_out_, attended_, lse_, attention_scratch_);
 }
 
@@ -68,11 +69,11 @@ Status AttentionLayer::Forward(const Pass& pass, const void* x, void* y) {
   const int64_t rows = pass.shape.rows();
   norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
   qkv_.Product(compute, rows, normed_, qkv_out_);
-  ops.add_bias(compute.pool, rows, 3 * width_, qkv_.bias.data, qkv_out_);
+  ops.add_bias(compute.lane, rows, 3 * width_, qkv_.bias.data, qkv_out_);
   Attend(pass);
   if (y == nullptr) return {};
   proj_.Product(compute, rows, attended_, y);
-  ops.add_bias_residual(compute.pool, rows, width_, proj_.bias.data, x, y);
+  ops.add_bias_residual(compute.lane, rows, width_, proj_.bias.data, x, y);
   return {};
 }
 
@@ -82,7 +83,7 @@ Status AttentionLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const int64_t rows = shape.rows();
   DS_TRY(proj_.ParamGrads(compute, rows, attended_, dx));
   proj_.InputGrad(compute, rows, dx, d_narrow_);
-  compute.ops.attention_backward(compute.pool, compute.gemm, shape.batch, shape.tokens, heads_,
+  compute.ops.attention_backward(compute.lane, compute.gemm, shape.batch, shape.tokens, heads_,
                                  head_dim_, qkv_out_, attended_, lse_, d_narrow_, d_qkv_,
                                  attention_scratch_);
   DS_TRY(qkv_.ParamGrads(compute, rows, normed_, d_qkv_));

@@ -48,35 +48,41 @@ void AttendHead(int64_t length, int64_t width, int64_t head_dim, const T* q, con
   }
 }
 
+void Append(TaskPool&, DType dtype, int64_t tokens, int64_t past, int64_t width, const void* qkv,
+            void* keys, void* values) {
+  const auto bytes = static_cast<size_t>(width) * DTypeBytes(dtype);
+  for (int64_t t = 0; t < tokens; ++t) {
+    const std::byte* row = static_cast<const std::byte*>(qkv) + 3 * bytes * static_cast<size_t>(t);
+    const size_t at = bytes * static_cast<size_t>(past + t);
+    std::memcpy(static_cast<std::byte*>(keys) + at, row + bytes, bytes);
+    std::memcpy(static_cast<std::byte*>(values) + at, row + 2 * bytes, bytes);
+  }
+}
+
 template <typename T>
-void AttendAs(TaskPool& pool, int64_t length, int64_t heads, int64_t head_dim, const void* qkv,
-              const KvCache& cache, void* out) {
+void Attend(TaskPool& pool, int64_t length, int64_t heads, int64_t head_dim, int64_t context,
+            const void* qkv, const void* keys, const void* values, float* scores, void* out) {
   const int64_t width = heads * head_dim;
   pool.Run(heads, [&](int64_t head, int) {
     const int64_t at = head * head_dim;
     AttendHead(length, width, head_dim, static_cast<const T*>(qkv) + at,
-               static_cast<const T*>(cache.keys) + at, static_cast<const T*>(cache.values) + at,
-               cache.scores + head * cache.context, static_cast<T*>(out) + at);
+               static_cast<const T*>(keys) + at, static_cast<const T*>(values) + at,
+               scores + head * context, static_cast<T*>(out) + at);
   });
 }
 
 }  // namespace
 
-void AppendToCache(DType dtype, int64_t tokens, int64_t past, int64_t width, const void* qkv,
-                   const KvCache& cache) {
-  const auto bytes = static_cast<size_t>(width) * DTypeBytes(dtype);
-  for (int64_t t = 0; t < tokens; ++t) {
-    const std::byte* row = static_cast<const std::byte*>(qkv) + 3 * bytes * static_cast<size_t>(t);
-    const size_t at = bytes * static_cast<size_t>(past + t);
-    std::memcpy(static_cast<std::byte*>(cache.keys) + at, row + bytes, bytes);
-    std::memcpy(static_cast<std::byte*>(cache.values) + at, row + 2 * bytes, bytes);
-  }
+void AppendToCache(const device::Lane& lane, DType dtype, int64_t tokens, int64_t past,
+                   int64_t width, const void* qkv, const KvCache& cache) {
+  lane.Run(Append, dtype, tokens, past, width, qkv, cache.keys, cache.values);
 }
 
-void AttendToCache(TaskPool& pool, DType dtype, int64_t length, int64_t heads, int64_t head_dim,
-                   const void* qkv, const KvCache& cache, void* out) {
+void AttendToCache(const device::Lane& lane, DType dtype, int64_t length, int64_t heads,
+                   int64_t head_dim, const void* qkv, const KvCache& cache, void* out) {
   WithType(dtype, [&](auto type) {
-    AttendAs<decltype(type)>(pool, length, heads, head_dim, qkv, cache, out);
+    lane.Run(Attend<decltype(type)>, length, heads, head_dim, cache.context, qkv, cache.keys,
+             cache.values, cache.scores, out);
   });
 }
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "base/task_pool.h"
+#include "device/lane.h"
 #include "tensor/dtype.h"
 
 namespace ds::model {
@@ -16,10 +16,10 @@ struct KvCache {
 };
 
 // Stores keys and values of `tokens` rows of qkv [tokens, 3, C] behind the `past` that are there.
-void AppendToCache(DType dtype, int64_t tokens, int64_t past, int64_t width, const void* qkv,
-                   const KvCache& cache);
+void AppendToCache(const device::Lane& lane, DType dtype, int64_t tokens, int64_t past,
+                   int64_t width, const void* qkv, const KvCache& cache);
 // out [C]: the query of the one row of qkv [1, 3, C] over `length` cached tokens, itself the last.
-void AttendToCache(TaskPool& pool, DType dtype, int64_t length, int64_t heads, int64_t head_dim,
-                   const void* qkv, const KvCache& cache, void* out);
+void AttendToCache(const device::Lane& lane, DType dtype, int64_t length, int64_t heads,
+                   int64_t head_dim, const void* qkv, const KvCache& cache, void* out);
 
 }  // namespace ds::model

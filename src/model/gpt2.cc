@@ -1,7 +1,6 @@
 #include "model/gpt2.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "model/attention.h"
 #include "model/mlp.h"
@@ -33,17 +32,17 @@ Block MakeBlock(const GptConfig& config, int64_t layer) {
 }  // namespace
 
 Result<std::unique_ptr<Gpt2>> Gpt2::Create(const GptConfig& config, const GptOptions& options,
-                                           TaskPool& pool, kernels::Gemm& gemm,
+                                           const device::Lane& lane, kernels::Gemm& gemm,
                                            device::MemoryAccount& account) {
   DS_TRY(config.Check());
-  return std::unique_ptr<Gpt2>(new Gpt2(config, options, pool, gemm, account));
+  return std::unique_ptr<Gpt2>(new Gpt2(config, options, lane, gemm, account));
 }
 
-Gpt2::Gpt2(const GptConfig& config, const GptOptions& options, TaskPool& pool, kernels::Gemm& gemm,
-           device::MemoryAccount& account)
+Gpt2::Gpt2(const GptConfig& config, const GptOptions& options, const device::Lane& lane,
+           kernels::Gemm& gemm, device::MemoryAccount& account)
     : config_(config),
       options_(options),
-      pool_(pool),
+      lane_(lane),
       gemm_(gemm),
       account_(account),
       wte_(Embedding("transformer.wte.weight", config.vocab, config.width)),
@@ -74,7 +73,7 @@ Status Gpt2::RegisterParams(ParamStore& store, ParamFill fill) {
     return InvalidArgument("the operations are {}, the parameters {}", DTypeName(ops.dtype),
                            DTypeName(store.dtype()));
   }
-  compute_.emplace(Compute{store, pool_, gemm_, ops});
+  compute_.emplace(Compute{store, lane_, gemm_, ops});
   return {};
 }
 
@@ -104,6 +103,7 @@ void Gpt2::Place(Keep keep, const Shape& shape, Carver& carver) {
     const bool reuse = keep == Keep::kNothing && i >= 2;  // two streams take turns
     streams_[i] = reuse ? streams_[i - 2] : carver.Elements(elements);
   }
+  ids_ = static_cast<int32_t*>(carver.Bytes(shape.rows() * int64_t{sizeof(int32_t)}));
   const bool backward = keep != Keep::kNothing;
   if (backward) d_stream_ = carver.Elements(elements);
   head_.Plan(*compute_, shape, carver);
@@ -139,14 +139,15 @@ Status Gpt2::Prepare(Keep keep, const Shape& shape) {
 }
 
 Result<const void*> Gpt2::Forward(const Pass& pass, const int32_t* ids) {
+  lane_.Upload(ids_, ids, pass.shape.rows() * int64_t{sizeof(int32_t)});
   {
     Acquired embed(compute_->store, embed_params_);
     DS_TRY(embed.Acquire());
     const auto* wpe =
         static_cast<const std::byte*>(wpe_.data) +
         pass.past * config_.width * static_cast<int64_t>(DTypeBytes(compute_->ops.dtype));
-    compute_->ops.embedding_forward(pool_, pass.shape.rows(), pass.shape.tokens, config_.width, ids,
-                                    wte_.data, wpe, streams_[0]);
+    compute_->ops.embedding_forward(lane_, pass.shape.rows(), pass.shape.tokens, config_.width,
+                                    ids_, wte_.data, wpe, streams_[0]);
     DS_TRY(embed.Release());
   }
   for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -164,7 +165,7 @@ Status Gpt2::BackwardBlocks(const Pass& pass) {
   return {};
 }
 
-Status Gpt2::BackwardEmbedding(const Pass& pass, const int32_t* ids) {
+Status Gpt2::BackwardEmbedding(const Pass& pass) {
   ParamStore& store = compute_->store;
   const Shape& shape = pass.shape;
   DS_ASSIGN(const GradView dwte, store.BeginGrad(wte_.id));
@@ -173,12 +174,12 @@ Status Gpt2::BackwardEmbedding(const Pass& pass, const int32_t* ids) {
     return Error(Code::kInternal, "{}: the head's gradient is not there", wte_.spec.name);
   }
   if (!dwpe.accumulate) {  // positions behind the sequences have no gradient
-    const auto row = static_cast<size_t>(config_.width) * DTypeBytes(compute_->ops.dtype);
-    std::memset(static_cast<std::byte*>(dwpe.data) + static_cast<size_t>(shape.tokens) * row, 0,
-                static_cast<size_t>(config_.context - shape.tokens) * row);
+    const int64_t row = config_.width * static_cast<int64_t>(DTypeBytes(compute_->ops.dtype));
+    lane_.Zero(static_cast<std::byte*>(dwpe.data) + shape.tokens * row,
+               (config_.context - shape.tokens) * row);
   }
-  compute_->ops.embedding_backward(pool_, shape.rows(), shape.tokens, config_.width, config_.vocab,
-                                   dwpe.accumulate, ids, d_stream_, dwte.data, dwpe.data);
+  compute_->ops.embedding_backward(lane_, shape.rows(), shape.tokens, config_.width, config_.vocab,
+                                   dwpe.accumulate, ids_, d_stream_, dwte.data, dwpe.data);
   DS_TRY(store.EndGrad(wpe_.id));
   return store.EndGrad(wte_.id);
 }
@@ -190,7 +191,7 @@ Result<double> Gpt2::ForwardBackward(const TokenBatch& batch, float loss_scale) 
   DS_ASSIGN(const void* x, Forward(pass, batch.ids));
   DS_ASSIGN(const double loss, head_.LossAndGrad(pass, x, batch.targets, loss_scale, d_stream_));
   DS_TRY(BackwardBlocks(pass));
-  DS_TRY(BackwardEmbedding(pass, batch.ids));
+  DS_TRY(BackwardEmbedding(pass));
   return loss;
 }
 

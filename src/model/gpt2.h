@@ -22,9 +22,10 @@ struct GptOptions {
 
 class Gpt2 final : public Model {
  public:
-  // `pool`, `gemm` and `account` outlive the model.
+  // `gemm`, `account` and what the lane stands for outlive the model. Ids, targets and logits are
+  // the host's.
   static Result<std::unique_ptr<Gpt2>> Create(const GptConfig& config, const GptOptions& options,
-                                              TaskPool& pool, kernels::Gemm& gemm,
+                                              const device::Lane& lane, kernels::Gemm& gemm,
                                               device::MemoryAccount& account);
 
   int64_t vocab() const override { return config_.vocab; }
@@ -43,8 +44,8 @@ class Gpt2 final : public Model {
  private:
   enum class Keep { kAll, kBlockInputs, kNothing };  // of a forward pass, for its backward
 
-  Gpt2(const GptConfig& config, const GptOptions& options, TaskPool& pool, kernels::Gemm& gemm,
-       device::MemoryAccount& account);
+  Gpt2(const GptConfig& config, const GptOptions& options, const device::Lane& lane,
+       kernels::Gemm& gemm, device::MemoryAccount& account);
   Status CheckBatch(const TokenBatch& batch, bool targets) const;
   // Makes the memory hold this shape.
   Status Prepare(Keep keep, const Shape& shape);
@@ -52,12 +53,12 @@ class Gpt2 final : public Model {
   // From ids to the output of the last block; valid until the next Prepare.
   Result<const void*> Forward(const Pass& pass, const int32_t* ids);
   Status BackwardBlocks(const Pass& pass);
-  Status BackwardEmbedding(const Pass& pass, const int32_t* ids);
+  Status BackwardEmbedding(const Pass& pass);
   Status Extend(const int32_t* ids, int64_t tokens, float* logits);
 
   const GptConfig config_;
   const GptOptions options_;
-  TaskPool& pool_;
+  const device::Lane lane_;
   kernels::Gemm& gemm_;
   device::MemoryAccount& account_;
 
@@ -73,6 +74,7 @@ class Gpt2 final : public Model {
   Shape placed_shape_;          // {} when nothing is placed
   std::vector<void*> streams_;  // [i]: input of block i, [layers]: output of the last; [N, C]
   void* d_stream_ = nullptr;    // [N, C]
+  int32_t* ids_ = nullptr;      // [N], of the pass
   int64_t cached_tokens_ = 0;
 };
 

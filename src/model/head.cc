@@ -1,7 +1,6 @@
 #include "model/head.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 namespace ds::model {
@@ -32,15 +31,18 @@ std::byte* TiedHead::normed_row(const Compute& compute, int64_t row) const {
 void TiedHead::Plan(const Compute&, const Shape& shape, Carver& carver) {
   const int64_t rows = shape.rows();
   normed_ = carver.Elements(rows * width_);
-  logits_ = carver.Elements(std::min(rows, chunk_rows()) * vocab_);
+  // One row of them is to fit in fp32 too (Logits).
+  logits_ = carver.Elements(std::max<int64_t>(std::min(rows, chunk_rows()), 2) * vocab_);
   mean_ = carver.Floats(rows);
   rstd_ = carver.Floats(rows);
   losses_ = carver.Floats(rows);
+  targets_ = static_cast<int32_t*>(carver.Bytes(rows * int64_t{sizeof(int32_t)}));
+  host_losses_.resize(static_cast<size_t>(rows));
 }
 
 // Loss and gradients of one chunk; the rows of normed_ become their own gradient.
-void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, const int32_t* targets,
-                     float scale, const GradView* embedding_grad) {
+void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, float scale,
+                     const GradView* embedding_grad) {
   const DType dtype = compute.ops.dtype;
   void* const normed = normed_row(compute, begin);
   GemmShape product{.m = rows,
@@ -52,8 +54,8 @@ void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, const 
                     .trans_b = true,
                     .in = dtype,
                     .out = dtype};
-  Matmul(compute.gemm, compute.pool, product, normed, embedding_.data, logits_);
-  compute.ops.cross_entropy(compute.pool, rows, vocab_, scale, targets + begin, logits_,
+  Matmul(compute.gemm, compute.lane, product, normed, embedding_.data, logits_);
+  compute.ops.cross_entropy(compute.lane, rows, vocab_, scale, targets_ + begin, logits_,
                             losses_ + begin);
   if (embedding_grad == nullptr) return;
 
@@ -67,7 +69,7 @@ void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, const 
              .accumulate = embedding_grad->accumulate || begin > 0,
              .in = dtype,
              .out = dtype};
-  Matmul(compute.gemm, compute.pool, product, logits_, normed, embedding_grad->data);
+  Matmul(compute.gemm, compute.lane, product, logits_, normed, embedding_grad->data);
   product = {.m = rows,
              .n = width_,
              .k = vocab_,
@@ -76,12 +78,13 @@ void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, const 
              .ldc = width_,
              .in = dtype,
              .out = dtype};
-  Matmul(compute.gemm, compute.pool, product, logits_, embedding_.data, normed);
+  Matmul(compute.gemm, compute.lane, product, logits_, embedding_.data, normed);
 }
 
 Result<double> TiedHead::Loss(const Pass& pass, const void* x, const int32_t* targets) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
+  compute.lane.Upload(targets_, targets, rows * int64_t{sizeof(int32_t)});
   {
     Acquired norm(compute.store, norm_params_);
     DS_TRY(norm.Acquire());
@@ -91,16 +94,22 @@ Result<double> TiedHead::Loss(const Pass& pass, const void* x, const int32_t* ta
   Acquired embedding(compute.store, embedding_param_);
   DS_TRY(embedding.Acquire());
   for (int64_t begin = 0; begin < rows; begin += chunk_rows()) {
-    Chunk(compute, begin, std::min(chunk_rows(), rows - begin), targets, 1.0f, nullptr);
+    Chunk(compute, begin, std::min(chunk_rows(), rows - begin), 1.0f, nullptr);
   }
   DS_TRY(embedding.Release());
-  return std::accumulate(losses_, losses_ + rows, 0.0);
+  return SumOfLosses(compute, rows);
+}
+
+Result<double> TiedHead::SumOfLosses(const Compute& compute, int64_t rows) {
+  DS_TRY(compute.lane.Download(host_losses_.data(), losses_, rows * int64_t{sizeof(float)}));
+  return std::accumulate(host_losses_.begin(), host_losses_.begin() + rows, 0.0);
 }
 
 Result<double> TiedHead::LossAndGrad(const Pass& pass, const void* x, const int32_t* targets,
                                      float scale, void* dx) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
+  compute.lane.Upload(targets_, targets, rows * int64_t{sizeof(int32_t)});
   Acquired norm(compute.store, norm_params_);
   DS_TRY(norm.Acquire());
   norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
@@ -109,15 +118,15 @@ Result<double> TiedHead::LossAndGrad(const Pass& pass, const void* x, const int3
     DS_TRY(embedding.Acquire());
     DS_ASSIGN(const GradView grad, compute.store.BeginGrad(embedding_.id));
     for (int64_t begin = 0; begin < rows; begin += chunk_rows()) {
-      Chunk(compute, begin, std::min(chunk_rows(), rows - begin), targets, scale, &grad);
+      Chunk(compute, begin, std::min(chunk_rows(), rows - begin), scale, &grad);
     }
     DS_TRY(embedding.Release());
   }
   // The residual stream begins here: backward of the norm adds to nothing.
-  std::memset(dx, 0, static_cast<size_t>(rows * width_) * DTypeBytes(compute.ops.dtype));
+  compute.lane.Zero(dx, rows * width_ * static_cast<int64_t>(DTypeBytes(compute.ops.dtype)));
   DS_TRY(norm_.Backward(compute, rows, x, mean_, rstd_, normed_, dx));
   DS_TRY(norm.Release());
-  return std::accumulate(losses_, losses_ + rows, 0.0);
+  return SumOfLosses(compute, rows);
 }
 
 Status TiedHead::Logits(const Pass& pass, const void* x, int64_t first, float* logits) {
@@ -132,18 +141,29 @@ Status TiedHead::Logits(const Pass& pass, const void* x, int64_t first, float* l
   Acquired embedding(compute.store, embedding_param_);
   DS_TRY(embedding.Acquire());
   const int64_t rows = shape.tokens - first;
-  const GemmShape product{.m = rows,
-                          .n = vocab_,
-                          .k = width_,
-                          .lda = width_,
-                          .ldb = width_,
-                          .ldc = vocab_,
-                          .trans_b = true,
-                          .in = compute.ops.dtype,
-                          .out = DType::kF32};
+  GemmShape product{.m = rows,
+                    .n = vocab_,
+                    .k = width_,
+                    .lda = width_,
+                    .ldb = width_,
+                    .ldc = vocab_,
+                    .trans_b = true,
+                    .in = compute.ops.dtype,
+                    .out = DType::kF32};
+  // Where the host has no part in the memory, by way of the chunk of the loss.
+  const int64_t at_a_time = compute.lane.at_once()
+                                ? rows
+                                : std::max<int64_t>(std::min(shape.rows(), chunk_rows()) / 2, 1);
   for (int64_t b = 0; b < shape.batch; ++b) {
-    Matmul(compute.gemm, compute.pool, product, normed_row(compute, b * shape.tokens + first),
-           embedding_.data, logits + b * rows * vocab_);
+    for (int64_t row = 0; row < rows; row += at_a_time) {
+      product.m = std::min(at_a_time, rows - row);
+      float* const out = logits + (b * rows + row) * vocab_;
+      const void* x_rows = normed_row(compute, b * shape.tokens + first + row);
+      void* const made = compute.lane.at_once() ? out : logits_;
+      Matmul(compute.gemm, compute.lane, product, x_rows, embedding_.data, made);
+      if (compute.lane.at_once()) continue;
+      DS_TRY(compute.lane.Download(out, made, product.m * vocab_ * int64_t{sizeof(float)}));
+    }
   }
   return embedding.Release();
 }

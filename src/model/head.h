@@ -2,6 +2,8 @@
 // exist for a few rows at a time only; how many is fixed by the vocabulary.
 #pragma once
 
+#include <vector>
+
 #include "model/layer.h"
 #include "model/linear.h"
 
@@ -27,8 +29,9 @@ class TiedHead {
 
  private:
   // What the gradient of a chunk goes to; null in a pass without one.
-  void Chunk(const Compute& compute, int64_t begin, int64_t rows, const int32_t* targets,
-             float scale, const GradView* embedding_grad);
+  void Chunk(const Compute& compute, int64_t begin, int64_t rows, float scale,
+             const GradView* embedding_grad);
+  Result<double> SumOfLosses(const Compute& compute, int64_t rows);
   int64_t chunk_rows() const;
   std::byte* normed_row(const Compute& compute, int64_t row) const;
 
@@ -40,6 +43,8 @@ class TiedHead {
 
   void *normed_ = nullptr, *logits_ = nullptr;                   // [N, C] [chunk, V]
   float *mean_ = nullptr, *rstd_ = nullptr, *losses_ = nullptr;  // [N] each
+  int32_t* targets_ = nullptr;                                   // [N]
+  std::vector<float> host_losses_;                               // [N]
 };
 
 }  // namespace ds::model

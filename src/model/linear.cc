@@ -16,7 +16,7 @@ void Linear::Product(const Compute& compute, int64_t rows, const void* x, void* 
   const DType dtype = compute.ops.dtype;
   const GemmShape shape{
       .m = rows, .n = out, .k = in, .lda = in, .ldb = out, .ldc = out, .in = dtype, .out = dtype};
-  Matmul(compute.gemm, compute.pool, shape, x, weight.data, y);
+  Matmul(compute.gemm, compute.lane, shape, x, weight.data, y);
 }
 
 void Linear::InputGrad(const Compute& compute, int64_t rows, const void* dy, void* dx) const {
@@ -30,7 +30,7 @@ void Linear::InputGrad(const Compute& compute, int64_t rows, const void* dy, voi
                         .trans_b = true,
                         .in = dtype,
                         .out = dtype};
-  Matmul(compute.gemm, compute.pool, shape, dy, weight.data, dx);
+  Matmul(compute.gemm, compute.lane, shape, dy, weight.data, dx);
 }
 
 Status Linear::ParamGrads(const Compute& compute, int64_t rows, const void* x,
@@ -48,11 +48,11 @@ Status Linear::ParamGrads(const Compute& compute, int64_t rows, const void* x,
                         .accumulate = dw.accumulate,
                         .in = dtype,
                         .out = dtype};
-  Matmul(compute.gemm, compute.pool, shape, x, dy, dw.data);
+  Matmul(compute.gemm, compute.lane, shape, x, dy, dw.data);
   DS_TRY(store.EndGrad(weight.id));
 
   DS_ASSIGN(const GradView db, store.BeginGrad(bias.id));
-  compute.ops.bias_grad(compute.pool, rows, out, db.accumulate, dy, db.data);
+  compute.ops.bias_grad(compute.lane, rows, out, db.accumulate, dy, db.data);
   return store.EndGrad(bias.id);
 }
 
@@ -65,7 +65,7 @@ LayerNorm::LayerNorm(const std::string& name, const std::string& unit, int64_t w
 
 void LayerNorm::Forward(const Compute& compute, int64_t rows, const void* x, void* y, float* mean,
                         float* rstd) const {
-  compute.ops.layer_norm_forward(compute.pool, rows, width, eps, x, weight.data, bias.data, y, mean,
+  compute.ops.layer_norm_forward(compute.lane, rows, width, eps, x, weight.data, bias.data, y, mean,
                                  rstd);
 }
 
@@ -78,7 +78,7 @@ Status LayerNorm::Backward(const Compute& compute, int64_t rows, const void* x, 
     return InvalidState("{}: one of its gradients is to be added to, {} is not", weight.spec.name,
                         bias.spec.name);
   }
-  compute.ops.layer_norm_backward(compute.pool, rows, width, dw.accumulate, x, weight.data, mean,
+  compute.ops.layer_norm_backward(compute.lane, rows, width, dw.accumulate, x, weight.data, mean,
                                   rstd, dy, dx, dw.data, db.data);
   DS_TRY(store.EndGrad(weight.id));
   return store.EndGrad(bias.id);

@@ -35,10 +35,10 @@ Status MlpLayer::Forward(const Pass& pass, const void* x, void* y) {
   const int64_t rows = pass.shape.rows();
   norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
   fc_.Product(compute, rows, normed_, fc_out_);
-  ops.bias_gelu_forward(compute.pool, rows, inner_, fc_.bias.data, fc_out_, gelu_);
+  ops.bias_gelu_forward(compute.lane, rows, inner_, fc_.bias.data, fc_out_, gelu_);
   if (y == nullptr) return {};
   proj_.Product(compute, rows, gelu_, y);
-  ops.add_bias_residual(compute.pool, rows, width_, proj_.bias.data, x, y);
+  ops.add_bias_residual(compute.lane, rows, width_, proj_.bias.data, x, y);
   return {};
 }
 
@@ -47,7 +47,7 @@ Status MlpLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const int64_t rows = pass.shape.rows();
   DS_TRY(proj_.ParamGrads(compute, rows, gelu_, dx));
   proj_.InputGrad(compute, rows, dx, d_wide_);
-  compute.ops.gelu_backward(compute.pool, rows * inner_, fc_out_, d_wide_, d_wide_);
+  compute.ops.gelu_backward(compute.lane, rows * inner_, fc_out_, d_wide_, d_wide_);
   DS_TRY(fc_.ParamGrads(compute, rows, normed_, d_wide_));
   fc_.InputGrad(compute, rows, d_wide_, d_narrow_);
   return norm_.Backward(compute, rows, x, mean_, rstd_, d_narrow_, dx);

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/task_pool.h"
+#include "device/lane.h"
 #include "kernels/gemm.h"
 #include "kernels/ops.h"
 #include "param/param.h"
@@ -33,7 +33,7 @@ using ParamList = std::span<Param* const>;
 // What the arithmetic runs on. All outlive the model.
 struct Compute {
   ParamStore& store;
-  TaskPool& pool;
+  const device::Lane lane;
   kernels::Gemm& gemm;
   const kernels::Ops& ops;  // the row of store.dtype()
 };

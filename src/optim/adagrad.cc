@@ -30,7 +30,7 @@ class AdagradRule : public UpdateRule {
         .eps = static_cast<float>(options_.eps),
         .weight_decay = scalars.decay ? static_cast<float>(options_.weight_decay) : 0.0f,
         .grad_scale = static_cast<float>(scalars.grad_scale)};
-    tools.ops.adagrad(tools.pool, span.n, s, span.grad, span.master, span.states[0], span.weights);
+    tools.ops.adagrad(tools.lane, span.n, s, span.grad, span.master, span.states[0], span.weights);
   }
 
  private:

@@ -40,7 +40,7 @@ void AdamRule::Apply(const Tools& tools, const StepScalars& scalars, const Updat
     options.beta2 = scalars.betas->beta2;
   }
   tools.ops.adam(
-      tools.pool, span.n,
+      tools.lane, span.n,
       AdamScalarsFor(options, scalars.step, scalars.lr, scalars.grad_scale, scalars.decay),
       span.grad, span.master, span.states[0], span.states[1], span.weights);
 }

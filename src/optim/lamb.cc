@@ -27,10 +27,10 @@ class LambRule : public UpdateRule {
   }
   double lr() const override { return options_.lr; }
 
-  ParamSums Prepare(const Tools& tools, const StepScalars& scalars,
-                    const UpdateSpan& span) const override {
-    return tools.ops.lamb_moments(tools.pool, span.n, Scalars(scalars), span.grad, span.master,
-                                  span.states[0], span.states[1]);
+  void Prepare(const Tools& tools, const StepScalars& scalars, const UpdateSpan& span,
+               ParamSums* sums) const override {
+    tools.ops.lamb_moments(tools.lane, span.n, Scalars(scalars), span.grad, span.master,
+                           span.states[0], span.states[1], sums);
   }
 
   void Apply(const Tools& tools, const StepScalars& scalars, const UpdateSpan& span,
@@ -42,7 +42,7 @@ class LambRule : public UpdateRule {
       step *= std::sqrt(1.0 - std::pow(betas.beta2, t)) / (1.0 - std::pow(betas.beta1, t));
     }
     step *= TrustRatio(sums);
-    tools.ops.lamb_apply(tools.pool, span.n, Scalars(scalars), static_cast<float>(step),
+    tools.ops.lamb_apply(tools.lane, span.n, Scalars(scalars), static_cast<float>(step),
                          span.master, span.states[0], span.states[1], span.weights);
   }
 

@@ -30,7 +30,7 @@ class LionRule : public UpdateRule {
         .beta2 = static_cast<float>(betas.beta2),
         .weight_decay = scalars.decay ? static_cast<float>(options_.weight_decay) : 0.0f,
         .grad_scale = static_cast<float>(scalars.grad_scale)};
-    tools.ops.lion(tools.pool, span.n, s, span.grad, span.master, span.states[0], span.weights);
+    tools.ops.lion(tools.lane, span.n, s, span.grad, span.master, span.states[0], span.weights);
   }
 
  private:

@@ -33,53 +33,54 @@ class MuonRule : public UpdateRule {
   double lr() const override { return options_.lr; }
   const UpdateRule& other() const override { return adam_; }
 
-  ParamSums Prepare(const Tools& tools, const StepScalars& scalars,
-                    const UpdateSpan& span) const override {
+  void Prepare(const Tools& tools, const StepScalars& scalars, const UpdateSpan& span,
+               ParamSums*) const override {
     const kernels::MuonScalars s = {.beta = static_cast<float>(options_.momentum),
                                     .grad_scale = static_cast<float>(scalars.grad_scale),
                                     .nesterov = options_.nesterov};
-    tools.ops.muon_direction(tools.pool, span.n, s, span.grad, span.states[0], span.direction);
-    return {};
+    tools.ops.muon_direction(tools.lane, span.n, s, span.grad, span.states[0], span.direction);
   }
 
   int64_t scratch_floats(int64_t rows, int64_t columns) const override {
     const int64_t side = std::min(rows, columns);
-    return 2 * side * side + rows * columns;
+    return kSumFloats + 2 * side * side + rows * columns;
   }
 
-  void TransformWhole(const Tools& tools, int64_t rows, int64_t columns, float* direction,
-                      float* scratch) const override;
+  Status TransformWhole(const Tools& tools, int64_t rows, int64_t columns, float* direction,
+                        float* scratch) const override;
 
   void Apply(const Tools& tools, const StepScalars& scalars, const UpdateSpan& span,
              const ParamSums&) const override {
     const auto lr = static_cast<float>(scalars.lr);
-    tools.ops.decay_and_step(tools.pool, span.n, lr,
+    tools.ops.decay_and_step(tools.lane, span.n, lr,
                              scalars.decay ? static_cast<float>(options_.weight_decay) : 0.0f, lr,
                              span.direction, span.master, span.weights);
   }
 
  private:
+  static constexpr int64_t kSumFloats = 16;  // a double at the start of the scratch, and its line
+
   const Options options_;
   const AdamRule adam_;
 };
 
 // X <- a X + (b S + c S S) X with S = X X^T on the shorter side, which is the transposed form of
 // the same where there are more rows than columns. Coefficients: the post above.
-void MuonRule::TransformWhole(const Tools& tools, int64_t rows, int64_t columns, float* direction,
-                              float* scratch) const {
+Status MuonRule::TransformWhole(const Tools& tools, int64_t rows, int64_t columns, float* direction,
+                                float* scratch) const {
   constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
-  if (rows == 0 || columns == 0) return;
+  if (rows == 0 || columns == 0) return {};
   const int64_t n = rows * columns, side = std::min(rows, columns);
   const bool tall = rows > columns;
-  float* square = scratch;
+  float* square = scratch + kSumFloats;
   float* polynomial = square + side * side;
   float* product = polynomial + side * side;
   const auto combine = [&](int64_t count, double a, const float* x, double b, const float* y,
                            float* out) {
-    tools.ops.combine(tools.pool, count, static_cast<float>(a), x, static_cast<float>(b), y, out);
+    tools.ops.combine(tools.lane, count, static_cast<float>(a), x, static_cast<float>(b), y, out);
   };
   const auto matmul = [&](kernels::GemmShape shape, const float* a, const float* b, float* c) {
-    kernels::Matmul(*tools.gemm, tools.pool, shape, a, b, c);
+    kernels::Matmul(*tools.gemm, tools.lane, shape, a, b, c);
   };
   const kernels::GemmShape gram = {.m = side,
                                    .n = side,
@@ -98,7 +99,10 @@ void MuonRule::TransformWhole(const Tools& tools, int64_t rows, int64_t columns,
                                       .ldb = columns,
                                       .ldc = columns};
 
-  const double squares = kernels::BestOps(DType::kF32).sum_of_squares(tools.pool, n, direction);
+  auto* sum = reinterpret_cast<double*>(scratch);
+  double squares = 0;
+  tools.wide.sum_of_squares(tools.lane, n, direction, sum);
+  DS_TRY(tools.lane.Download(&squares, sum, sizeof(squares)));
   const double unit = 1.0 / (std::sqrt(squares) + 1e-7);
   combine(n, unit, direction, 0, direction, direction);
   for (int64_t i = 0; i < options_.iterations; ++i) {
@@ -110,6 +114,7 @@ void MuonRule::TransformWhole(const Tools& tools, int64_t rows, int64_t columns,
   }
   const double ratio = static_cast<double>(rows) / static_cast<double>(columns);
   if (tall) combine(n, std::sqrt(ratio), direction, 0, direction, direction);
+  return {};
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ class SgdRule : public UpdateRule {
         .grad_scale = static_cast<float>(scalars.grad_scale),
         .nesterov = options_.nesterov,
         .first = scalars.step == 1};
-    tools.ops.sgd(tools.pool, span.n, s, span.grad, span.master, span.states[0], span.weights);
+    tools.ops.sgd(tools.lane, span.n, s, span.grad, span.master, span.states[0], span.weights);
   }
 
  private:

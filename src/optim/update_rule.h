@@ -17,7 +17,7 @@
 #include <span>
 
 #include "base/status.h"
-#include "base/task_pool.h"
+#include "device/lane.h"
 #include "kernels/gemm.h"
 #include "kernels/ops.h"
 
@@ -25,11 +25,13 @@ namespace ds::optim {
 
 constexpr int kMaxStates = 2;
 
-// With what to compute. `ops` is the row of the gradients' dtype; `gemm` is for kMatrix alone.
+// With what to compute. `ops` is the row of the gradients' dtype; `wide`, the row of fp32, and
+// `gemm` are for kMatrix alone.
 struct Tools {
   const kernels::Ops& ops;
-  TaskPool& pool;
+  const device::Lane lane;
   kernels::Gemm* gemm = nullptr;
+  const kernels::Ops& wide = kernels::BestOps(DType::kF32);
 };
 
 struct Betas {
@@ -74,14 +76,16 @@ class UpdateRule {
   // learning rate of its own. Most rules serve every parameter.
   virtual const UpdateRule& other() const { return *this; }
 
-  virtual ParamSums Prepare(const Tools&, const StepScalars&, const UpdateSpan&) const {
-    return {};
-  }
+  // `sums`: of the span, kNorms alone.
+  virtual void Prepare(const Tools&, const StepScalars&, const UpdateSpan&,
+                       ParamSums* /*sums*/) const {}
   // fp32 scratch of TransformWhole.
   virtual int64_t scratch_floats(int64_t /*rows*/, int64_t /*columns*/) const { return 0; }
-  // Replaces the direction of a whole matrix, row-major [rows, columns].
-  virtual void TransformWhole(const Tools&, int64_t /*rows*/, int64_t /*columns*/,
-                              float* /*direction*/, float* /*scratch*/) const {}
+  // Replaces the direction of a whole matrix, row-major [rows, columns]. Fails where the lane does.
+  virtual Status TransformWhole(const Tools&, int64_t /*rows*/, int64_t /*columns*/,
+                                float* /*direction*/, float* /*scratch*/) const {
+    return {};
+  }
   virtual void Apply(const Tools&, const StepScalars&, const UpdateSpan&,
                      const ParamSums&) const = 0;
 };
@@ -89,6 +93,7 @@ class UpdateRule {
 // All steps in one, for a caller who holds the whole parameter. kMatrix: the span is n / (rows *
 // columns) matrices, each transformed by itself; `scratch` has scratch_floats(). A gradient that is
 // not finite is refused there, and nothing is changed: one element would spoil the whole matrix.
+// Arrays of the host: the lane computes at once.
 Status UpdateWhole(const UpdateRule& rule, const Tools& tools, const StepScalars& scalars,
                    const UpdateSpan& span, int64_t rows = 0, int64_t columns = 0,
                    float* scratch = nullptr);

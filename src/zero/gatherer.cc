@@ -16,10 +16,12 @@ bool Erase(std::vector<int>& list, int value) {
 
 }  // namespace
 
-Gatherer::Gatherer(const ZeroOptions& options, RankGroups groups, WindowPool& windows)
+Gatherer::Gatherer(const ZeroOptions& options, RankGroups groups, const device::Lane& lane,
+                   WindowPool& windows)
     : max_live_(options.max_live_parameters),
       prefetch_limit_(options.overlap_comm ? options.prefetch_bucket_size : 0),
       groups_(std::move(groups)),
+      lane_(lane),
       windows_(windows),
       stream_(options.overlap_comm) {}
 
@@ -45,17 +47,19 @@ Status Gatherer::Start(Unit& unit) {
   DS_ASSIGN(unit.gathered, windows_.Take(unit.full_bytes()));
   unit.weights = Unit::Weights::kGathering;
   live_ += unit.layout().padded();
-  unit.gather_ticket = stream_.Launch({[](void* unit_, int64_t groups) {
-                                         return static_cast<Unit*>(unit_)->Gather(
-                                             *reinterpret_cast<const RankGroups*>(groups));
-                                       },
-                                       &unit, reinterpret_cast<int64_t>(&groups_)});
+  lane_.Before(stream_);  // what the lane did with the shards, and with the window before
+  unit.gather_ticket = stream_.Launch(
+      {[](void* unit_, int64_t groups, void* window) {
+         return static_cast<Unit*>(unit_)->Gather(*reinterpret_cast<const RankGroups*>(groups),
+                                                  static_cast<std::byte*>(window));
+       },
+       &unit, reinterpret_cast<int64_t>(&groups_), unit.gathered.data()});
   return {};
 }
 
 Status Gatherer::Finish(Unit& unit) {
   if (unit.weights != Unit::Weights::kGathering) return {};
-  DS_TRY(stream_.Wait(unit.gather_ticket));
+  DS_TRY(lane_.After(stream_, unit.gather_ticket));
   unit.weights = Unit::Weights::kFull;
   return {};
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "device/lane.h"
 #include "device/stream.h"
 #include "zero/order.h"
 #include "zero/rank_groups.h"
@@ -17,13 +18,16 @@ namespace ds::zero {
 
 class Gatherer {
  public:
-  // `groups` is this object's own; `windows` outlives it.
-  Gatherer(const ZeroOptions& options, RankGroups groups, WindowPool& windows);
+  // `groups` is this object's own; `windows` outlives it. Weights are used on the lane, and windows
+  // change hands there.
+  Gatherer(const ZeroOptions& options, RankGroups groups, const device::Lane& lane,
+           WindowPool& windows);
 
   // The unit's index is its place in `units`; both stay.
   Status Acquire(std::vector<std::unique_ptr<Unit>>& units, int index);
   void Release(int index, Unit& unit);
-  // Returns when no gather is under way: the shards, which peers read too, may be written.
+  // What the lane does from now on starts when no gather is under way: the shards, which peers read
+  // too, may be written.
   Status Settle(std::vector<std::unique_ptr<Unit>>& units);
   // The weights have changed: every gathered copy is dropped. Nothing may be acquired.
   Status EndStep(std::vector<std::unique_ptr<Unit>>& units);
@@ -42,6 +46,7 @@ class Gatherer {
 
   const int64_t max_live_, prefetch_limit_;
   const RankGroups groups_;
+  const device::Lane lane_;
   WindowPool& windows_;
 
   Order order_;

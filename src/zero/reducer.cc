@@ -4,8 +4,13 @@
 
 namespace ds::zero {
 
-Reducer::Reducer(bool asynchronous, float scale, RankGroups groups, WindowPool& windows)
-    : scale_(scale), groups_(std::move(groups)), windows_(windows), stream_(asynchronous) {}
+Reducer::Reducer(bool asynchronous, float scale, RankGroups groups, const device::Lane& lane,
+                 WindowPool& windows)
+    : scale_(scale),
+      groups_(std::move(groups)),
+      lane_(lane),
+      windows_(windows),
+      stream_(asynchronous) {}
 
 void Reducer::Expect(const std::vector<std::unique_ptr<Unit>>& units) {
   order_.clear();
@@ -30,12 +35,13 @@ Status Reducer::Queue(Unit& unit) {
 Status Reducer::LaunchReady() {
   for (; next_ < order_.size() && order_[next_]->grad == Unit::Grad::kQueued; ++next_) {
     Unit& unit = *order_[next_];
-    unit.reduce_ticket =
-        stream_.Launch({[](void* unit_, int64_t self) {
-                          auto& reducer = *reinterpret_cast<Reducer*>(self);
-                          return static_cast<Unit*>(unit_)->Reduce(reducer.groups_, reducer.scale_);
-                        },
-                        &unit, reinterpret_cast<int64_t>(this)});
+    lane_.Before(stream_);  // what wrote the gradients
+    unit.reduce_ticket = stream_.Launch(
+        {[](void* unit_, int64_t self, void* local) {
+           auto& reducer = *reinterpret_cast<Reducer*>(self);
+           return static_cast<Unit*>(unit_)->Reduce(reducer.groups_, reducer.scale_, local);
+         },
+         &unit, reinterpret_cast<int64_t>(this), unit.LocalGrad(0)});
     unit.grad = Unit::Grad::kReduced;
     in_flight_.push_back(&unit);
   }
@@ -44,7 +50,7 @@ Status Reducer::LaunchReady() {
 
 Status Reducer::Reclaim() {
   Unit& unit = *in_flight_.front();
-  DS_TRY(stream_.Wait(unit.reduce_ticket));
+  DS_TRY(lane_.After(stream_, unit.reduce_ticket));
   in_flight_.erase(in_flight_.begin());
   windows_.Give(std::move(unit.local_grads));
   unit.local_grads = {};

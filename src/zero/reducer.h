@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "device/lane.h"
 #include "device/stream.h"
 #include "zero/rank_groups.h"
 #include "zero/unit.h"
@@ -14,8 +15,10 @@ namespace ds::zero {
 
 class Reducer {
  public:
-  // `groups` is this object's own; `windows` outlives it. Gradients are multiplied by `scale`.
-  Reducer(bool asynchronous, float scale, RankGroups groups, WindowPool& windows);
+  // `groups` is this object's own; `windows` outlives it. Gradients are multiplied by `scale`. They
+  // are written on the lane, and windows change hands there.
+  Reducer(bool asynchronous, float scale, RankGroups groups, const device::Lane& lane,
+          WindowPool& windows);
 
   // The units to expect, once, but for frozen ones: backward passes meet them last first.
   void Expect(const std::vector<std::unique_ptr<Unit>>& units);
@@ -24,7 +27,7 @@ class Reducer {
   Status Open(Unit& unit, bool shards_gradients);
   // The unit's last gradient is here.
   Status Queue(Unit& unit);
-  // Every unit is queued: returns when all are reduced.
+  // Every unit is queued: what the lane does from now on starts when all are reduced.
   Status Finish();
   // Ready for the next accumulation window.
   void EndStep();
@@ -38,6 +41,7 @@ class Reducer {
 
   const float scale_;
   const RankGroups groups_;
+  const device::Lane lane_;
   WindowPool& windows_;
 
   std::vector<Unit*> order_;

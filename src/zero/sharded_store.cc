@@ -6,7 +6,8 @@
 namespace ds::zero {
 
 ShardedStore::ShardedStore(const StoreOptions& options, comm::Communicator& comm, RankGroups groups,
-                           TaskPool& pool, device::MemoryAccount& account, kernels::Gemm& gemm)
+                           const device::Lane& lane, device::MemoryAccount& account,
+                           kernels::Gemm& gemm)
     : options_(options),
       comm_(comm),
       groups_(std::move(groups)),
@@ -14,14 +15,15 @@ ShardedStore::ShardedStore(const StoreOptions& options, comm::Communicator& comm
       context_{.placement = PlacementOf(options.zero, comm.size()),
                .dtype = options.dtype,
                .groups = groups_,
-               .pool = pool,
+               .lane = lane,
                .ops = kernels::BestOps(options.dtype),
                .account = account},
       windows_(account),
       slice_sums_(comm.size() + 1) {}
 
 Result<std::unique_ptr<ShardedStore>> ShardedStore::Create(const StoreOptions& options,
-                                                           comm::Communicator& comm, TaskPool& pool,
+                                                           comm::Communicator& comm,
+                                                           const device::Lane& lane,
                                                            device::MemoryAccount& account,
                                                            kernels::Gemm& gemm) {
   // Communicators of their own: gathers follow the order of acquires, reductions that of units, and
@@ -34,18 +36,19 @@ Result<std::unique_ptr<ShardedStore>> ShardedStore::Create(const StoreOptions& o
   DS_ASSIGN(RankGroups gathers, groups_of("gathers"));
   DS_ASSIGN(RankGroups reductions, groups_of("reductions"));
   std::unique_ptr<ShardedStore> store(
-      new ShardedStore(options, comm, std::move(steps), pool, account, gemm));
+      new ShardedStore(options, comm, std::move(steps), lane, account, gemm));
   const float scale = 1.0f / static_cast<float>(comm.size() * options.accumulation);
   const bool beside = options.zero.overlap_comm && comm.size() > 1;
   ZeroOptions zero = options.zero;
   zero.overlap_comm = beside;
-  store->gatherer_ = std::make_unique<Gatherer>(zero, std::move(gathers), store->windows_);
+  store->gatherer_ = std::make_unique<Gatherer>(zero, std::move(gathers), lane, store->windows_);
   store->reducer_ =
-      std::make_unique<Reducer>(beside, scale, std::move(reductions), store->windows_);
+      std::make_unique<Reducer>(beside, scale, std::move(reductions), lane, store->windows_);
   return store;
 }
 
-ShardedStore::~ShardedStore() = default;
+// What is still under way names the streams and the units.
+ShardedStore::~ShardedStore() { (void)context_.lane.Sync(); }
 
 Status ShardedStore::Sticky(Status status) {
   if (!status.ok() && failure_.ok()) {
@@ -91,6 +94,7 @@ Status ShardedStore::Release(ParamId id) {
 }
 
 Result<GradVerdict> ShardedStore::RunHooks(ParamId id, DType dtype, const void* data) {
+  if (!hooks_.empty()) DS_TRY(Sticky(context_.lane.Sync()));
   for (const GradHook& hook : hooks_) {
     DS_ASSIGN(const GradVerdict verdict, hook({id, params_[id].spec, dtype, data, micro_step_}));
     if (verdict == GradVerdict::kSkip) return verdict;
@@ -147,12 +151,11 @@ Status ShardedStore::AddGrad(ParamId id, DType dtype, const void* grad) {
   if (verdict == GradVerdict::kContinue) {
     void* local = units_[param->unit]->LocalGrad(param->offset);
     if (param->written) {
-      context_.ops.accumulate(context_.pool, param->numel, dtype, grad, local);
+      context_.ops.accumulate(context_.lane, param->numel, dtype, grad, local);
     } else if (dtype == DType::kF32) {
-      context_.ops.from_float(context_.pool, param->numel, static_cast<const float*>(grad), local);
+      context_.ops.from_float(context_.lane, param->numel, static_cast<const float*>(grad), local);
     } else {
-      std::copy_n(static_cast<const std::byte*>(grad), param->numel * DTypeBytes(dtype),
-                  static_cast<std::byte*>(local));
+      context_.lane.Copy(local, grad, param->numel * static_cast<int64_t>(DTypeBytes(dtype)));
     }
     param->written = true;
   }

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/function_ref.h"
-#include "base/task_pool.h"
 #include "comm/communicator.h"
+#include "device/lane.h"
 #include "param/param.h"
 #include "zero/agreement.h"
 #include "zero/gatherer.h"
@@ -43,10 +43,12 @@ using GradHook = std::function<Result<GradVerdict>(const GradArrival&)>;
 
 class ShardedStore final : public ParamStore, public StateSource {
  public:
-  // `comm`, `pool`, `account` and `gemm` outlive the store; `gemm` is for rules of whole matrices.
-  // Parameters need at least one group (AddGroup). Collective.
+  // `comm`, `account`, `gemm` and what the lane stands for outlive the store; `gemm` is for rules
+  // of whole matrices. The memory of the account is that of the lane's device, and so are weights
+  // and gradients. Parameters need at least one group (AddGroup). Collective.
   static Result<std::unique_ptr<ShardedStore>> Create(const StoreOptions& options,
-                                                      comm::Communicator& comm, TaskPool& pool,
+                                                      comm::Communicator& comm,
+                                                      const device::Lane& lane,
                                                       device::MemoryAccount& account,
                                                       kernels::Gemm& gemm);
   ~ShardedStore() override;
@@ -116,7 +118,7 @@ class ShardedStore final : public ParamStore, public StateSource {
   };
 
   ShardedStore(const StoreOptions& options, comm::Communicator& comm, RankGroups groups,
-               TaskPool& pool, device::MemoryAccount& account, kernels::Gemm& gemm);
+               const device::Lane& lane, device::MemoryAccount& account, kernels::Gemm& gemm);
   Result<Param*> Check(ParamId id);  // also seals, and returns the sticky failure
   Status CheckSpec(const ParamSpec& spec, std::span<const float> init) const;
   const optim::UpdateRule* RuleFor(const ParamSpec& spec) const;
@@ -158,8 +160,9 @@ class ShardedStore final : public ParamStore, public StateSource {
   std::vector<GradHook> hooks_;
   PhaseSeconds phases_;
   std::vector<double> slice_sums_;       // of the norm: one a slice, and the flag
+  std::vector<double> squares_;          // of the runs of this rank's slices of all units
   std::vector<optim::ParamSums> norms_;  // of the runs of all units whose rule asks for norms
-  device::Buffer matrix_scratch_;
+  device::Buffer device_squares_, device_norms_, matrix_scratch_;
 
   std::unique_ptr<Gatherer> gatherer_;  // destroyed first: their streams use the units
   std::unique_ptr<Reducer> reducer_;

@@ -10,23 +10,42 @@ using optim::ParamSums;
 using optim::StepScalars;
 
 Status ShardedStore::ReserveForStep() {
-  size_t norms = 0;
+  size_t norms = 0, squares = 0;
   int64_t floats = 0;
   for (const auto& unit : units_) {
+    squares += unit->square_count();
     norms += unit->sum_count();
     floats = std::max(floats, unit->scratch_floats());
   }
+  squares_.resize(squares);
   norms_.resize(norms);
-  DS_ASSIGN(matrix_scratch_, device::Buffer::Create(context_.account, device::MemoryKind::kScratch,
-                                                    floats * static_cast<int64_t>(sizeof(float))));
+  const auto scratch = [&](size_t count, size_t each) {
+    return device::Buffer::Create(context_.account, device::MemoryKind::kScratch,
+                                  static_cast<int64_t>(count * each));
+  };
+  DS_ASSIGN(device_squares_, scratch(squares, sizeof(double)));
+  DS_ASSIGN(device_norms_, scratch(norms, sizeof(ParamSums)));
+  DS_ASSIGN(matrix_scratch_, scratch(static_cast<size_t>(floats), sizeof(float)));
   return {};
 }
 
 Result<ShardedStore::Norm> ShardedStore::GradNorm(bool flag) {
   const PhaseTimer timer(phases_.norm);
   std::fill(slice_sums_.begin(), slice_sums_.end(), 0.0);
+  double* next = device_squares_.as<double>().data();
+  for (const auto& unit : units_) {
+    unit->SumSquares(next);
+    next += unit->square_count();
+  }
+  DS_TRY(Sticky(context_.lane.Download(squares_.data(), device_squares_.data(),
+                                       static_cast<int64_t>(squares_.size() * sizeof(double)))));
   double& own = slice_sums_[groups_.slice()];
-  for (const auto& unit : units_) own += unit->SumOfSquares();
+  size_t at = 0;
+  for (const auto& unit : units_) {
+    double sum = 0;
+    for (size_t end = at + unit->square_count(); at < end; ++at) sum += squares_[at];
+    own += sum;
+  }
   slice_sums_.back() = flag ? 1 : 0;
   DS_TRY(Sticky(groups_.world().AllReduce("gradient norm", slice_sums_)));
   // In the order of slices, whoever keeps them.
@@ -61,13 +80,15 @@ Status ShardedStore::Update(ScalarsOf scalars) {
 // Every sum is set by one rank of those that share the state, and is 0 on the others: adding them
 // rounds nothing.
 Status ShardedStore::AddNorms(ScalarsOf scalars) {
-  std::fill(norms_.begin(), norms_.end(), ParamSums{});
-  std::span<ParamSums> sums = norms_;
+  const auto bytes = static_cast<int64_t>(norms_.size() * sizeof(ParamSums));
+  context_.lane.Zero(device_norms_.data(), bytes);
+  auto* sums = reinterpret_cast<ParamSums*>(device_norms_.data());
   for (const auto& unit : units_) {
     if (unit->sum_count() == 0) continue;
-    unit->Prepare(scalars(*unit->rule()), sums.first(unit->sum_count()));
-    sums = sums.subspan(unit->sum_count());
+    unit->Prepare(scalars(*unit->rule()), sums);
+    sums += unit->sum_count();
   }
+  DS_TRY(context_.lane.Download(norms_.data(), device_norms_.data(), bytes));
   if (context_.placement.optimizer == Cut::kNone) return {};
   const bool in_group = context_.placement.optimizer == Cut::kGroup;
   comm::Communicator& comm = in_group ? groups_.group() : groups_.world();

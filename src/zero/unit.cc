@@ -1,7 +1,6 @@
 #include "zero/unit.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace ds::zero {
 
@@ -54,11 +53,9 @@ Status Unit::Place() {
 
   init_.resize(layout_.padded(), 0.0f);
   const int64_t first = First(place.parameters);
-  context_.ops.from_float(context_.pool, Extent(place.parameters), init_.data() + first,
-                          weights_.data());
+  Store({init_.data() + first, static_cast<size_t>(Extent(place.parameters))}, weights_.data());
   if (!frozen() && !master_is_weights()) {
-    std::copy_n(init_.begin() + First(place.optimizer), Extent(place.optimizer),
-                master_.as<float>().begin());
+    context_.lane.Upload(master_.data(), init_.data() + First(place.optimizer), master_.bytes());
   }
   init_ = std::vector<float>();  // {} would keep the memory
   CutIntoRuns();
@@ -101,10 +98,10 @@ const void* Unit::Full(int64_t offset) const {
   return buffer.data() + offset * DTypeBytes(context_.dtype);
 }
 
-Status Unit::Gather(const RankGroups& groups) {
+Status Unit::Gather(const RankGroups& groups, std::byte* window) const {
   comm::Communicator& comm = groups.group();
   const size_t bytes = Extent(context_.placement.parameters) * DTypeBytes(context_.dtype);
-  return comm.AllGather(name_, {weights_.data(), bytes}, {gathered.data(), bytes * comm.size()});
+  return comm.AllGather(name_, {weights_.data(), bytes}, {window, bytes * comm.size()});
 }
 
 void* Unit::LocalGrad(int64_t offset) const {
@@ -113,13 +110,12 @@ void* Unit::LocalGrad(int64_t offset) const {
 }
 
 void Unit::ZeroLocalGrad(int64_t offset, int64_t numel) const {
-  if (numel == 0) return;
-  std::memset(LocalGrad(offset), 0, numel * DTypeBytes(context_.dtype));
+  context_.lane.Zero(LocalGrad(offset), numel * static_cast<int64_t>(DTypeBytes(context_.dtype)));
 }
 
-Status Unit::Reduce(const RankGroups& groups, float scale) {
+Status Unit::Reduce(const RankGroups& groups, float scale, const void* local) const {
   const int64_t shard = layout_.shard();
-  DS_TRY(groups.world().ReduceScatter(name_, context_.dtype, scale, LocalGrad(0),
+  DS_TRY(groups.world().ReduceScatter(name_, context_.dtype, scale, local,
                                       ReducedGrad(groups.slice() * shard), shard, groups.slices()));
   // Reduce-scatter then all-gather is the all-reduce, and gives its slices the same bits.
   const Cut needed = context_.placement.optimizer;

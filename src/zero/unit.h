@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "base/task_pool.h"
+#include "device/lane.h"
 #include "device/memory.h"
 #include "device/stream.h"
 #include "kernels/ops.h"
@@ -32,7 +32,7 @@ struct UnitContext {
   Placement placement;
   DType dtype;
   const RankGroups& groups;
-  TaskPool& pool;
+  const device::Lane lane;
   const kernels::Ops& ops;
   device::MemoryAccount& account;
 };
@@ -68,7 +68,9 @@ class Unit {
   device::Ticket gather_ticket = 0;
   device::Buffer gathered;  // window; empty unless kGathering or kFull under sharded weights
   const void* Full(int64_t offset) const;
-  Status Gather(const RankGroups& groups);
+  // To `window`, of full_bytes(). On the caller's thread, not launched on the lane, and maybe when
+  // the unit has another window already.
+  Status Gather(const RankGroups& groups, std::byte* window) const;
 
   // Gradients. The Reducer moves the state.
   Grad grad = Grad::kEmpty;
@@ -77,15 +79,18 @@ class Unit {
   device::Buffer local_grads;  // window; empty unless kLocal, kQueued under sharded gradients
   void* LocalGrad(int64_t offset) const;
   void ZeroLocalGrad(int64_t offset, int64_t numel) const;
-  // Means over ranks: multiplies the sum by `scale`.
-  Status Reduce(const RankGroups& groups, float scale);
+  // Means over ranks: multiplies the sum by `scale`. `local` is what LocalGrad(0) was when the last
+  // gradient came; on the caller's thread, as Gather.
+  Status Reduce(const RankGroups& groups, float scale, const void* local) const;
 
   // The step (unit_step.cc). `scalars` is of this unit's rule; `decay` in it is set here.
-  double SumOfSquares() const;  // of this rank's slice of the reduced gradient
+  // Of this rank's slice of the reduced gradient: the squares of each run, in memory of the device.
+  size_t square_count() const;
+  void SumSquares(double* squares) const;
   // Rules of scope kNorms: as many sums as sum_count(), of which Prepare sets those of this rank's
-  // part; then they are added over the ranks, and handed to Apply.
+  // part, in memory of the device; then they are added over the ranks, and handed to Apply.
   size_t sum_count() const;
-  void Prepare(const optim::StepScalars& scalars, std::span<optim::ParamSums> sums);
+  void Prepare(const optim::StepScalars& scalars, optim::ParamSums* sums);
   // Rules of scope kMatrix: `direction` is a window of direction_bytes(), `scratch` has
   // scratch_floats(). Collective.
   int64_t direction_bytes() const;
@@ -131,6 +136,11 @@ class Unit {
   bool master_is_weights() const { return context_.dtype == DType::kF32; }
   optim::Tools tools(kernels::Gemm* gemm = nullptr) const;
   optim::UpdateSpan SpanOf(const Run& run, float* direction) const;
+  // Values of the host to weights of the device, rounded; and back.
+  void Store(std::span<const float> values, std::byte* weights) const;
+  Status Load(const std::byte* weights, std::span<float> values) const;
+  // Collective, after all that the lane has to do.
+  Status Widen(Cut from, Cut to, int64_t slice_bytes, std::byte* piece) const;
   Status OfferFrozen(const std::function<Status(const StatePiece&)>& visit);
 
   const UnitContext& context_;

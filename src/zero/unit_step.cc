@@ -19,7 +19,7 @@ std::span<const Unit::Run> Unit::OwnRuns() const {
   return RunsIn(context_.groups.Kept(context_.placement.optimizer));
 }
 
-optim::Tools Unit::tools(kernels::Gemm* gemm) const { return {context_.ops, context_.pool, gemm}; }
+optim::Tools Unit::tools(kernels::Gemm* gemm) const { return {context_.ops, context_.lane, gemm}; }
 
 optim::UpdateSpan Unit::SpanOf(const Run& run, float* direction) const {
   optim::UpdateSpan span = {.n = run.end - run.begin,
@@ -32,23 +32,24 @@ optim::UpdateSpan Unit::SpanOf(const Run& run, float* direction) const {
   return span;
 }
 
-double Unit::SumOfSquares() const {
-  double sum = 0;
+size_t Unit::square_count() const { return RunsIn(context_.groups.Kept(Cut::kWorld)).size(); }
+
+void Unit::SumSquares(double* squares) const {
   for (const Run& run : RunsIn(context_.groups.Kept(Cut::kWorld))) {
-    sum += context_.ops.sum_of_squares(context_.pool, run.end - run.begin, ReducedGrad(run.begin));
+    context_.ops.sum_of_squares(context_.lane, run.end - run.begin, ReducedGrad(run.begin),
+                                squares++);
   }
-  return sum;
 }
 
 size_t Unit::sum_count() const {
   return !frozen() && rule_->scope() == Scope::kNorms ? runs_.size() : 0;
 }
 
-void Unit::Prepare(const StepScalars& scalars, std::span<ParamSums> sums) {
+void Unit::Prepare(const StepScalars& scalars, ParamSums* sums) {
   for (const Run& run : OwnRuns()) {
     StepScalars own = scalars;
     own.decay = segments_[run.segment].decay;
-    sums[&run - runs_.data()] = rule_->Prepare(tools(), own, SpanOf(run, nullptr));
+    rule_->Prepare(tools(), own, SpanOf(run, nullptr), sums + (&run - runs_.data()));
   }
 }
 
@@ -71,11 +72,11 @@ Status Unit::FindDirection(const StepScalars& scalars, kernels::Gemm& gemm, floa
   for (const Run& run : OwnRuns()) {
     StepScalars own = scalars;
     own.decay = segments_[run.segment].decay;
-    (void)rule_->Prepare(tools(), own, SpanOf(run, direction));
+    rule_->Prepare(tools(), own, SpanOf(run, direction), nullptr);
   }
   const Cut cut = context_.placement.optimizer;
-  DS_TRY(context_.groups.Widen(name_, cut, Cut::kNone, layout_.shard() * int64_t{sizeof(float)},
-                               reinterpret_cast<std::byte*>(direction)));
+  DS_TRY(Widen(cut, Cut::kNone, layout_.shard() * int64_t{sizeof(float)},
+               reinterpret_cast<std::byte*>(direction)));
   // A matrix that lies in several pieces is done by each of their ranks: that costs less than to
   // send the result.
   const int64_t begin = First(cut), end = begin + Extent(cut);
@@ -83,7 +84,7 @@ Status Unit::FindDirection(const StepScalars& scalars, kernels::Gemm& gemm, floa
     const int64_t each = s.rows * s.columns;
     for (int64_t at = s.begin; at < s.end; at += each) {
       if (at < end && at + each > begin) {
-        rule_->TransformWhole(tools(&gemm), s.rows, s.columns, direction + at, scratch);
+        DS_TRY(rule_->TransformWhole(tools(&gemm), s.rows, s.columns, direction + at, scratch));
       }
     }
   }
@@ -112,7 +113,7 @@ Status Unit::SpreadWeights() {
   const auto& [name, optimizer, gradients, parameters] = context_.placement;
   if (parameters >= optimizer) return {};
   const int64_t slice_bytes = layout_.shard() * static_cast<int64_t>(DTypeBytes(context_.dtype));
-  return context_.groups.Widen(name_, optimizer, parameters, slice_bytes, weights_.data());
+  return Widen(optimizer, parameters, slice_bytes, weights_.data());
 }
 
 }  // namespace ds::zero

@@ -323,8 +323,8 @@ TYPED_TEST(OpsTest, SumOfSquares) {
       long double want = 0;
       for (T value : x)
         want += static_cast<long double>(static_cast<float>(value)) * static_cast<float>(value);
-      const double got = ops.sum_of_squares(this->one_, n, x.data());
-      EXPECT_EQ(got, ops.sum_of_squares(this->three_, n, x.data()));
+      const double got = SumOfSquares(ops, this->one_, n, x.data());
+      EXPECT_EQ(got, SumOfSquares(ops, this->three_, n, x.data()));
       EXPECT_LE(std::abs(static_cast<double>(got - want)), 1e-12 * static_cast<double>(want)) << n;
     }
   });

@@ -86,8 +86,9 @@ std::vector<Rule<T>> Rules() {
   };
   const auto lamb = [](bool inside) {
     return [inside](const Ops& ops, TaskPool& pool, A& x, int64_t at, int64_t n) {
+      LambSums sums;
       ops.lamb_moments(pool, n, Lamb(inside), x.grad.data() + at, x.master.data() + at,
-                       x.a.data() + at, x.b.data() + at);
+                       x.a.data() + at, x.b.data() + at, &sums);
       ops.lamb_apply(pool, n, Lamb(inside), 0.01f, x.master.data() + at, x.a.data() + at,
                      x.b.data() + at, x.weights(at));
     };
@@ -203,8 +204,10 @@ TYPED_TEST(UpdateTest, LambSumsAreThoseOfTheReference) {
       for (bool inside : {false, true}) {
         Arrays<T> want(n), got(n), again(n);
         const auto sums = [&](const Ops& from, TaskPool& pool, Arrays<T>& x) {
-          return from.lamb_moments(pool, n, Lamb(inside), x.grad.data(), x.master.data(),
-                                   x.a.data(), x.b.data());
+          LambSums sums;
+          from.lamb_moments(pool, n, Lamb(inside), x.grad.data(), x.master.data(), x.a.data(),
+                            x.b.data(), &sums);
+          return sums;
         };
         const LambSums w = sums(RefOps(DTypeOf<T>()), this->one_, want);
         const LambSums g = sums(ops, this->three_, got), one = sums(ops, this->one_, again);
@@ -226,7 +229,8 @@ TEST(LambTest, OfATailWithoutEps) {
     if (level > simd::BestLevel()) continue;
     const float grad[3] = {1, 2, 3}, master[3] = {1, 1, 1};
     float m[3] = {}, v[3] = {};
-    const LambSums sums = At<float>(level).lamb_moments(pool, 3, scalars, grad, master, m, v);
+    LambSums sums;
+    At<float>(level).lamb_moments(pool, 3, scalars, grad, master, m, v, &sums);
     EXPECT_TRUE(std::isfinite(sums.direction));
     EXPECT_EQ(sums.weights, 3.0);
   }

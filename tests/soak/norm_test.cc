@@ -38,13 +38,13 @@ void CompareAtHundredMillion() {
   TaskPool pool(2), one(1);
   const double want = std::sqrt(Compensated(x));
   const auto start = std::chrono::steady_clock::now();
-  const double sum = BestOps(DTypeOf<T>()).sum_of_squares(pool, n, x.data());
+  const double sum = SumOfSquares(BestOps(DTypeOf<T>()), pool, n, x.data());
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   const double relative = std::abs(std::sqrt(sum) - want) / want;
   std::printf("%s: relative error %.2g, %.3f s\n", DTypeName(DTypeOf<T>()), relative, took.count());
   EXPECT_LE(relative, 1e-6);   // the promise
   EXPECT_LE(relative, 1e-13);  // what double gives
-  EXPECT_EQ(BestOps(DTypeOf<T>()).sum_of_squares(one, n, x.data()), sum);
+  EXPECT_EQ(SumOfSquares(BestOps(DTypeOf<T>()), one, n, x.data()), sum);
 }
 
 TEST(Norm, AHundredMillionFp32) { CompareAtHundredMillion<float>(); }

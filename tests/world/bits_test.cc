@@ -21,6 +21,7 @@ void ExpectSameBits(const Outcome& want, const Outcome& got, const std::string& 
   }
   ASSERT_EQ(want.norms, got.norms) << label;
   ASSERT_EQ(want.scales, got.scales) << label;
+  ASSERT_EQ(want.sights, got.sights) << label;
 }
 
 Outcome MustTrain(const Trial& run) {
@@ -73,6 +74,27 @@ TEST_P(Bits, EveryHierarchyGivesTheSame) {
   }
 }
 
+// The device of its own that every machine has: what it gives is what the host gives.
+TEST_P(Bits, TheTestDeviceGivesTheSame) {
+  const auto [world, dtype, accumulation] = GetParam();
+  Trial run{.world = world, .dtype = dtype, .accumulation = accumulation};
+  const Outcome want = MustTrain(run);
+  run.device = true;
+  for (const char* groups : {"", R"("mics_shard_size": 1,)", R"("mics_shard_size": 2,)",
+                             R"("zero_hpz_partition_size": 2,)"}) {
+    if (*groups != 0 && world != 2 && world != 4) continue;
+    for (int stage = *groups != 0 ? 3 : 0; stage <= 3; ++stage) {
+      for (const bool overlap : {false, true}) {
+        run.stage = stage;
+        run.overlap = overlap;
+        run.groups = groups;
+        ExpectSameBits(want, MustTrain(run),
+                       fmt::format("device stage {} {} overlap {}", stage, groups, overlap));
+      }
+    }
+  }
+}
+
 // Rules that look at whole parameters, or whole matrices, whose elements lie on several ranks.
 TEST(BitsOfRules, EveryStageGivesTheSame) {
   for (const char* rule : {"Lamb", "Muon", "Lion", "SGD", "Adagrad"}) {
@@ -85,7 +107,11 @@ TEST(BitsOfRules, EveryStageGivesTheSame) {
         run.stage = stage;
         run.groups = groups;
         run.threads = 1 + stage % 2;
-        ExpectSameBits(want, MustTrain(run), fmt::format("{} stage {} {}", rule, stage, groups));
+        for (const bool device : {false, true}) {
+          run.device = device;
+          ExpectSameBits(want, MustTrain(run),
+                         fmt::format("{} stage {} {} device {}", rule, stage, groups, device));
+        }
       }
     }
   }

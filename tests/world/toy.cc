@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "support/ranks.h"
+#include "support/test_device.h"
 
 namespace ds::toy {
 
@@ -54,13 +55,27 @@ Status RegisterAll(Engine& engine) {
   return {};
 }
 
-Status MicroBatch(const Trial& run, Engine& engine, int step, int micro) {
+Status MicroBatch(const Trial& run, Engine& engine, int step, int micro,
+                  std::vector<double>* sights) {
   zero::ShardedStore& store = engine.store();
+  const device::Lane& lane = engine.lane();
   const int count = store.param_count();
+  const auto scratch = [&](size_t bytes) {
+    return device::Buffer::Create(engine.memory(), device::MemoryKind::kScratch,
+                                  static_cast<int64_t>(bytes));
+  };
+  device::Buffer seen;
+  if (sights != nullptr) {
+    DS_ASSIGN(seen, scratch(2 * count * sizeof(double)));
+  }
+  double* next = seen.as<double>().data();
   const auto touch = [&](int p) -> Status {
     DS_ASSIGN(const void* weights, store.Acquire(p));
     if (weights == nullptr && store.spec(p).numel() > 0) {
       return Error(Code::kInternal, "no weights");
+    }
+    if (sights != nullptr) {
+      kernels::BestOps(run.dtype).sum_of_squares(lane, store.spec(p).numel(), weights, next++);
     }
     return store.Release(p);
   };
@@ -74,15 +89,25 @@ Status MicroBatch(const Trial& run, Engine& engine, int step, int micro) {
       grad[i] = GradAt(run, step, micro, engine.comm().rank(), p, i) *
                 static_cast<float>(engine.loss_scale());
     }
-    DS_TRY(store.AddGrad(p, DType::kF32, grad.data()));
+    if (lane.at_once()) {
+      DS_TRY(store.AddGrad(p, DType::kF32, grad.data()));
+      continue;
+    }
+    const auto bytes = static_cast<int64_t>(grad.size() * sizeof(float));
+    DS_ASSIGN(const device::Buffer there, scratch(grad.size() * sizeof(float)));
+    lane.Upload(there.data(), grad.data(), bytes);
+    DS_TRY(store.AddGrad(p, DType::kF32, there.data()));
   }
-  return {};
+  if (sights == nullptr) return {};
+  const size_t before = sights->size();
+  sights->resize(before + 2 * count);
+  return lane.Download(sights->data() + before, seen.data(), seen.bytes());
 }
 
 Status Train(const Trial& run, Engine& engine, Outcome& out) {
   for (int step = 0; step < run.steps; ++step) {
     for (int micro = 0; micro < run.accumulation; ++micro) {
-      DS_TRY(MicroBatch(run, engine, step, micro));
+      DS_TRY(MicroBatch(run, engine, step, micro, &out.sights));
       DS_ASSIGN(const StepInfo info, engine.Step());
       if ((info.applied || info.skipped) != (micro == run.accumulation - 1)) {
         return Error(Code::kInternal, "step {} micro {}: applied {}", step, micro, info.applied);
@@ -102,7 +127,14 @@ using Take = FunctionRef<Status(const StatePiece&)>;
 Status TrainRank(const Trial& run, comm::Communicator& comm, TaskPool& pool, Outcome& out,
                  Take take) {
   DS_ASSIGN(const EngineConfig config, ParseConfig(ConfigText(run), comm.size()));
-  DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
+  std::unique_ptr<test::TestDevice> device;
+  std::unique_ptr<comm::Communicator> on_device;
+  if (run.device) {
+    device = std::make_unique<test::TestDevice>(static_cast<uint64_t>(comm.rank()));
+    on_device = test::OnDevice(comm, *device);
+  }
+  DS_ASSIGN(const auto engine,
+            Engine::Create(config, run.device ? *on_device : comm, pool, device.get()));
   DS_TRY(RegisterAll(*engine));
   DS_TRY(engine->Seal());
   DS_TRY(Train(run, *engine, out));
@@ -152,7 +184,11 @@ Status TrainWorld(const Trial& run, Outcome& out) {
                               return Put(piece, out);
                             }));
                             const std::lock_guard lock(mutex);
-                            if (comm.rank() == 0) out.norms = mine.norms, out.scales = mine.scales;
+                            if (comm.rank() == 0) {
+                              out.norms = mine.norms;
+                              out.scales = mine.scales;
+                              out.sights = mine.sights;
+                            }
                             return {};
                           });
 }

@@ -53,6 +53,7 @@ struct Trial {
   int threads = 1;
   // Gradients are small integers, equal on all ranks: every sum and mean is exact.
   bool integers = false;
+  bool device = false;  // on the test device
   const char* rule = "AdamW";
   const char* groups = "";  // more of zero_optimization, e.g. R"("mics_shard_size": 2,)"
   std::string extra = {};   // more of the config, e.g. R"("gradient_clipping": 0.5,)"
@@ -62,13 +63,16 @@ struct Outcome {
   std::map<std::string, std::vector<float>> state;  // "a/master", "a/m", "a/v": whole arrays
   std::vector<double> norms;                        // one an applied step
   std::vector<double> scales;                       // the loss scale, one a step
+  std::vector<double> sights;  // sums of squares of the weights, as each acquire saw them
 };
 
 std::string ConfigText(const Trial& run);
 float GradAt(const Trial& run, int step, int micro, int rank, int param, int64_t i);
 Status RegisterAll(Engine& engine);
-// One micro-batch: acquires as a forward and backward pass would, hands over gradients last first.
-Status MicroBatch(const Trial& run, Engine& engine, int step, int micro);
+// One micro-batch: acquires as a forward and backward pass would, looks at the weights (`sights`
+// grows by what it saw) and hands over gradients last first.
+Status MicroBatch(const Trial& run, Engine& engine, int step, int micro,
+                  std::vector<double>* sights = nullptr);
 Status Train(const Trial& run, Engine& engine, Outcome& out);
 
 // Runs it over run.world threads and collects the state of all ranks.

@@ -14,10 +14,10 @@ void Accumulate(TaskPool&, int64_t n, DType g_dtype, const void* g, void* acc) {
 }
 
 template <typename T>
-double SumOfSquares(TaskPool&, int64_t n, const void* x) {
+void SumOfSquares(TaskPool&, int64_t n, const void* x, double* result) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(Load<T>(x, i)) * Load<T>(x, i);
-  return sum;
+  *result = sum;
 }
 
 template <typename T>

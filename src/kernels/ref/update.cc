@@ -54,8 +54,8 @@ double LambDirection(const LambScalars& s, double p, double m, double v) {
 }
 
 template <typename T>
-LambSums LambMoments(TaskPool&, int64_t n, const LambScalars& s, const void* grad,
-                     const float* master, float* m, float* v) {
+void LambMoments(TaskPool&, int64_t n, const LambScalars& s, const void* grad, const float* master,
+                 float* m, float* v, LambSums* result) {
   LambSums sums;
   for (int64_t i = 0; i < n; ++i) {
     const double g = static_cast<double>(Load<T>(grad, i)) * s.grad_scale;
@@ -65,7 +65,7 @@ LambSums LambMoments(TaskPool&, int64_t n, const LambScalars& s, const void* gra
     sums.weights += static_cast<double>(master[i]) * master[i];
     sums.direction += u * u;
   }
-  return sums;
+  *result = sums;
 }
 
 template <typename T>

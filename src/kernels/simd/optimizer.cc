@@ -63,7 +63,7 @@ HWY_INLINE double SquaresOf(int64_t n, const T* x) {
 }
 
 template <typename T>
-double SumOfSquares(TaskPool& pool, int64_t n, const void* x_) {
+void SumOfSquares(TaskPool& pool, int64_t n, const void* x_, double* result) {
   constexpr int64_t kParts = 256;  // their sums lie on the stack
   const T* x = static_cast<const T*>(x_);
   double sums[kParts];
@@ -79,7 +79,7 @@ double SumOfSquares(TaskPool& pool, int64_t n, const void* x_) {
   });
   double sum = 0;
   for (int64_t part = 0; part < parts; ++part) sum += sums[part];
-  return sum;
+  *result = sum;
 }
 
 // One AdamW step of a vector (kernels/ops.h, AdamScalars); bias corrections become factors.

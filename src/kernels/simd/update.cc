@@ -212,8 +212,8 @@ HWY_INLINE LambSums LambTile(int64_t n, const LambStep& step, const T* grad, con
 }
 
 template <typename T>
-LambSums LambMoments(TaskPool& pool, int64_t n, const LambScalars& scalars, const void* grad,
-                     const float* master, float* m, float* v) {
+void LambMoments(TaskPool& pool, int64_t n, const LambScalars& scalars, const void* grad,
+                 const float* master, float* m, float* v, LambSums* result) {
   constexpr int64_t kParts = 256;  // their sums lie on the stack
   LambSums sums[kParts];
   const int64_t step = std::max<int64_t>(1, CeilDiv(CeilDiv(n, kTile), kParts)) * kTile;
@@ -234,7 +234,7 @@ LambSums LambMoments(TaskPool& pool, int64_t n, const LambScalars& scalars, cons
     sum.weights += sums[part].weights;
     sum.direction += sums[part].direction;
   }
-  return sum;
+  *result = sum;
 }
 
 // out = op(in...) over tiles; the master and, where it is another array, the weights.

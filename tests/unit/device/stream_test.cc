@@ -17,7 +17,7 @@ struct Record {
   int64_t fails_at = -1;
 };
 
-Status Note(void* object, int64_t argument) {
+Status Note(void* object, int64_t argument, void*) {
   auto& record = *static_cast<Record*>(object);
   while (!record.go) std::this_thread::yield();
   record.ran.push_back(argument);
@@ -65,7 +65,7 @@ TEST_P(StreamTest, AFailureStaysAndDropsWhatFollows) {
 TEST_P(StreamTest, WhatThrowsFails) {
   Stream stream(GetParam());
   const Ticket ticket =
-      stream.Launch({[](void*, int64_t) -> Status { throw std::bad_alloc(); }, nullptr, 0});
+      stream.Launch({[](void*, int64_t, void*) -> Status { throw std::bad_alloc(); }, nullptr, 0});
   EXPECT_EQ(stream.Wait(ticket).code(), Code::kOutOfMemory);
 }
 

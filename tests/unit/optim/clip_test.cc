@@ -39,9 +39,8 @@ TEST(GoldenClip, MultipliesAsDeepSpeedDoes) {
     const double norm = Number(row["norm"]);
     const auto grads = Flat(row["grads"]);
     if (row.value("norm_type", Json(2)) == 2 && !IsInvalidNorm(norm)) {
-      const double sum =
-          kernels::BestOps(DType::kF32)
-              .sum_of_squares(pool, static_cast<int64_t>(grads.size()), grads.data());
+      const double sum = kernels::SumOfSquares(kernels::BestOps(DType::kF32), pool,
+                                               static_cast<int64_t>(grads.size()), grads.data());
       // The table's norms are rounded to fp32 and their squares were summed there: what is below
       // 4e-23, the root of the smallest fp32, vanished. Here it does not.
       EXPECT_NEAR(std::sqrt(sum), norm, 2e-7 * norm + 4e-23);

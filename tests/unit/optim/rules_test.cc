@@ -213,12 +213,14 @@ TEST(Rules, PartsGiveTheBitsOfTheWhole) {
       };
       ParamSums sums;
       for (size_t i = 0; i < 2; ++i) {
-        const ParamSums own = rule->Prepare(tools, scalars, part(cut, i));
+        ParamSums own;
+        rule->Prepare(tools, scalars, part(cut, i), &own);
         sums.weights += own.weights;
         sums.direction += own.direction;
       }
       if (rule->scope() == UpdateRule::Scope::kMatrix) {
-        rule->TransformWhole(tools, rows, columns, cut.direction.data(), scratch.data());
+        ASSERT_TRUE(
+            rule->TransformWhole(tools, rows, columns, cut.direction.data(), scratch.data()).ok());
       }
       for (size_t i = 0; i < 2; ++i) rule->Apply(tools, scalars, part(cut, i), sums);
       ASSERT_TRUE(whole.Step(grad, scalars, rows, columns).ok());
@@ -259,8 +261,10 @@ TEST(Rules, MuonIsTheSameOnAnyNumberOfThreads) {
   for (const int threads : {1, 3}) {
     TaskPool pool(threads);
     results.push_back(start);
-    rule->TransformWhole({kernels::BestOps(DType::kF32), pool, gemm.get()}, rows, columns,
-                         results.back().data(), scratch.data());
+    const kernels::Ops& ops = kernels::BestOps(DType::kF32);
+    const Status status = rule->TransformWhole({ops, pool, gemm.get()}, rows, columns,
+                                               results.back().data(), scratch.data());
+    ASSERT_TRUE(status.ok()) << status.message();
   }
   EXPECT_EQ(results[0], results[1]);
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "optim/rules.h"
@@ -27,7 +28,7 @@ struct Rig {
         context{.placement = kPlacements[stage],
                 .dtype = dtype,
                 .groups = groups,
-                .pool = pool,
+                .lane = pool,
                 .ops = kernels::BestOps(dtype),
                 .account = account},
         unit(context, "u", rule.get()) {
@@ -118,7 +119,9 @@ TEST(Unit, StepsEachParameterByItsOwnRuleAndNothingElse) {
                        i < rig.unit.layout().begin(rank) + rig.unit.layout().used(rank);
       if (own && !InGap(i)) want += GradAt(i) * GradAt(i);
     }
-    EXPECT_DOUBLE_EQ(rig.unit.SumOfSquares(), want);
+    std::vector<double> squares(rig.unit.square_count());
+    rig.unit.SumSquares(squares.data());
+    EXPECT_DOUBLE_EQ(std::accumulate(squares.begin(), squares.end(), 0.0), want);
 
     rig.unit.Apply({.step = 1, .lr = 0.5}, {}, nullptr);
     const auto* weights = static_cast<const float*>(rig.unit.Full(0));
