@@ -1,6 +1,9 @@
 #include "comm/wire.h"
 
+#include <list>
+#include <mutex>
 #include <thread>
+#include <utility>
 
 namespace ds::comm {
 
@@ -76,22 +79,44 @@ struct Wire::Pending {
   void* request;
 };
 
+namespace {
+
+// Memory of messages that were given up: MPI may write to it as long as the program lives.
+void KeepForever(std::vector<std::byte> memory) {
+  static std::mutex mutex;
+  static auto* const kept = new std::list<std::vector<std::byte>>;
+  const std::lock_guard lock(mutex);
+  kept->push_back(std::move(memory));
+}
+
+}  // namespace
+
 // Rank 0 collects and hands the whole out: 2 messages a rank, and it knows who is missing.
 Status Wire::Exchange(std::string_view what, const void* mine, size_t bytes, void* all) {
+  // Not the caller's: after a failure MPI may still hold it.
+  std::vector<std::byte> buffer(bytes * static_cast<size_t>(size()));
+  std::memcpy(buffer.data() + rank() * bytes, mine, bytes);
+  Status status = ExchangeIn(what, bytes, buffer);
+  if (status.ok()) {
+    std::memcpy(all, buffer.data(), buffer.size());
+  } else {
+    KeepForever(std::move(buffer));
+  }
+  return status;
+}
+
+Status Wire::ExchangeIn(std::string_view what, size_t bytes, std::vector<std::byte>& buffer) {
   constexpr int kTag = 0;
-  const size_t total = bytes * static_cast<size_t>(size());
-  // Not on the stack and not the caller's: after a failure MPI may still hold it.
-  auto* buffer = new std::vector<std::byte>(total);
+  const size_t total = buffer.size();
   std::vector<Pending> pending;
   const auto send = [&](int to, size_t at, size_t count) {
     Pending& p = pending.emplace_back(Pending{to, nullptr});
-    return Send(to, kTag, buffer->data() + at, count, &p.request);
+    return Send(to, kTag, buffer.data() + at, count, &p.request);
   };
   const auto receive = [&](int from, size_t at, size_t count) {
     Pending& p = pending.emplace_back(Pending{from, nullptr});
-    return Receive(from, kTag, buffer->data() + at, count, &p.request);
+    return Receive(from, kTag, buffer.data() + at, count, &p.request);
   };
-  std::memcpy(buffer->data() + rank() * bytes, mine, bytes);
   if (rank() == 0) {
     for (int r = 1; r < size(); ++r) DS_TRY(receive(r, r * bytes, bytes));
     DS_TRY(Await(what, pending));
@@ -101,10 +126,7 @@ Status Wire::Exchange(std::string_view what, const void* mine, size_t bytes, voi
     DS_TRY(Await(what, pending));
     DS_TRY(receive(0, 0, total));
   }
-  DS_TRY(Await(what, pending));
-  std::memcpy(all, buffer->data(), total);
-  delete buffer;
-  return {};
+  return Await(what, pending);
 }
 
 Status Wire::Await(std::string_view what, std::vector<Pending>& pending) {

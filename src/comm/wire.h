@@ -68,6 +68,7 @@ class Wire {
   struct Pending;
   Status CannotSend(int to, size_t bytes);
   Status Exchange(std::string_view what, const void* mine, size_t bytes, void* all);
+  Status ExchangeIn(std::string_view what, size_t bytes, std::vector<std::byte>& buffer);
   Status Await(std::string_view what, std::vector<Pending>& pending);
 
   struct Posted {

@@ -21,27 +21,37 @@ struct FakeMessage {
   std::chrono::steady_clock::time_point due;
 };
 
-struct FakeRequest;
+struct FakeJob;
+struct FakeLine;
+
+struct FakeRequest {
+  FakeJob* job = nullptr;
+  FakeLine* line = nullptr;  // null: sent
+  void* data = nullptr;
+};
+
+struct FakeLine {  // from one rank to another, under one tag
+  std::deque<FakeMessage> sent;
+  std::deque<FakeRequest*> wanted;
+};
 
 struct FakeJob {
-  struct Line {  // from one rank to another, under one tag
-    std::deque<FakeMessage> sent;
-    std::deque<FakeRequest*> wanted;
-  };
-
   int size = 2;
   int tags = 1 << 20;
   int unreachable = -1;  // no message to it can be started
   std::chrono::milliseconds notes_take{0};
   std::mutex mutex;  // guards what follows
-  std::map<std::tuple<int, int, int>, Line> lines;
+  std::map<std::tuple<int, int, int>, FakeLine> lines;
+  std::list<FakeRequest> requests;  // under way, or given up
   int unhealthy = 0;
-};
 
-struct FakeRequest {
-  FakeJob* job = nullptr;
-  FakeJob::Line* line = nullptr;  // null: sent
-  void* data = nullptr;
+  void Start(FakeLine* line, void* data, void** request) {
+    *request = &requests.emplace_back(FakeRequest{this, line, data});
+  }
+  void End(void** request) {
+    requests.remove_if([&](const FakeRequest& r) { return &r == *request; });
+    *request = nullptr;
+  }
 };
 
 // What `mpi_comm` points to.
@@ -76,7 +86,7 @@ inline int32_t FakeSend(ds_mpi_group* group, int32_t to, int32_t tag, const void
       {{begin, begin + bytes},
        std::chrono::steady_clock::now() +
            (is_note ? job.notes_take : std::chrono::milliseconds(0))});
-  *request = new FakeRequest{&job, nullptr, nullptr};
+  job.Start(nullptr, nullptr, request);
   return 0;
 }
 
@@ -84,18 +94,18 @@ inline int32_t FakeReceive(ds_mpi_group* group, int32_t from, int32_t tag, void*
                            void** request) {
   FakeJob& job = *group->job;
   const std::lock_guard lock(job.mutex);
-  FakeJob::Line& line = job.lines[{from, group->rank, tag}];
-  auto* made = new FakeRequest{&job, &line, data};
-  line.wanted.push_back(made);
-  *request = made;
+  FakeLine& line = job.lines[{from, group->rank, tag}];
+  job.Start(&line, data, request);
+  line.wanted.push_back(static_cast<FakeRequest*>(*request));
   return 0;
 }
 
 // Messages of a line arrive in the order of the sends, for the receives in their order.
 inline int32_t FakeTest(void** handle) {
   auto* request = static_cast<FakeRequest*>(*handle);
-  const std::lock_guard lock(request->job->mutex);
-  if (FakeJob::Line* line = request->line; line != nullptr) {
+  FakeJob& job = *request->job;
+  const std::lock_guard lock(job.mutex);
+  if (FakeLine* line = request->line; line != nullptr) {
     if (line->wanted.front() != request || line->sent.empty() ||
         line->sent.front().due > std::chrono::steady_clock::now()) {
       return 0;
@@ -105,17 +115,16 @@ inline int32_t FakeTest(void** handle) {
     line->sent.pop_front();
     line->wanted.pop_front();
   }
-  delete request;
-  *handle = nullptr;
+  job.End(handle);
   return 1;
 }
 
 inline int32_t FakeCancel(void** handle) {
   auto* request = static_cast<FakeRequest*>(*handle);
-  const std::lock_guard lock(request->job->mutex);
+  FakeJob& job = *request->job;
+  const std::lock_guard lock(job.mutex);
   if (request->line != nullptr) std::erase(request->line->wanted, request);
-  delete request;
-  *handle = nullptr;
+  job.End(handle);
   return 1;
 }
 
