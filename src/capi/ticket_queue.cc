@@ -19,7 +19,7 @@ Status TicketQueue::Begin(Call call, ds_ticket* out_ticket) {
   if (!stream_) stream_.emplace(/*asynchronous=*/comm_.size() > 1);
   auto begun = std::make_unique<Begun>(Begun{this, std::move(call)});
   const ds_ticket ticket = given_ + 1;
-  (void)stream_->Launch({.run = Run, .object = begun.get(), .argument = ticket});
+  (void)stream_->Launch({.run = Run, .object = begun.get(), .argument = ticket, .memory = nullptr});
   (void)begun.release();  // Run() frees it
   given_ = ticket;
   *out_ticket = ticket;
@@ -27,7 +27,7 @@ Status TicketQueue::Begin(Call call, ds_ticket* out_ticket) {
 }
 
 // The stream hears of no failure: it would drop what comes after, and so what that holds.
-Status TicketQueue::Run(void* object, int64_t ticket) {
+Status TicketQueue::Run(void* object, int64_t ticket, void*) {
   const std::unique_ptr<Begun> begun(static_cast<Begun*>(object));
   TicketQueue& queue = *begun->queue;
   if (queue.failed_.load() != 0) return {};

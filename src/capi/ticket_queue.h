@@ -46,7 +46,7 @@ class TicketQueue {
   Status Begin(Call call, ds_ticket* out_ticket);
   Status Check(ds_ticket ticket) const;
   Status OutcomeOf(ds_ticket ticket) const;
-  static Status Run(void* begun, int64_t ticket);
+  static Status Run(void* begun, int64_t ticket, void*);
 
   comm::Communicator& comm_;
   ds_ticket given_ = 0;
