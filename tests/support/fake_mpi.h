@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <deque>
@@ -38,7 +39,7 @@ struct FakeLine {  // from one rank to another, under one tag
 struct FakeJob {
   int size = 2;
   int tags = 1 << 20;
-  int unreachable = -1;  // no message to it can be started
+  std::atomic<int> unreachable = -1;  // no message to it can be started
   std::chrono::milliseconds notes_take{0};
   std::mutex mutex;  // guards what follows
   std::map<std::tuple<int, int, int>, FakeLine> lines;
