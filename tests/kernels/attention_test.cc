@@ -9,6 +9,7 @@
 
 #include "kernels/simd/simd.h"
 #include "support/ops_rows.h"
+#include "support/sanitizer.h"
 
 namespace ds::kernels {
 namespace {
@@ -103,7 +104,8 @@ TYPED_TEST(AttentionTest, LikeTheReference) {
   // Scores grow with the square of the spread, and with them what fp32 loses of a probability;
   // gradients of q and k multiply that by k and q.
   for (const Shape& shape : kShapes) {
-    for (float spread : {1.0f, 4.0f}) {
+    for (float spread : {4.0f, 1.0f}) {
+      if (test::kUnderAsan && spread == 1.0f) continue;
       Arrays<T> want(shape, spread);
       want.Forward(this->ref_, this->one_, *this->gemm_);
       auto want_back = want;

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <string_view>
 
 #include "comm/launcher.h"
+#include "support/sanitizer.h"
 #include "toy.h"
 
 namespace ds::toy {
@@ -98,6 +100,8 @@ TEST_P(Bits, TheTestDeviceGivesTheSame) {
 // Rules that look at whole parameters, or whole matrices, whose elements lie on several ranks.
 TEST(BitsOfRules, EveryStageGivesTheSame) {
   for (const char* rule : {"Lamb", "Muon", "Lion", "SGD", "Adagrad"}) {
+    if (test::kUnderTsan && std::string_view(rule) == "Lion")
+      break;  // the rest go the way of AdamW
     Trial run{.world = 4, .dtype = DType::kBF16, .rule = rule};
     const Outcome want = MustTrain(run);
     for (int stage = 0; stage <= 3; ++stage) {
