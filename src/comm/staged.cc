@@ -15,6 +15,16 @@ void Copy(const void* from, void* to, size_t bytes) {
   if (from != to && bytes > 0) std::memcpy(to, from, bytes);
 }
 
+// The elements [from, end) of a buffer cut into slices of whole cache lines, one a rank, in bytes.
+struct Slices {
+  Slices(int64_t from, int64_t end, int ranks, int64_t width)
+      : from(from), end(end), width(width), each(((end - from + ranks - 1) / ranks + 31) / 32 * 32) {}
+  int64_t begin(int r) const { return std::min(end, from + r * each) * width; }
+  int64_t bytes(int r) const { return begin(r + 1) - begin(r); }
+
+  int64_t from, end, width, each;
+};
+
 class StagedRank final : public Communicator {
  public:
   explicit StagedRank(std::unique_ptr<Stage> stage) : stage_(std::move(stage)) {
@@ -247,20 +257,37 @@ class StagedRank final : public Communicator {
     const auto width = static_cast<int64_t>(DTypeBytes(dtype));
     const int64_t most = kPiece / width;
     for (int64_t at = 0; at < n; at += most) {
-      const int64_t end = std::min(n, at + most);
-      const int64_t each = ((end - at + size() - 1) / size() + 31) / 32 * 32;
-      const auto begin = [&](int r) { return std::min(end, at + r * each) * width; };
-      const auto bytes = [&](int r) { return begin(r + 1) - begin(r); };
-      const int64_t own = begin(rank());
+      const Slices piece(at, std::min(n, at + most), size(), width);
+      const Slices next(piece.end, std::min(n, piece.end + most), size(), width);
+      const int64_t own = piece.begin(rank());
       for (int r = 0; r < size(); ++r) parts_[r] = stage_->shown(r) + own;
-      ReduceInOrder(dtype, scale, parts_, bytes(rank()) / width, data + own);
+      ReduceInOrder(dtype, scale, parts_, piece.bytes(rank()) / width, data + own);
       DS_TRY(stage_->Part());
       for (int i = 1; i < size(); ++i) {
         const int r = (rank() + i) % size();
-        Copy(stage_->shown(r) + begin(r), data + begin(r), bytes(r));
+        CopyAndFetch(stage_->shown(r) + piece.begin(r), data + piece.begin(r), piece.bytes(r),
+                     i == 1 ? next.begin(rank()) : 0, i == 1 ? next.bytes(rank()) : 0);
       }
     }
     return stage_->Part();
+  }
+
+  // Copies out of the cache, and has the memory, idle meanwhile, bring what each rank shows in
+  // [next, next + next_bytes), to be summed next.
+  void CopyAndFetch(const std::byte* from, std::byte* to, int64_t bytes, int64_t next,
+                    int64_t next_bytes) const {
+    constexpr int64_t kStep = 2048, kLine = 64;
+    const int64_t each = bytes > 0 ? (next_bytes * kStep / bytes + kLine) / kLine * kLine : 0;
+    for (int64_t at = 0, ahead = 0; at < bytes; at += kStep, ahead += each) {
+      const int64_t until = std::min(next_bytes, ahead + each);
+      for (int r = 0; r < size(); ++r) {
+        const std::byte* part = stage_->shown(r) + next;
+        for (int64_t line = ahead; line < until; line += kLine) {
+          __builtin_prefetch(part + line, 0, 2);
+        }
+      }
+      Copy(from + at, to + at, static_cast<size_t>(std::min(kStep, bytes - at)));
+    }
   }
 
   // The sum of `mine` and what the others gave, in rank order.
