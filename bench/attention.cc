@@ -24,8 +24,8 @@ class Attention {
         targets_(static_cast<size_t>(tokens), 0) {}
 
   void Tiled() {
-    ops_.attention_forward(pool_, gemm_, batch_, tokens_, kHeads, kDim, qkv_.data(), out_.data(),
-                           lse_.floats(), scratch_.data());
+    ops_.attention_forward(pool_, gemm_, {batch_, tokens_, kHeads, kHeads, kDim}, nullptr,
+                           qkv_.data(), out_.data(), lse_.floats(), scratch_.data());
   }
 
   void Whole() {

@@ -6,14 +6,14 @@
 
 #include "comm/communicator.h"
 #include "engine/engine.h"
-#include "model/gpt2.h"
+#include "model/decoder.h"
 #include "ratio.h"
 #include "rig.h"
 
 namespace ds::bench {
 namespace {
 
-constexpr model::GptConfig kModel = {
+const model::DecoderConfig kModel = {
     .vocab = 256, .context = 256, .layers = 6, .heads = 6, .width = 384};
 constexpr int64_t kBatch = 8;
 
@@ -41,7 +41,7 @@ class Trainer {
              "optimizer": {{"type": "AdamW", "params": {{"lr": 0.001, "weight_decay": 0.1}}}}}})",
         batch, dtype == DType::kBF16, stage);
     engine_ = Take(Engine::Create(Take(ParseConfig(text, comm.size())), comm, pool));
-    model_ = Take(model::Gpt2::Create(kModel, {}, pool, gemm, engine_->memory()));
+    model_ = Take(model::Decoder::Create(kModel, {}, pool, gemm, engine_->memory()));
     Check(model_->RegisterParams(engine_->store(),
                                  [&](const model::Param& param, std::span<float> values) {
                                    return model::FillRandom(pool, 1, param, values);
@@ -66,7 +66,7 @@ class Trainer {
  private:
   const int64_t batch_;
   std::unique_ptr<Engine> engine_;
-  std::unique_ptr<model::Gpt2> model_;
+  std::unique_ptr<model::Decoder> model_;
   std::vector<int32_t> ids_, targets_;
 };
 

@@ -1,12 +1,17 @@
 #include "checkpoint/hf_folder.h"
 
+#include <filesystem>
+#include <map>
 #include <optional>
+
+#include "base/json.h"
 
 namespace ds::checkpoint {
 namespace {
 
 constexpr char kConfigName[] = "/config.json";
 constexpr char kWeightsName[] = "/model.safetensors";
+constexpr char kIndexName[] = "/model.safetensors.index.json";
 
 Result<SafetensorsWriter> CreateWriter(const std::string& folder, const HfModel& model) {
   std::vector<TensorInfo> tensors = model.tensors;
@@ -43,22 +48,68 @@ Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write
 
 Result<HfFolder> HfFolder::Open(const std::string& folder, std::string optional_prefix) {
   DS_ASSIGN(std::string config, ReadFile(folder + kConfigName));
-  DS_ASSIGN(SafetensorsReader reader, SafetensorsReader::Open(folder + kWeightsName));
-  return HfFolder(folder, std::move(optional_prefix), std::move(config), std::move(reader));
+  HfFolder opened(folder, std::move(optional_prefix), std::move(config));
+  std::error_code ignored;
+  if (std::filesystem::exists(folder + kIndexName, ignored) &&
+      !std::filesystem::exists(folder + kWeightsName, ignored)) {
+    DS_TRY(opened.OpenShards());
+    return opened;
+  }
+  opened.weights_ = folder + kWeightsName;
+  DS_ASSIGN(SafetensorsReader reader, SafetensorsReader::Open(opened.weights_));
+  opened.shards_.push_back(std::move(reader));
+  return opened;
+}
+
+Status HfFolder::OpenShards() {
+  weights_ = path_ + kIndexName;
+  DS_ASSIGN(const std::string text, ReadFile(weights_));
+  DS_ASSIGN(const Json index, ParseJson(text, weights_));
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    return Error(Code::kCorruptData, "{}: weight_map is not an object", weights_);
+  }
+  std::map<std::string, size_t> files;
+  for (const auto& [name, file] : index["weight_map"].items()) {
+    if (!file.is_string() || file.get<std::string>().find('/') != std::string::npos) {
+      return Error(Code::kCorruptData, "{}: tensor {} is in {}, expected a file beside the index",
+                   weights_, name, DumpJson(file, -1));
+    }
+    const auto [at, fresh] = files.emplace(file.get<std::string>(), shards_.size());
+    if (fresh) {
+      DS_ASSIGN(SafetensorsReader reader, SafetensorsReader::Open(path_ + "/" + at->first));
+      shards_.push_back(std::move(reader));
+    }
+    if (shards_[at->second].Find(name) == nullptr) {
+      return Error(Code::kCorruptData, "{}: tensor {} is not in {}", weights_, name, at->first);
+    }
+  }
+  for (const auto& [file, shard] : files) {
+    for (const TensorView& view : shards_[shard].tensors()) {
+      if (index["weight_map"].value(view.name, "") == file) continue;
+      return Error(Code::kCorruptData, "{}: tensor {} of {} is not in the index", weights_,
+                   view.name, file);
+    }
+  }
+  return {};
+}
+
+const TensorView* HfFolder::Find(std::string_view name) const {
+  for (const SafetensorsReader& shard : shards_) {
+    if (const TensorView* view = shard.Find(name); view != nullptr) return view;
+  }
+  return nullptr;
 }
 
 Status HfFolder::Read(const std::string& name, std::span<const int64_t> shape,
                       std::span<float> out) {
-  const TensorView* view = reader_.Find(name);
+  const TensorView* view = Find(name);
   if (view == nullptr && name.starts_with(prefix_)) {
-    view = reader_.Find(std::string_view(name).substr(prefix_.size()));
+    view = Find(std::string_view(name).substr(prefix_.size()));
   }
-  if (view == nullptr) {
-    return Error(Code::kNotFound, "{}{}: has no tensor {}", path_, kWeightsName, name);
-  }
+  if (view == nullptr) return Error(Code::kNotFound, "{}: has no tensor {}", weights_, name);
   if (!std::equal(shape.begin(), shape.end(), view->shape.begin(), view->shape.end())) {
-    return InvalidArgument("{}{}: tensor {} has shape {}, expected {}", path_, kWeightsName,
-                           view->name, ShapeText(view->shape), ShapeText(shape));
+    return InvalidArgument("{}: tensor {} has shape {}, expected {}", weights_, view->name,
+                           ShapeText(view->shape), ShapeText(shape));
   }
   read_.insert(view->name);
   return ReadAsFloat(*view, out);
@@ -66,8 +117,10 @@ Status HfFolder::Read(const std::string& name, std::span<const int64_t> shape,
 
 std::vector<std::string> HfFolder::Unread() const {
   std::vector<std::string> names;
-  for (const TensorView& view : reader_.tensors()) {
-    if (!read_.contains(view.name)) names.push_back(view.name);
+  for (const SafetensorsReader& shard : shards_) {
+    for (const TensorView& view : shard.tensors()) {
+      if (!read_.contains(view.name)) names.push_back(view.name);
+    }
   }
   return names;
 }

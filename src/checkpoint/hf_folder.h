@@ -1,4 +1,5 @@
-// A Hugging Face model folder: config.json and model.safetensors. What the config says and which
+// A Hugging Face model folder: config.json, and model.safetensors or the shards that
+// model.safetensors.index.json names. What the config says and which
 // names a model has is the business of the model; here they are text and shapes.
 #pragma once
 
@@ -36,12 +37,14 @@ Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write
 
 class HfFolder {
  public:
-  // Tensors may also be stored without `optional_prefix`, as older GPT-2 files are.
+  // Tensors may also be stored without `optional_prefix`, as older GPT-2 files are. An index has to
+  // agree with its shards, which lie beside it.
   static Result<HfFolder> Open(const std::string& folder,
                                std::string optional_prefix = "transformer.");
 
   const std::string& config_json() const { return config_json_; }
-  const SafetensorsReader& file() const { return reader_; }
+  // Null: in no file.
+  const TensorView* Find(std::string_view name) const;
 
   // Widened to fp32. Fails by name when the tensor is missing or has another shape.
   Status Read(const std::string& name, std::span<const int64_t> shape, std::span<float> out);
@@ -49,14 +52,13 @@ class HfFolder {
   std::vector<std::string> Unread() const;
 
  private:
-  HfFolder(std::string path, std::string prefix, std::string config, SafetensorsReader reader)
-      : path_(std::move(path)),
-        prefix_(std::move(prefix)),
-        config_json_(std::move(config)),
-        reader_(std::move(reader)) {}
+  HfFolder(std::string path, std::string prefix, std::string config)
+      : path_(std::move(path)), prefix_(std::move(prefix)), config_json_(std::move(config)) {}
+  Status OpenShards();
 
   std::string path_, prefix_, config_json_;
-  SafetensorsReader reader_;
+  std::string weights_;  // the file that says where tensors are
+  std::vector<SafetensorsReader> shards_;
   std::set<std::string> read_;
 };
 

@@ -15,20 +15,31 @@ using model::Param;
 using model::ParamList;
 
 // The head of a tied model may be stored a second time; another one would be another model.
-bool RepeatsEmbedding(const HfFolder& folder, const TensorView& head) {
-  for (const char* name : {"transformer.wte.weight", "wte.weight"}) {
-    const TensorView* wte = folder.file().Find(name);
-    if (wte == nullptr) continue;
-    return wte->dtype == head.dtype && wte->bytes.size() == head.bytes.size() &&
-           std::memcmp(wte->bytes.data(), head.bytes.data(), head.bytes.size()) == 0;
+bool RepeatsEmbedding(const HfFolder& folder, std::string_view embedding, std::string_view prefix,
+                      const TensorView& head) {
+  for (const std::string_view name : {embedding, embedding.substr(prefix.size())}) {
+    const TensorView* table = folder.Find(name);
+    if (table == nullptr) continue;
+    return table->dtype == head.dtype && table->bytes.size() == head.bytes.size() &&
+           std::memcmp(table->bytes.data(), head.bytes.data(), head.bytes.size()) == 0;
   }
   return false;
 }
 
-Status CheckUnread(const std::string& path, const HfFolder& folder) {
+// Buffers that older releases stored beside the weights.
+bool IsBuffer(std::string_view name) {
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
+         name.ends_with(".rotary_emb.inv_freq");
+}
+
+Status CheckUnread(const std::string& path, const HfFolder& folder, const model::Model& model) {
+  const std::string& embedding = model.params()[0]->spec.name;  // the first that is used
   for (const std::string& name : folder.Unread()) {
-    if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")) continue;
-    if (name == "lm_head.weight" && RepeatsEmbedding(folder, *folder.file().Find(name))) continue;
+    if (IsBuffer(name)) continue;
+    if (name == "lm_head.weight" &&
+        RepeatsEmbedding(folder, embedding, model.name_prefix(), *folder.Find(name))) {
+      continue;
+    }
     return Error(Code::kUnsupported, "{}: tensor {} is not a part of this model", path, name);
   }
   return {};
@@ -43,18 +54,18 @@ ParamList UnitAt(ParamList params, size_t first) {
 
 }  // namespace
 
-Result<model::HfGptConfig> ReadModelConfig(const std::string& folder) {
+Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
   const std::string path = folder + "/config.json";
   DS_ASSIGN(const std::string text, ReadFile(path));
   return model::ParseHfConfig(text, path);
 }
 
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store) {
-  DS_ASSIGN(HfFolder hf, HfFolder::Open(folder));
+  DS_ASSIGN(HfFolder hf, HfFolder::Open(folder, std::string(model.name_prefix())));
   DS_TRY(model.RegisterParams(store, [&](const Param& param, std::span<float> values) {
     return hf.Read(param.spec.name, param.spec.shape, values);
   }));
-  return CheckUnread(folder, hf);
+  return CheckUnread(folder, hf, model);
 }
 
 Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,

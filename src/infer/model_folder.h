@@ -5,13 +5,13 @@
 #include <string>
 
 #include "base/status.h"
-#include "model/gpt_config.h"
+#include "model/family.h"
 #include "model/model.h"
 
 namespace ds::infer {
 
 // What config.json says, checked.
-Result<model::HfGptConfig> ReadModelConfig(const std::string& folder);
+Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 
 // Registers the model's parameters with the values of the folder. A tensor that the model has no
 // use for is an error by name, but for what GPT-2 files are known to carry beside the weights: mask

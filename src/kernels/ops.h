@@ -7,7 +7,7 @@
 // widths and lengths may be 0.
 //
 // Legend: B sequences in the batch, T tokens in a sequence, H heads, D elements of a head,
-// C = H * D channels, V vocabulary.
+// K of keys and values, C = H * D channels, V vocabulary.
 #pragma once
 
 #include <cstdint>
@@ -63,6 +63,11 @@ struct MuonScalars {
   bool nesterov;
 };
 
+struct AttentionShape {
+  int64_t batch, tokens, heads, kv_heads, head_dim;
+  int64_t row() const { return (heads + 2 * kv_heads) * head_dim; }  // of qkv
+};
+
 // An operation of a row: a function over arrays of the lane's device, launched by calling it.
 template <typename Signature>
 class Op;
@@ -85,12 +90,14 @@ struct Ops {
   const char* name;  // "ref", or the instruction set, e.g. "AVX3"
   DType dtype;
 
-  // x[r, c] += bias[c]
-  Op<void(int64_t rows, int64_t width, const void* bias, void* x)> add_bias;
-  // y[r, c] += bias[c] + x[r, c]: the end of a residual layer.
+  // x[r, c] += bias[c]; rows of x lie `stride` apart.
+  Op<void(int64_t rows, int64_t width, int64_t stride, const void* bias, void* x)> add_bias;
+  // y[r, c] += bias[c] + x[r, c]: the end of a residual layer. bias may be null: zeros.
   Op<void(int64_t rows, int64_t width, const void* bias, const void* x, void* y)> add_bias_residual;
-  // dbias[c] (+)= sum over r of dy[r, c]
-  Op<void(int64_t rows, int64_t width, bool accumulate, const void* dy, void* dbias)> bias_grad;
+  // dbias[c] (+)= sum over r of dy[r, c]; rows of dy lie `stride` apart.
+  Op<void(int64_t rows, int64_t width, int64_t stride, bool accumulate, const void* dy,
+          void* dbias)>
+      bias_grad;
 
   // y = gamma * (x - mean) * rstd + beta over each row; mean, rstd [rows] are kept for backward.
   Op<void(int64_t rows, int64_t width, float eps, const void* x, const void* gamma,
@@ -102,19 +109,44 @@ struct Ops {
           void* dbeta)>
       layer_norm_backward;
 
+  // Root-mean-square norm (Zhang & Sennrich 2019): y = gamma x rstd, rstd = 1/sqrt(mean(x^2) +
+  // eps), over each of the `heads` vectors of `width` elements that a row holds one behind the
+  // other. Rows lie x_stride and y_stride apart; rstd [rows, heads] is kept for backward.
+  Op<void(int64_t rows, int64_t heads, int64_t width, int64_t x_stride, int64_t y_stride, float eps,
+          const void* x, const void* gamma, void* y, float* rstd)>
+      rms_norm_forward;
+  // dx = the gradient, or dx += with `add`; rows of dy and dx lie dy_stride apart, and dx may be dy
+  // unless it adds. dgamma [width] (+)= by `accumulate`.
+  Op<void(int64_t rows, int64_t heads, int64_t width, int64_t x_stride, int64_t dy_stride,
+          bool accumulate, bool add, const void* x, const void* gamma, const float* rstd,
+          const void* dy, void* dx, void* dgamma)>
+      rms_norm_backward;
+
+  // y [rows, width] = silu(gate) up, x [rows, 2 width] = gate, up (Shazeer 2020, SwiGLU).
+  Op<void(int64_t rows, int64_t width, const void* x, void* y)> swiglu_forward;
+  // dx [rows, 2 width] from x as above and dy [rows, width].
+  Op<void(int64_t rows, int64_t width, const void* x, const void* dy, void* dx)> swiglu_backward;
+
+  // Rotates, in place, the first `heads` vectors of D elements of each row (rows `stride` apart) by
+  // halves: (a, b) -> (a cos - b sin, b cos + a sin), a and b the first and second D/2 elements (Su
+  // et al. 2021). table [T, D] fp32: D/2 cosines, then D/2 sines, of position r % T. `inverse`
+  // rotates back, which is also the gradient.
+  Op<void(int64_t rows, int64_t tokens, int64_t heads, int64_t head_dim, int64_t stride,
+          bool inverse, const float* table, void* x)>
+      rope;
+
   // y = gelu(x + bias), tanh form (GPT-2's gelu_new); x + bias is stored back to x.
   Op<void(int64_t rows, int64_t width, const void* bias, void* x, void* y)> bias_gelu_forward;
   // dx = dy * gelu'(x), x as bias_gelu_forward left it; dx may be dy.
   Op<void(int64_t n, const void* x, const void* dy, void* dx)> gelu_backward;
 
-  // y[r] = wte[ids[r]] + wpe[r % T]; ids in [0, V) was checked by the caller.
-  Op<void(int64_t rows, int64_t tokens, int64_t width, const int32_t* ids, const void* wte,
-          const void* wpe, void* y)>
+  // y[r] = wte[ids[r]] + wpe[positions[r]]; wpe null: no positions. ids in [0, V) and positions
+  // were checked by the caller.
+  Op<void(int64_t rows, int64_t width, const int32_t* ids, const int32_t* positions,
+          const void* wte, const void* wpe, void* y)>
       embedding_forward;
-  // dwte[id] += the rows of dy with that id (it always adds: a tied head wrote first);
-  // dwpe[t] (+)= the rows of dy at position t. Token order within a sum.
-  Op<void(int64_t rows, int64_t tokens, int64_t width, int64_t vocab, bool accumulate_wpe,
-          const int32_t* ids, const void* dy, void* dwte, void* dwpe)>
+  // dw[id] += the rows of dy with that id, in their order.
+  Op<void(int64_t rows, int64_t width, int64_t vocab, const int32_t* ids, const void* dy, void* dw)>
       embedding_backward;
 
   // Rows of logits in place: losses[r] = -log softmax(x[r])[target[r]] and x becomes its gradient
@@ -123,13 +155,16 @@ struct Ops {
           float* losses)>
       cross_entropy;
 
-  // Causal attention on qkv [B, T, 3, H, D] -> out [B, T, H, D], scaled by 1/sqrt(D).
-  // lse [B, H, T]: log-sum-exp of each row, kept for backward. Memory linear in T.
-  Op<void(Gemm&, int64_t batch, int64_t tokens, int64_t heads, int64_t head_dim, const void* qkv,
-          void* out, float* lse, void* scratch)>
+  // Causal attention on qkv -> out [B, T, H, D], scaled by 1/sqrt(D). A row of qkv is H queries, K
+  // keys, K values of D elements each; H / K consecutive queries share a key (Ainslie et al. 2023).
+  // Token t sees the tokens from first_key [B, T] on, which are at most t and do not fall along a
+  // sequence; null: from 0. lse [B, H, T]: log-sum-exp of each row, kept for backward. Memory
+  // linear in T.
+  Op<void(Gemm&, const AttentionShape& shape, const int32_t* first_key, const void* qkv, void* out,
+          float* lse, void* scratch)>
       attention_forward;
   // dqkv = the gradient of qkv, recomputed from qkv, out, lse.
-  Op<void(Gemm&, int64_t batch, int64_t tokens, int64_t heads, int64_t head_dim, const void* qkv,
+  Op<void(Gemm&, const AttentionShape& shape, const int32_t* first_key, const void* qkv,
           const void* out, const float* lse, const void* dout, void* dqkv, void* scratch)>
       attention_backward;
   // Bytes of scratch that either attention function needs: per lane times pool.threads().

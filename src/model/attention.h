@@ -1,20 +1,22 @@
-// The attention half of a GPT-2 block: y = x + proj(attention(norm(x))), causal, many heads.
+// The attention half of a block: y = x + proj(attention(norm(x))), causal, many heads, which may
+// share keys, may be normalised and rotated, and may see a window only.
 #pragma once
 
+#include "model/family.h"
 #include "model/layer.h"
-#include "model/linear.h"
 
 namespace ds::model {
 
+// Spread of fresh weights: of all, and of those whose product goes to the residual stream.
+struct InitSpread {
+  float weights, residual;
+};
+
 class AttentionLayer final : public Layer {
  public:
-  struct Options {
-    int64_t width, heads;
-    float norm_eps;
-    float stddev, residual_stddev;  // of fresh weights
-  };
-  // `name`: "transformer.h.0", `unit`: "h.0".
-  AttentionLayer(const std::string& name, const std::string& unit, const Options& options);
+  // `name`: "transformer.h.0.", `unit`: "h.0".
+  AttentionLayer(const DecoderConfig& config, int64_t layer, const std::string& name,
+                 const std::string& unit, const InitSpread& spread);
 
   void AppendParams(std::vector<Param*>& params) override;
   void Plan(const Compute& compute, const Shape& shape, Carver& carver) override;
@@ -25,19 +27,37 @@ class AttentionLayer final : public Layer {
   Status Backward(const Pass& pass, const void* x, void* dx) override;
 
  private:
+  void Project(const Pass& pass);
   void Attend(const Pass& pass);
+  Status ProjectBackward(const Pass& pass);
 
-  const int64_t width_, heads_, head_dim_;
-  LayerNorm norm_;
-  Linear qkv_, proj_;
+  kernels::AttentionShape Kernel(const Shape& shape) const {
+    return {shape.batch, shape.tokens, heads_, key_heads_, dim_};
+  }
+  int64_t out_width() const { return heads_ * dim_; }                     // A
+  int64_t qkv_width() const { return (heads_ + 2 * key_heads_) * dim_; }  // Q
+  int64_t raw_width() const { return (heads_ + key_heads_) * dim_; }      // R
+  // Where the columns of part i of the projections begin in a row.
+  int64_t column(size_t part) const {
+    return part == 0 ? 0 : out_width() + static_cast<int64_t>(part - 1) * key_heads_ * dim_;
+  }
+
+  const int64_t width_, heads_, key_heads_, dim_, window_;
+  const bool rotate_;
+  Norm norm_;
+  std::vector<Linear> parts_;  // of queries, keys and values; one for all in some families
+  std::optional<HeadNorm> query_norm_, key_norm_;
+  Linear proj_;
 
   // Kept from Forward to Backward. N = rows, C = width.
-  void *normed_ = nullptr, *qkv_out_ = nullptr, *attended_ = nullptr;  // [N, C] [N, 3C] [N, C]
-  float *mean_ = nullptr, *rstd_ = nullptr, *lse_ = nullptr;           // [N] [N] [B, H, T]
+  void *normed_ = nullptr, *qkv_ = nullptr, *attended_ = nullptr;  // [N, C] [N, Q] [N, A]
+  void* raw_ = nullptr;                                // before the norm of the heads, [N, R]
+  float *query_rstd_ = nullptr, *key_rstd_ = nullptr;  // [N, H] [N, K]
+  float *mean_ = nullptr, *rstd_ = nullptr, *lse_ = nullptr;  // [N] [N] [B, H, T]
   // Scratch.
-  void *d_narrow_ = nullptr, *d_qkv_ = nullptr;  // [N, C] [N, 3C]
+  void *d_narrow_ = nullptr, *d_qkv_ = nullptr;  // [N, max(C, A)] [N, Q]
   void* attention_scratch_ = nullptr;
-  // The cache, [context, C] each.
+  // The cache, [context, K D] each.
   int64_t context_ = 0;
   void *keys_ = nullptr, *values_ = nullptr;
   float* scores_ = nullptr;  // [H, context]

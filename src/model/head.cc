@@ -7,28 +7,30 @@ namespace ds::model {
 
 using kernels::GemmShape;
 
-TiedHead::TiedHead(const std::string& norm_name, const std::string& unit, int64_t vocab,
-                   int64_t width, float norm_eps, Param& embedding)
-    : vocab_(vocab),
-      width_(width),
-      norm_(norm_name, unit, width, norm_eps),
-      embedding_(embedding),
-      norm_params_{&norm_.weight, &norm_.bias},
-      embedding_param_{&embedding} {}
+Head::Head(const DecoderConfig& config, Param& weight)
+    : vocab_(config.vocab),
+      width_(config.width),
+      tied_(config.tied),
+      norm_(config.family->norm, config.family->names.prefix + config.family->names.final_norm,
+            config.family->names.final_norm, config.width, config.norm_eps),
+      weight_(weight),
+      weight_param_{&weight} {
+  norm_.AppendParams(norm_params_);
+}
 
-// At most 16 Mi logits at once: enough rows that re-reading the gradient of the embedding costs
+// At most 16 Mi logits at once: enough rows that re-reading the gradient of the weight costs
 // little beside the product, and no more memory than a layer of the models with such vocabularies.
-int64_t TiedHead::chunk_rows() const {
+int64_t Head::chunk_rows() const {
   constexpr int64_t kLogits = int64_t{16} << 20;
   return std::clamp<int64_t>(kLogits / vocab_ / 32 * 32, 64, 2048);
 }
 
-std::byte* TiedHead::normed_row(const Compute& compute, int64_t row) const {
+std::byte* Head::normed_row(const Compute& compute, int64_t row) const {
   return static_cast<std::byte*>(normed_) +
          row * width_ * static_cast<int64_t>(DTypeBytes(compute.ops.dtype));
 }
 
-void TiedHead::Plan(const Compute&, const Shape& shape, Carver& carver) {
+void Head::Plan(const Compute&, const Shape& shape, Carver& carver) {
   const int64_t rows = shape.rows();
   normed_ = carver.Elements(rows * width_);
   // One row of them is to fit in fp32 too (Logits).
@@ -41,8 +43,8 @@ void TiedHead::Plan(const Compute&, const Shape& shape, Carver& carver) {
 }
 
 // Loss and gradients of one chunk; the rows of normed_ become their own gradient.
-void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, float scale,
-                     const GradView* embedding_grad) {
+void Head::Chunk(const Compute& compute, int64_t begin, int64_t rows, float scale,
+                 const GradView* weight_grad) {
   const DType dtype = compute.ops.dtype;
   void* const normed = normed_row(compute, begin);
   GemmShape product{.m = rows,
@@ -54,10 +56,10 @@ void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, float 
                     .trans_b = true,
                     .in = dtype,
                     .out = dtype};
-  Matmul(compute.gemm, compute.lane, product, normed, embedding_.data, logits_);
+  Matmul(compute.gemm, compute.lane, product, normed, weight_.data, logits_);
   compute.ops.cross_entropy(compute.lane, rows, vocab_, scale, targets_ + begin, logits_,
                             losses_ + begin);
-  if (embedding_grad == nullptr) return;
+  if (weight_grad == nullptr) return;
 
   product = {.m = vocab_,
              .n = width_,
@@ -66,10 +68,10 @@ void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, float 
              .ldb = width_,
              .ldc = width_,
              .trans_a = true,
-             .accumulate = embedding_grad->accumulate || begin > 0,
+             .accumulate = weight_grad->accumulate || begin > 0,
              .in = dtype,
              .out = dtype};
-  Matmul(compute.gemm, compute.lane, product, logits_, normed, embedding_grad->data);
+  Matmul(compute.gemm, compute.lane, product, logits_, normed, weight_grad->data);
   product = {.m = rows,
              .n = width_,
              .k = vocab_,
@@ -78,10 +80,10 @@ void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, float 
              .ldc = width_,
              .in = dtype,
              .out = dtype};
-  Matmul(compute.gemm, compute.lane, product, logits_, embedding_.data, normed);
+  Matmul(compute.gemm, compute.lane, product, logits_, weight_.data, normed);
 }
 
-Result<double> TiedHead::Loss(const Pass& pass, const void* x, const int32_t* targets) {
+Result<double> Head::Loss(const Pass& pass, const void* x, const int32_t* targets) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   compute.lane.Upload(targets_, targets, rows * int64_t{sizeof(int32_t)});
@@ -91,22 +93,22 @@ Result<double> TiedHead::Loss(const Pass& pass, const void* x, const int32_t* ta
     norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
     DS_TRY(norm.Release());
   }
-  Acquired embedding(compute.store, embedding_param_);
-  DS_TRY(embedding.Acquire());
+  Acquired weight(compute.store, weight_param_);
+  DS_TRY(weight.Acquire());
   for (int64_t begin = 0; begin < rows; begin += chunk_rows()) {
     Chunk(compute, begin, std::min(chunk_rows(), rows - begin), 1.0f, nullptr);
   }
-  DS_TRY(embedding.Release());
+  DS_TRY(weight.Release());
   return SumOfLosses(compute, rows);
 }
 
-Result<double> TiedHead::SumOfLosses(const Compute& compute, int64_t rows) {
+Result<double> Head::SumOfLosses(const Compute& compute, int64_t rows) {
   DS_TRY(compute.lane.Download(host_losses_.data(), losses_, rows * int64_t{sizeof(float)}));
   return std::accumulate(host_losses_.begin(), host_losses_.begin() + rows, 0.0);
 }
 
-Result<double> TiedHead::LossAndGrad(const Pass& pass, const void* x, const int32_t* targets,
-                                     float scale, void* dx) {
+Result<double> Head::LossAndGrad(const Pass& pass, const void* x, const int32_t* targets,
+                                 float scale, void* dx) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   compute.lane.Upload(targets_, targets, rows * int64_t{sizeof(int32_t)});
@@ -114,13 +116,14 @@ Result<double> TiedHead::LossAndGrad(const Pass& pass, const void* x, const int3
   DS_TRY(norm.Acquire());
   norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
   {
-    Acquired embedding(compute.store, embedding_param_);
-    DS_TRY(embedding.Acquire());
-    DS_ASSIGN(const GradView grad, compute.store.BeginGrad(embedding_.id));
+    Acquired weight(compute.store, weight_param_);
+    DS_TRY(weight.Acquire());
+    DS_ASSIGN(const GradView grad, compute.store.BeginGrad(weight_.id));
     for (int64_t begin = 0; begin < rows; begin += chunk_rows()) {
       Chunk(compute, begin, std::min(chunk_rows(), rows - begin), scale, &grad);
     }
-    DS_TRY(embedding.Release());
+    if (!tied_) DS_TRY(compute.store.EndGrad(weight_.id));
+    DS_TRY(weight.Release());
   }
   // The residual stream begins here: backward of the norm adds to nothing.
   compute.lane.Zero(dx, rows * width_ * static_cast<int64_t>(DTypeBytes(compute.ops.dtype)));
@@ -129,7 +132,7 @@ Result<double> TiedHead::LossAndGrad(const Pass& pass, const void* x, const int3
   return SumOfLosses(compute, rows);
 }
 
-Status TiedHead::Logits(const Pass& pass, const void* x, int64_t first, float* logits) {
+Status Head::Logits(const Pass& pass, const void* x, int64_t first, float* logits) {
   const Compute& compute = pass.compute;
   const Shape& shape = pass.shape;
   {
@@ -138,8 +141,8 @@ Status TiedHead::Logits(const Pass& pass, const void* x, int64_t first, float* l
     norm_.Forward(compute, shape.rows(), x, normed_, mean_, rstd_);
     DS_TRY(norm.Release());
   }
-  Acquired embedding(compute.store, embedding_param_);
-  DS_TRY(embedding.Acquire());
+  Acquired weight(compute.store, weight_param_);
+  DS_TRY(weight.Acquire());
   const int64_t rows = shape.tokens - first;
   GemmShape product{.m = rows,
                     .n = vocab_,
@@ -160,12 +163,12 @@ Status TiedHead::Logits(const Pass& pass, const void* x, int64_t first, float* l
       float* const out = logits + (b * rows + row) * vocab_;
       const void* x_rows = normed_row(compute, b * shape.tokens + first + row);
       void* const made = compute.lane.at_once() ? out : logits_;
-      Matmul(compute.gemm, compute.lane, product, x_rows, embedding_.data, made);
+      Matmul(compute.gemm, compute.lane, product, x_rows, weight_.data, made);
       if (compute.lane.at_once()) continue;
       DS_TRY(compute.lane.Download(out, made, product.m * vocab_ * int64_t{sizeof(float)}));
     }
   }
-  return embedding.Release();
+  return weight.Release();
 }
 
 }  // namespace ds::model

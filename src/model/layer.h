@@ -25,6 +25,12 @@ struct Pass {
   Shape shape;
   bool cache = false;
   int64_t past = 0;
+  // Of each position of the pass: cosines and sines, where the model rotates (kernels::Ops::rope).
+  const float* angles = nullptr;
+  // The first key of each row, null: 0; the same where a window counts as well.
+  const int32_t *first_keys = nullptr, *windowed_keys = nullptr;
+
+  const int32_t* first_key(int64_t window) const { return window > 0 ? windowed_keys : first_keys; }
 };
 
 // Activations are kept by the layer, in memory placed by Plan, from Forward to Backward.

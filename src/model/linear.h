@@ -1,39 +1,52 @@
-// The two parts with weights that the layers share: y = x W + b, and layer normalisation. Each
-// hands its gradients to the store as soon as they are written.
+// y = x W + b, which the layers share. It hands its gradients to the store as soon as they are
+// written.
 #pragma once
+
+#include <optional>
 
 #include "model/param_use.h"
 
 namespace ds::model {
 
-// W is [in, out] (GPT-2's Conv1D), b is [out].
-struct Linear {
-  Linear(const std::string& name, const std::string& unit, int64_t in, int64_t out, float stddev);
-
-  // y [rows, out] = x W, without b: who comes next adds it, fused where it can.
-  void Product(const Compute& compute, int64_t rows, const void* x, void* y) const;
-  // dx [rows, in] = dy W^T.
-  void InputGrad(const Compute& compute, int64_t rows, const void* dy, void* dx) const;
-  // The gradients of W and b, from x and dy.
-  Status ParamGrads(const Compute& compute, int64_t rows, const void* x, const void* dy) const;
-
-  int64_t in, out;
-  Param weight, bias;
+// How W lies in memory and in the file.
+enum class WeightLayout {
+  kInOut,  // [in, out], GPT-2's Conv1D
+  kOutIn,  // [out, in], the others' Linear
 };
 
-// Keeps mean and rstd of each row in arrays of the caller's.
-struct LayerNorm {
-  LayerNorm(const std::string& name, const std::string& unit, int64_t width, float eps);
+class Linear {
+ public:
+  struct Options {
+    int64_t in, out;
+    WeightLayout layout;
+    bool bias;
+    float stddev;  // of fresh weights
+  };
+  Linear(const std::string& name, const std::string& unit, const Options& options);
 
-  void Forward(const Compute& compute, int64_t rows, const void* x, void* y, float* mean,
-               float* rstd) const;
-  // dx += the gradient.
-  Status Backward(const Compute& compute, int64_t rows, const void* x, const float* mean,
-                  const float* rstd, const void* dy, void* dx) const;
+  void AppendParams(std::vector<Param*>& params);
+  int64_t in() const { return in_; }
+  int64_t out() const { return out_; }
+  // Null without one. Who comes behind the product adds it, fused where it can.
+  const void* bias() const { return bias_.has_value() ? bias_->data : nullptr; }
 
-  int64_t width;
-  float eps;
-  Param weight, bias;
+  // Rows of y, and of dy, may be a part of longer ones, which lie `stride` apart.
+  // y [rows, out] = x W, without b.
+  void Product(const Compute& compute, int64_t rows, const void* x, int64_t stride, void* y) const;
+  // b is added to y, where there is one.
+  void AddBias(const Compute& compute, int64_t rows, int64_t stride, void* y) const;
+  // dx [rows, in] = dy W^T, or is added to it.
+  void InputGrad(const Compute& compute, int64_t rows, int64_t stride, const void* dy,
+                 bool accumulate, void* dx) const;
+  // The gradients of W and b, from x and dy.
+  Status ParamGrads(const Compute& compute, int64_t rows, const void* x, int64_t stride,
+                    const void* dy) const;
+
+ private:
+  const int64_t in_, out_;
+  const WeightLayout layout_;
+  Param weight_;
+  std::optional<Param> bias_;
 };
 
 }  // namespace ds::model

@@ -1,20 +1,39 @@
 #include "model/mlp.h"
 
 namespace ds::model {
+namespace {
 
-MlpLayer::MlpLayer(const std::string& name, const std::string& unit, const Options& options)
-    : width_(options.width),
-      inner_(4 * options.width),
-      norm_(name + ".ln_2", unit, width_, options.norm_eps),
-      fc_(name + ".mlp.c_fc", unit, width_, inner_, options.stddev),
-      proj_(name + ".mlp.c_proj", unit, inner_, width_, options.residual_stddev) {}
-
-void MlpLayer::AppendParams(std::vector<Param*>& params) {
-  params.insert(params.end(),
-                {&norm_.weight, &norm_.bias, &fc_.weight, &fc_.bias, &proj_.weight, &proj_.bias});
+Linear In(const DecoderConfig& config, size_t index, const std::string& name,
+          const std::string& unit, float stddev) {
+  return {name + config.family->names.mlp_in[index],
+          unit,
+          {config.width, config.mlp_width(), config.family->layout, config.mlp_bias, stddev}};
+}
+Linear Out(const DecoderConfig& config, const std::string& name, const std::string& unit,
+           float stddev) {
+  return {name + config.family->names.mlp_out,
+          unit,
+          {config.mlp_width(), config.width, config.family->layout, config.mlp_bias, stddev}};
 }
 
-void MlpLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
+}  // namespace
+
+GeluLayer::GeluLayer(const DecoderConfig& config, const std::string& name, const std::string& unit,
+                     const InitSpread& spread)
+    : width_(config.width),
+      inner_(config.mlp_width()),
+      norm_(config.family->norm, name + config.family->names.mlp_norm, unit, width_,
+            config.norm_eps),
+      fc_(In(config, 0, name, unit, spread.weights)),
+      proj_(Out(config, name, unit, spread.residual)) {}
+
+void GeluLayer::AppendParams(std::vector<Param*>& params) {
+  norm_.AppendParams(params);
+  fc_.AppendParams(params);
+  proj_.AppendParams(params);
+}
+
+void GeluLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
   const int64_t rows = shape.rows();
   normed_ = carver.Elements(rows * width_);
   fc_out_ = carver.Elements(rows * inner_);
@@ -23,33 +42,98 @@ void MlpLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
   rstd_ = carver.Floats(rows);
 }
 
-void MlpLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, Carver& carver) {
+void GeluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, Carver& carver) {
   if (!backward) return;
   d_narrow_ = carver.Elements(shape.rows() * width_);
   d_wide_ = carver.Elements(shape.rows() * inner_);
 }
 
-Status MlpLayer::Forward(const Pass& pass, const void* x, void* y) {
+Status GeluLayer::Forward(const Pass& pass, const void* x, void* y) {
   const Compute& compute = pass.compute;
   const kernels::Ops& ops = compute.ops;
   const int64_t rows = pass.shape.rows();
   norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
-  fc_.Product(compute, rows, normed_, fc_out_);
-  ops.bias_gelu_forward(compute.lane, rows, inner_, fc_.bias.data, fc_out_, gelu_);
+  fc_.Product(compute, rows, normed_, inner_, fc_out_);
+  ops.bias_gelu_forward(compute.lane, rows, inner_, fc_.bias(), fc_out_, gelu_);
   if (y == nullptr) return {};
-  proj_.Product(compute, rows, gelu_, y);
-  ops.add_bias_residual(compute.lane, rows, width_, proj_.bias.data, x, y);
+  proj_.Product(compute, rows, gelu_, width_, y);
+  ops.add_bias_residual(compute.lane, rows, width_, proj_.bias(), x, y);
   return {};
 }
 
-Status MlpLayer::Backward(const Pass& pass, const void* x, void* dx) {
+Status GeluLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
-  DS_TRY(proj_.ParamGrads(compute, rows, gelu_, dx));
-  proj_.InputGrad(compute, rows, dx, d_wide_);
+  DS_TRY(proj_.ParamGrads(compute, rows, gelu_, width_, dx));
+  proj_.InputGrad(compute, rows, width_, dx, /*accumulate=*/false, d_wide_);
   compute.ops.gelu_backward(compute.lane, rows * inner_, fc_out_, d_wide_, d_wide_);
-  DS_TRY(fc_.ParamGrads(compute, rows, normed_, d_wide_));
-  fc_.InputGrad(compute, rows, d_wide_, d_narrow_);
+  DS_TRY(fc_.ParamGrads(compute, rows, normed_, inner_, d_wide_));
+  fc_.InputGrad(compute, rows, inner_, d_wide_, /*accumulate=*/false, d_narrow_);
+  return norm_.Backward(compute, rows, x, mean_, rstd_, d_narrow_, dx);
+}
+
+SwigluLayer::SwigluLayer(const DecoderConfig& config, const std::string& name,
+                         const std::string& unit, const InitSpread& spread)
+    : width_(config.width),
+      inner_(config.mlp_width()),
+      norm_(config.family->norm, name + config.family->names.mlp_norm, unit, width_,
+            config.norm_eps),
+      gate_(In(config, 0, name, unit, spread.weights)),
+      up_(In(config, 1, name, unit, spread.weights)),
+      proj_(Out(config, name, unit, spread.residual)) {}
+
+void SwigluLayer::AppendParams(std::vector<Param*>& params) {
+  norm_.AppendParams(params);
+  gate_.AppendParams(params);
+  up_.AppendParams(params);
+  proj_.AppendParams(params);
+}
+
+void SwigluLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
+  const int64_t rows = shape.rows();
+  normed_ = carver.Elements(rows * width_);
+  both_ = carver.Elements(rows * 2 * inner_);
+  gated_ = carver.Elements(rows * inner_);
+  mean_ = carver.Floats(rows);
+  rstd_ = carver.Floats(rows);
+}
+
+void SwigluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, Carver& carver) {
+  if (!backward) return;
+  d_narrow_ = carver.Elements(shape.rows() * width_);
+  d_gated_ = carver.Elements(shape.rows() * inner_);
+  d_both_ = carver.Elements(shape.rows() * 2 * inner_);
+}
+
+Status SwigluLayer::Forward(const Pass& pass, const void* x, void* y) {
+  const Compute& compute = pass.compute;
+  const int64_t rows = pass.shape.rows();
+  norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
+  void* out = both_;
+  for (const Linear* in : {&gate_, &up_}) {
+    in->Product(compute, rows, normed_, 2 * inner_, out);
+    in->AddBias(compute, rows, 2 * inner_, out);
+    out = compute.at(out, inner_);
+  }
+  compute.ops.swiglu_forward(compute.lane, rows, inner_, both_, gated_);
+  if (y == nullptr) return {};
+  proj_.Product(compute, rows, gated_, width_, y);
+  compute.ops.add_bias_residual(compute.lane, rows, width_, proj_.bias(), x, y);
+  return {};
+}
+
+Status SwigluLayer::Backward(const Pass& pass, const void* x, void* dx) {
+  const Compute& compute = pass.compute;
+  const int64_t rows = pass.shape.rows();
+  DS_TRY(proj_.ParamGrads(compute, rows, gated_, width_, dx));
+  proj_.InputGrad(compute, rows, width_, dx, /*accumulate=*/false, d_gated_);
+  compute.ops.swiglu_backward(compute.lane, rows, inner_, both_, d_gated_, d_both_);
+  void* grad = d_both_;
+  for (const Linear* in : {&gate_, &up_}) {
+    DS_TRY(in->ParamGrads(compute, rows, normed_, 2 * inner_, grad));
+    in->InputGrad(compute, rows, 2 * inner_, grad, /*accumulate=*/in == &up_, d_narrow_);
+    grad = compute.at(grad, inner_);
+  }
   return norm_.Backward(compute, rows, x, mean_, rstd_, d_narrow_, dx);
 }
 

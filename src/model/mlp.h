@@ -1,19 +1,18 @@
-// The MLP half of a GPT-2 block: y = x + proj(gelu(fc(norm(x)))), four times as wide inside.
+// The MLP half of a block: y = x + proj(f(norm(x))), f one wide product with GELU, or two with
+// SwiGLU.
 #pragma once
 
+#include "model/attention.h"
+#include "model/family.h"
 #include "model/layer.h"
-#include "model/linear.h"
 
 namespace ds::model {
 
-class MlpLayer final : public Layer {
+// gelu(x W_in)
+class GeluLayer final : public Layer {
  public:
-  struct Options {
-    int64_t width;
-    float norm_eps;
-    float stddev, residual_stddev;  // of fresh weights
-  };
-  MlpLayer(const std::string& name, const std::string& unit, const Options& options);
+  GeluLayer(const DecoderConfig& config, const std::string& name, const std::string& unit,
+            const InitSpread& spread);
 
   void AppendParams(std::vector<Param*>& params) override;
   void Plan(const Compute& compute, const Shape& shape, Carver& carver) override;
@@ -24,7 +23,7 @@ class MlpLayer final : public Layer {
 
  private:
   const int64_t width_, inner_;
-  LayerNorm norm_;
+  Norm norm_;
   Linear fc_, proj_;
 
   // Kept from Forward to Backward. N = rows, C = width, F = inner.
@@ -32,6 +31,31 @@ class MlpLayer final : public Layer {
   float *mean_ = nullptr, *rstd_ = nullptr;                       // [N] [N]
   // Scratch.
   void *d_narrow_ = nullptr, *d_wide_ = nullptr;  // [N, C] [N, F]
+};
+
+// silu(x W_gate) (x W_up)
+class SwigluLayer final : public Layer {
+ public:
+  SwigluLayer(const DecoderConfig& config, const std::string& name, const std::string& unit,
+              const InitSpread& spread);
+
+  void AppendParams(std::vector<Param*>& params) override;
+  void Plan(const Compute& compute, const Shape& shape, Carver& carver) override;
+  void PlanScratch(const Compute& compute, const Shape& shape, bool backward,
+                   Carver& carver) override;
+  Status Forward(const Pass& pass, const void* x, void* y) override;
+  Status Backward(const Pass& pass, const void* x, void* dx) override;
+
+ private:
+  const int64_t width_, inner_;
+  Norm norm_;
+  Linear gate_, up_, proj_;
+
+  // Kept from Forward to Backward: gate and up side by side.
+  void *normed_ = nullptr, *both_ = nullptr, *gated_ = nullptr;  // [N, C] [N, 2F] [N, F]
+  float *mean_ = nullptr, *rstd_ = nullptr;                      // [N] [N]
+  // Scratch.
+  void *d_narrow_ = nullptr, *d_gated_ = nullptr, *d_both_ = nullptr;  // [N, C] [N, F] [N, 2F]
 };
 
 }  // namespace ds::model

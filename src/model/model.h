@@ -17,6 +17,9 @@ struct TokenBatch {
   int64_t batch = 0, tokens = 0;
   const int32_t* ids = nullptr;
   const int32_t* targets = nullptr;  // may be null where no loss is asked for
+  // [batch, tokens]: the first token that each token sees, not falling along a sequence; null: 0.
+  // Documents that lie one behind the other, or padding on the left, are hidden by it.
+  const int32_t* first_keys = nullptr;
 };
 
 // Fills the fp32 values a parameter starts with.
@@ -53,6 +56,8 @@ class Model {
 
   // config.json of its Hugging Face folder.
   virtual std::string HfConfig() const = 0;
+  // Of the names of all tensors but the head: older folders leave it out.
+  virtual std::string_view name_prefix() const = 0;
 };
 
 // Random values by each parameter's own rule: Philox, one stream a name, so that they depend on

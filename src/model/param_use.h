@@ -36,6 +36,11 @@ struct Compute {
   const device::Lane lane;
   kernels::Gemm& gemm;
   const kernels::Ops& ops;  // the row of store.dtype()
+
+  // `elements` of the dtype further on.
+  void* at(void* base, int64_t elements) const {
+    return static_cast<std::byte*>(base) + elements * static_cast<int64_t>(DTypeBytes(ops.dtype));
+  }
 };
 
 // Holds a unit's parameters acquired, all or none; given back by Release, or on leaving a scope

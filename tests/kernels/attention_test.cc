@@ -16,12 +16,32 @@ namespace {
 
 using simd::Level;
 
+// What a token sees: all before it, a window, or documents of this many tokens that follow one
+// another.
+enum class Sees { kAll, kWindow, kDocuments };
 struct Shape {
   int64_t batch, tokens, heads, dim;
+  int64_t kv_heads = 0;  // 0: heads
+  Sees sees = Sees::kAll;
+  int64_t span = 0;
 };
-constexpr Shape kShapes[] = {{0, 4, 2, 8},     {2, 0, 2, 8},   {1, 1, 1, 1},   {3, 1, 2, 5},
-                             {2, 7, 3, 8},     {1, 64, 1, 4},  {2, 65, 1, 17}, {1, 100, 2, 64},
-                             {1, 130, 1, 128}, {1, 300, 2, 3}, {1, 520, 1, 16}};
+constexpr Shape kShapes[] = {{0, 4, 2, 8},
+                             {2, 0, 2, 8},
+                             {1, 1, 1, 1},
+                             {3, 1, 2, 5},
+                             {2, 7, 3, 8},
+                             {1, 64, 1, 4},
+                             {2, 65, 1, 17},
+                             {1, 100, 2, 64},
+                             {1, 130, 1, 128},
+                             {1, 300, 2, 3},
+                             {1, 520, 1, 16},
+                             {2, 70, 4, 8, 2},
+                             {1, 66, 3, 16, 1},
+                             {2, 40, 4, 8, 4, Sees::kWindow, 7},
+                             {1, 600, 2, 8, 1, Sees::kWindow, 130},
+                             {2, 90, 2, 8, 1, Sees::kDocuments, 13},
+                             {1, 700, 2, 4, 2, Sees::kDocuments, 270}};
 
 template <typename T>
 std::vector<T> Random(int64_t n, uint32_t seed, float scale) {
@@ -42,30 +62,39 @@ struct Arrays {
   Arrays(const Shape& s, float spread)
       : shape(s),
         rows(s.batch * s.tokens),
-        qkv(Random<T>(rows * 3 * s.heads * s.dim, 1, spread)),
+        kernel{s.batch, s.tokens, s.heads, s.kv_heads > 0 ? s.kv_heads : s.heads, s.dim},
+        qkv(Random<T>(rows * kernel.row(), 1, spread)),
         dout(Random<T>(rows * s.heads * s.dim, 2, 1.0f)),
         out(dout.size()),
         dqkv(qkv.size(), T(-7.0f)),
-        lse(rows * s.heads) {}
+        lse(rows * s.heads) {
+    for (int64_t row = 0; s.sees != Sees::kAll && row < rows; ++row) {
+      const int64_t t = row % s.tokens;
+      first.push_back(static_cast<int32_t>(
+          s.sees == Sees::kWindow ? std::max<int64_t>(0, t - s.span + 1) : t / s.span * s.span));
+    }
+  }
 
   void Forward(const Ops& ops, TaskPool& pool, Gemm& gemm) {
     auto scratch = Scratch(ops, pool);
-    ops.attention_forward(pool, gemm, shape.batch, shape.tokens, shape.heads, shape.dim, qkv.data(),
-                          out.data(), lse.data(), Aligned(scratch));
+    ops.attention_forward(pool, gemm, kernel, first_key(), qkv.data(), out.data(), lse.data(),
+                          Aligned(scratch));
   }
   void Backward(const Ops& ops, TaskPool& pool, Gemm& gemm) {
     auto scratch = Scratch(ops, pool);
-    ops.attention_backward(pool, gemm, shape.batch, shape.tokens, shape.heads, shape.dim,
-                           qkv.data(), out.data(), lse.data(), dout.data(), dqkv.data(),
-                           Aligned(scratch));
+    ops.attention_backward(pool, gemm, kernel, first_key(), qkv.data(), out.data(), lse.data(),
+                           dout.data(), dqkv.data(), Aligned(scratch));
   }
 
   Shape shape;
   int64_t rows;
+  AttentionShape kernel;
+  std::vector<int32_t> first;
   std::vector<T> qkv, dout, out, dqkv;
   std::vector<float> lse;
 
  private:
+  const int32_t* first_key() const { return first.empty() ? nullptr : first.data(); }
   // Filled with NaN: nothing may be read that was not written.
   std::vector<float> Scratch(const Ops& ops, TaskPool& pool) const {
     const int64_t bytes = ops.attention_scratch_bytes(pool, shape.tokens, shape.dim);
@@ -112,8 +141,9 @@ TYPED_TEST(AttentionTest, LikeTheReference) {
       want_back.Backward(this->ref_, this->one_, *this->gemm_);
       for (Level level : {Level::kAvx512, Level::kAvx2, Level::kSse4}) {
         if (level > simd::BestLevel()) continue;
-        SCOPED_TRACE(fmt::format("{} B {} T {} H {} D {} spread {}", simd::LevelName(level),
-                                 shape.batch, shape.tokens, shape.heads, shape.dim, spread));
+        SCOPED_TRACE(fmt::format("{} B {} T {} H {} D {} K {} span {} spread {}",
+                                 simd::LevelName(level), shape.batch, shape.tokens, shape.heads,
+                                 shape.dim, want.kernel.kv_heads, shape.span, spread));
         const Ops ops = At<T>(level);
         Arrays<T> got(shape, spread), again(shape, spread);
         got.Forward(ops, this->one_, *this->gemm_);

@@ -83,9 +83,14 @@ TYPED_TEST(OpsTest, AddBiasIsExact) {
     for (const auto& [rows, width] : kShapes) {
       const auto bias = Random<T>(width, 1);
       auto want = Random<T>(rows * width, 2), got = want;
-      this->ref_.add_bias(this->one_, rows, width, bias.data(), want.data());
-      ops.add_bias(this->three_, rows, width, bias.data(), got.data());
+      this->ref_.add_bias(this->one_, rows, width, width, bias.data(), want.data());
+      ops.add_bias(this->three_, rows, width, width, bias.data(), got.data());
       ASSERT_EQ(Bytes(got), Bytes(want)) << rows << " x " << width;
+      const int64_t stride = width + 5;  // and of a part of longer rows
+      auto wide_want = Random<T>(rows * stride, 3), wide = wide_want;
+      this->ref_.add_bias(this->one_, rows, width, stride, bias.data(), wide_want.data());
+      ops.add_bias(this->three_, rows, width, stride, bias.data(), wide.data());
+      ASSERT_EQ(Bytes(wide), Bytes(wide_want)) << rows << " x " << width;
     }
   });
 }
@@ -101,6 +106,9 @@ TYPED_TEST(OpsTest, AddBiasResidual) {
       ops.add_bias_residual(this->three_, rows, width, bias.data(), x.data(), again.data());
       ASSERT_EQ(Bytes(got), Bytes(again));
       ExpectNear(got, want, 2e-7, 5e-7, "y");
+      this->ref_.add_bias_residual(this->one_, rows, width, nullptr, x.data(), want.data());
+      ops.add_bias_residual(this->three_, rows, width, nullptr, x.data(), got.data());
+      ExpectNear(got, want, 4e-7, 1e-6, "y without bias");
     }
   });
 }
@@ -110,11 +118,12 @@ TYPED_TEST(OpsTest, BiasGradSumsColumns) {
   this->ForLevels([&](const Ops& ops) {
     for (const auto& [rows, width] : kShapes) {
       for (bool accumulate : {false, true}) {
-        const auto dy = Random<T>(rows * width, 1);
+        const int64_t stride = width + (accumulate ? 3 : 0);
+        const auto dy = Random<T>(rows * stride, 1);
         auto want = Random<T>(width, 2), got = want, again = want;
-        this->ref_.bias_grad(this->one_, rows, width, accumulate, dy.data(), want.data());
-        ops.bias_grad(this->one_, rows, width, accumulate, dy.data(), got.data());
-        ops.bias_grad(this->three_, rows, width, accumulate, dy.data(), again.data());
+        this->ref_.bias_grad(this->one_, rows, width, stride, accumulate, dy.data(), want.data());
+        ops.bias_grad(this->one_, rows, width, stride, accumulate, dy.data(), got.data());
+        ops.bias_grad(this->three_, rows, width, stride, accumulate, dy.data(), again.data());
         ASSERT_EQ(Bytes(got), Bytes(again));
         ExpectNear(got, want, 1e-6, 2e-5, "dbias");
       }
@@ -245,29 +254,26 @@ TYPED_TEST(OpsTest, Embedding) {
                           Case{5, 40, 300, 11}, Case{2, 16, 64, 1500}}) {
       const int64_t rows = c.batch * c.tokens;
       std::mt19937 engine(7);
-      std::vector<int32_t> ids(rows);
+      std::vector<int32_t> ids(rows), positions(rows);
       for (int32_t& id : ids) id = static_cast<int32_t>(engine() % c.vocab);
+      for (int32_t& at : positions) at = static_cast<int32_t>(engine() % c.tokens);
       const auto wte = Random<T>(c.vocab * c.width, 1), wpe = Random<T>(c.tokens * c.width, 2);
       std::vector<T> want(rows * c.width), got(rows * c.width);
-      this->ref_.embedding_forward(this->one_, rows, c.tokens, c.width, ids.data(), wte.data(),
-                                   wpe.data(), want.data());
-      ops.embedding_forward(this->three_, rows, c.tokens, c.width, ids.data(), wte.data(),
-                            wpe.data(), got.data());
-      ASSERT_EQ(Bytes(got), Bytes(want));
-      for (bool accumulate : {false, true}) {
-        const auto run = [&](const Ops& by, TaskPool& pool) {
-          std::vector<T> out[2] = {wte, wpe};
-          by.embedding_backward(pool, rows, c.tokens, c.width, c.vocab, accumulate, ids.data(),
-                                want.data(), out[0].data(), out[1].data());
-          return std::vector<std::vector<T>>(out, out + 2);
-        };
-        const auto wanted = run(this->ref_, this->one_), sums = run(ops, this->one_);
-        const auto again = run(ops, this->three_);
-        for (int i = 0; i < 2; ++i) {
-          ASSERT_EQ(Bytes(sums[i]), Bytes(again[i]));
-          ExpectNear(sums[i], wanted[i], 1e-6, 2e-5, i == 0 ? "dwte" : "dwpe");
-        }
+      for (const T* table : {static_cast<const T*>(nullptr), wpe.data()}) {
+        this->ref_.embedding_forward(this->one_, rows, c.width, ids.data(), positions.data(),
+                                     wte.data(), table, want.data());
+        ops.embedding_forward(this->three_, rows, c.width, ids.data(), positions.data(), wte.data(),
+                              table, got.data());
+        ASSERT_EQ(Bytes(got), Bytes(want));
       }
+      const auto run = [&](const Ops& by, TaskPool& pool) {
+        std::vector<T> out = wte;
+        by.embedding_backward(pool, rows, c.width, c.vocab, ids.data(), want.data(), out.data());
+        return out;
+      };
+      const auto sums = run(ops, this->one_);
+      ASSERT_EQ(Bytes(sums), Bytes(run(ops, this->three_)));
+      ExpectNear(sums, run(this->ref_, this->one_), 1e-6, 2e-5, "dw");
     }
   });
 }

@@ -12,7 +12,7 @@
 #include "device/memory.h"
 #include "kernels/gemm.h"
 #include "kernels/ops.h"
-#include "model/gpt2.h"
+#include "model/decoder.h"
 #include "support/local_param_store.h"
 
 namespace ds::test {
@@ -35,7 +35,7 @@ inline Batch RandomBatch(int64_t batch, int64_t tokens, int64_t vocab, uint64_t 
 }
 
 struct RigOptions {
-  model::GptConfig config = {.vocab = 11, .context = 8, .layers = 2, .heads = 2, .width = 8};
+  model::DecoderConfig config = {.vocab = 11, .context = 8, .layers = 2, .heads = 2, .width = 8};
   DType dtype = DType::kF32;
   int threads = 1;
   bool recompute = false;
@@ -50,10 +50,10 @@ class ModelRig {
 
   explicit ModelRig(const Options& options)
       : pool(options.threads), gemm(kernels::CreateSimdGemm()), store(options.dtype) {
-    const model::GptOptions gpt{
+    const model::DecoderOptions gpt{
         .recompute = options.recompute,
         .ops = options.reference ? &kernels::RefOps(options.dtype) : nullptr};
-    auto created = model::Gpt2::Create(options.config, gpt, pool, *gemm, account);
+    auto created = model::Decoder::Create(options.config, gpt, pool, *gemm, account);
     EXPECT_TRUE(created.ok()) << created.status().message();
     model = std::move(created).Take();
     const Status status = model->RegisterParams(
@@ -88,7 +88,7 @@ class ModelRig {
   std::unique_ptr<kernels::Gemm> gemm;
   device::MemoryAccount account;
   LocalParamStore store;
-  std::unique_ptr<model::Gpt2> model;  // last: it refers to the others
+  std::unique_ptr<model::Decoder> model;  // last: it refers to the others
 };
 
 // Every gradient bit of the two stores.

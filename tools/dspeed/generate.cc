@@ -9,7 +9,7 @@
 #include "infer/model_folder.h"
 #include "infer/weight_store.h"
 #include "interrupt.h"
-#include "model/gpt2.h"
+#include "model/decoder.h"
 
 namespace ds::tool {
 namespace {
@@ -24,7 +24,7 @@ Status Generate(const GenerateFlags& flags) {
   if (flags.threads < 0)
     return InvalidArgument("--threads is {}, expected 0 or more", flags.threads);
   if (flags.prompt.empty()) return InvalidArgument("--prompt is empty, expected at least one byte");
-  DS_ASSIGN(const model::HfGptConfig config, infer::ReadModelConfig(flags.model));
+  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(flags.model));
   if (config.config.vocab != data::ByteTokens::kVocab) {
     return Error(Code::kUnsupported,
                  "{}: vocab_size is {}; this release generates from models of "
@@ -35,7 +35,9 @@ Status Generate(const GenerateFlags& flags) {
   const auto gemm = CreateGemm();
   device::MemoryAccount account;
   infer::WeightStore weights(config.dtype.value_or(DType::kF32), pool, account);
-  DS_ASSIGN(const auto model, model::Gpt2::Create(config.config, {}, pool, *gemm, account));
+  const int64_t tokens = static_cast<int64_t>(flags.prompt.size()) + flags.options.tokens;
+  const model::DecoderOptions options{.cache_tokens = std::min(tokens, config.config.context)};
+  DS_ASSIGN(const auto model, model::Decoder::Create(config.config, options, pool, *gemm, account));
   DS_TRY(infer::LoadModel(flags.model, *model, weights));
 
   std::vector<int32_t> prompt;

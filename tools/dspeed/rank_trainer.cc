@@ -7,7 +7,7 @@
 
 #include "infer/model_folder.h"
 #include "interrupt.h"
-#include "model/gpt2.h"
+#include "model/decoder.h"
 
 namespace ds::tool {
 
@@ -16,31 +16,36 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
                                                          comm::Communicator& comm, TaskPool& pool,
                                                          kernels::Gemm& gemm) {
   DS_ASSIGN(const data::Sampler sampler,
-            data::Sampler::Create(text.train(), plan.model.context, plan.flags.seed));
+            data::Sampler::Create(text.train(), plan.context, plan.flags.seed));
   std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, text, comm, sampler));
   DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
   Engine& engine = *trainer->engine_;
-  const model::GptOptions options{.recompute = plan.flags.recompute};
-  DS_ASSIGN(trainer->model_, model::Gpt2::Create(plan.model, options, pool, gemm, engine.memory()));
-  DS_TRY(trainer->model_->RegisterParams(
-      engine.store(), [&](const model::Param& param, std::span<float> values) {
-        return model::FillRandom(pool, plan.flags.seed, param, values);
-      }));
+  const model::DecoderOptions options{.recompute = plan.flags.recompute};
+  DS_ASSIGN(trainer->model_,
+            model::Decoder::Create(plan.model, options, pool, gemm, engine.memory()));
+  if (!plan.flags.model.empty()) {
+    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, engine.store()));
+  } else {
+    DS_TRY(trainer->model_->RegisterParams(
+        engine.store(), [&](const model::Param& param, std::span<float> values) {
+          return model::FillRandom(pool, plan.flags.seed, param, values);
+        }));
+  }
   DS_TRY(engine.Seal());
-  const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.model.context);
+  const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.context);
   trainer->ids_.resize(tokens);
   trainer->targets_.resize(tokens);
   return trainer;
 }
 
 model::TokenBatch RankTrainer::Batch(int64_t count) const {
-  return {count, plan_.model.context, ids_.data(), targets_.data()};
+  return {count, plan_.context, ids_.data(), targets_.data()};
 }
 
 Result<StepResult> RankTrainer::Step(int64_t step) {
   const EngineConfig& config = plan_.engine;
   const int64_t micro = config.micro_batch;
-  const auto tokens_here = static_cast<double>(micro * plan_.model.context);
+  const auto tokens_here = static_cast<double>(micro * plan_.context);
   StepResult result;
   double loss = 0;
   for (int64_t a = 0; a < config.accumulation; ++a) {
@@ -53,14 +58,14 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
   }
   double sums[2] = {loss, Interrupted() != 0 ? 1.0 : 0.0};
   DS_TRY(comm_.AllReduce("loss", sums));
-  result.loss = sums[0] / static_cast<double>(config.train_batch * plan_.model.context);
+  result.loss = sums[0] / static_cast<double>(config.train_batch * plan_.context);
   result.stop = sums[1] > 0;
   return result;
 }
 
 Result<double> RankTrainer::ValidationLoss() {
   const auto text = text_.validation();
-  const int64_t context = plan_.model.context, micro = plan_.engine.micro_batch;
+  const int64_t context = plan_.context, micro = plan_.engine.micro_batch;
   const auto starts =
       data::EvenWindows(static_cast<int64_t>(text.size()), context, kValidationWindows);
   const auto windows = static_cast<int64_t>(starts.size());
@@ -89,10 +94,11 @@ Result<double> RankTrainer::ValidationLoss() {
 // What two runs must have alike for the one to be the continuation of the other.
 Json RankTrainer::Facts() const {
   const auto all = text_.all();
-  return {{"layers", plan_.model.layers},
+  return {{"family", plan_.model.family->model_type},
+          {"layers", plan_.model.layers},
           {"heads", plan_.model.heads},
           {"width", plan_.model.width},
-          {"context", plan_.model.context},
+          {"context", plan_.context},
           {"batch", plan_.engine.train_batch},
           {"dtype", DTypeName(plan_.engine.dtype)},
           {"seed", plan_.flags.seed},

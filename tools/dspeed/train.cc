@@ -42,10 +42,10 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
   const auto& memory = trainer.engine().memory();
   const int64_t state = memory.bytes(MemoryKind::kWeights) + memory.bytes(MemoryKind::kGradients) +
                         memory.bytes(MemoryKind::kMaster) + memory.bytes(MemoryKind::kMoments);
-  fmt::print(
-      "model     GPT-2, {} layers, {} heads, width {}, context {}: {:.2f} M parameters, {}\n",
-      plan.model.layers, plan.model.heads, plan.model.width, plan.model.context,
-      static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(config.dtype));
+  fmt::print("model     {}, {} layers, {} heads, width {}, context {}: {:.2f} M parameters, {}\n",
+             plan.model.family->model_type, plan.model.layers, plan.model.heads, plan.model.width,
+             plan.context, static_cast<double>(plan.model.parameters()) / 1e6,
+             DTypeName(config.dtype));
   fmt::print("text      {}: {} bytes, {} of them for validation\n", run.text.path(),
              run.text.all().size(), run.text.validation().size());
   fmt::print("ranks     {} ({}), ZeRO {}\n", plan.flags.ranks, trainer.engine().comm().backend(),
@@ -55,7 +55,7 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
   fmt::print("compute   {} threads, products by {}\n", CpuThreads(plan.flags.threads),
              run.gemm->description());
   fmt::print("memory    a rank: {:.1f} MiB of state, {:.1f} MiB of activations\n", MiB(state),
-             MiB(trainer.model().PlanActivationBytes(config.micro_batch, plan.model.context)));
+             MiB(trainer.model().PlanActivationBytes(config.micro_batch, plan.context)));
   std::fflush(stdout);
 }
 
@@ -134,7 +134,7 @@ class RankLoop {
 
   Status Step(LogEntry& entry) {
     const EngineConfig& config = run_.plan.engine;
-    const int64_t tokens = config.train_batch * run_.plan.model.context;
+    const int64_t tokens = config.train_batch * run_.plan.context;
     const auto start = std::chrono::steady_clock::now();
     DS_ASSIGN(const StepResult result, trainer_.Step(entry.step));
     const std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
@@ -216,8 +216,7 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
 // `group`: this process's rank among others, or null where the ranks are threads of this one.
 Status Train(const TrainFlags& flags, comm::Communicator* group) {
   DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
-  DS_ASSIGN(const data::ByteTokens text,
-            data::ByteTokens::Open(flags.data, plan.model.context + 1));
+  DS_ASSIGN(const data::ByteTokens text, data::ByteTokens::Open(flags.data, plan.context + 1));
   const bool speaks = group == nullptr || group->rank() == 0;
   if (speaks && !flags.log.empty()) DS_TRY(CheckWritable(flags.log));
   if (speaks && !flags.save.empty()) DS_TRY(CheckWritable(flags.save));
@@ -272,6 +271,9 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
   train.add_option("--data", flags->data, "The text: any file; its last tenth is for validation")
       ->required();
   train.add_option("--preset", flags->preset, "Sizes: " + PresetHelp())->capture_default_str();
+  train.add_option("--model", flags->model,
+                   "Go on from this Hugging Face folder: gpt2, llama, mistral, qwen2 or qwen3");
+  train.add_option("--family", flags->family, "Of a fresh model: gpt2 (the default), llama, ...");
   train.add_option("--config", flags->config,
                    "A ds_config.json: ZeRO stage, batch, optimizer, ...");
   train.add_option("--layers", flags->layers, "Blocks");

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "data/byte_tokens.h"
+#include "infer/model_folder.h"
 
 namespace ds::tool {
 namespace {
@@ -21,6 +22,8 @@ constexpr Preset kPresets[] = {
     {"10m", 6, 6, 384, 256, 16, 1e-3},
     {"gpt2", 12, 12, 768, 1024, 8, 6e-4},
 };
+
+constexpr int64_t kFolderContext = 1024;  // of a model that was made for more, unless asked for
 
 Result<Preset> FindPreset(const std::string& name) {
   std::string known;
@@ -64,12 +67,52 @@ Status CheckFlags(const TrainFlags& flags) {
 
 namespace {
 
-Result<model::GptConfig> ModelOf(const TrainFlags& flags, const Preset& preset) {
-  model::GptConfig config{.vocab = data::ByteTokens::kVocab,
-                          .context = flags.context.value_or(preset.context),
-                          .layers = flags.layers.value_or(preset.layers),
-                          .heads = flags.heads.value_or(preset.heads),
-                          .width = flags.width.value_or(preset.width)};
+// A model that exists has its sizes; but for a shorter context, flags may only repeat them.
+Result<model::DecoderConfig> ModelOfFolder(const TrainFlags& flags) {
+  DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(flags.model));
+  model::DecoderConfig config = hf.config;
+  for (const auto& [flag, asked, size] : {std::tuple("--layers", flags.layers, config.layers),
+                                          std::tuple("--heads", flags.heads, config.heads),
+                                          std::tuple("--width", flags.width, config.width)}) {
+    if (asked.has_value() && *asked != size) {
+      return InvalidArgument("{} is {}, but the model in {} has {}", flag, *asked, flags.model,
+                             size);
+    }
+  }
+  if (flags.family.has_value() && *flags.family != config.family->model_type) {
+    return InvalidArgument("--family is {}, but the model in {} is a {}", *flags.family,
+                           flags.model, config.family->model_type);
+  }
+  if (flags.context.has_value() && (*flags.context < 1 || *flags.context > config.context)) {
+    return InvalidArgument("--context is {}, the model in {} was made for 1 to {}", *flags.context,
+                           flags.model, config.context);
+  }
+  if (config.vocab < data::ByteTokens::kVocab) {
+    return InvalidArgument("the model in {} knows {} tokens, a text of bytes has {}", flags.model,
+                           config.vocab, data::ByteTokens::kVocab);
+  }
+  return config;
+}
+
+Result<model::DecoderConfig> ModelOf(const TrainFlags& flags, const Preset& preset) {
+  if (!flags.model.empty()) return ModelOfFolder(flags);
+  model::DecoderConfig config{.vocab = data::ByteTokens::kVocab,
+                              .context = flags.context.value_or(preset.context),
+                              .layers = flags.layers.value_or(preset.layers),
+                              .heads = flags.heads.value_or(preset.heads),
+                              .width = flags.width.value_or(preset.width)};
+  if (flags.family.has_value()) {
+    config.family = model::FindFamily(*flags.family);
+    if (config.family == nullptr) {
+      return InvalidArgument("--family is {}, expected {}", *flags.family, model::FamilyNames());
+    }
+  }
+  if (config.family->positions == model::Positions::kRope) {
+    // About as many weights as four times the width would have in two products, in whole vectors.
+    config.inner = (config.width * 8 / 3 + 31) / 32 * 32;
+    config.qkv_bias = config.family == &model::Qwen2Family();
+    config.out_bias = config.mlp_bias = false;
+  }
   const std::pair<const char*, int64_t> sizes[] = {{"--layers", config.layers},
                                                    {"--heads", config.heads},
                                                    {"--width", config.width},
@@ -193,6 +236,10 @@ Result<TrainPlan> PlanTraining(const TrainFlags& flags) {
   TrainPlan plan;
   plan.flags = flags;
   DS_ASSIGN(plan.model, ModelOf(flags, preset));
+  plan.context =
+      flags.model.empty()
+          ? plan.model.context
+          : flags.context.value_or(std::min<int64_t>(plan.model.context, kFolderContext));
 
   Json json = Json::object();
   if (!flags.config.empty()) {

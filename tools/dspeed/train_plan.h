@@ -8,12 +8,14 @@
 
 #include "base/status.h"
 #include "engine/config.h"
-#include "model/gpt_config.h"
+#include "model/family.h"
 
 namespace ds::tool {
 
 struct TrainFlags {
   std::string data, preset = "small", config;
+  std::string model;  // a Hugging Face folder to go on from; empty: fresh weights
+  std::optional<std::string> family;
   std::optional<int64_t> layers, heads, width, context, batch;
   std::optional<double> lr;
   std::optional<std::string> dtype;
@@ -32,7 +34,8 @@ struct TrainFlags {
 
 struct TrainPlan {
   TrainFlags flags;
-  model::GptConfig model;
+  model::DecoderConfig model;
+  int64_t context = 0;  // tokens of a sequence, at most model.context
   EngineConfig engine;
   std::string config_json;  // what `engine` was read from
 };

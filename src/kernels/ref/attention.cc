@@ -11,43 +11,56 @@ namespace ds::kernels::ref {
 namespace {
 
 struct Layout {
-  int64_t tokens, heads, dim;
-  // Element d of token t, head h: of q, k, v (part 0, 1, 2) in qkv, and in out.
-  int64_t Qkv(int64_t b, int64_t t, int part, int64_t h, int64_t d) const {
-    return (((b * tokens + t) * 3 + part) * heads + h) * dim + d;
+  const AttentionShape& shape;
+  const int32_t* first_key;
+
+  int64_t group() const { return shape.heads / shape.kv_heads; }  // queries of a key
+  int64_t First(int64_t b, int64_t t) const {
+    return first_key == nullptr ? 0 : first_key[b * shape.tokens + t];
+  }
+  // Element d of token t: of query h, of the key and value k, and of out.
+  int64_t Query(int64_t b, int64_t t, int64_t h, int64_t d) const {
+    return (b * shape.tokens + t) * shape.row() + h * shape.head_dim + d;
+  }
+  int64_t Key(int64_t b, int64_t t, int64_t k, int64_t d) const {
+    return Query(b, t, shape.heads + k, d);
+  }
+  int64_t Value(int64_t b, int64_t t, int64_t k, int64_t d) const {
+    return Query(b, t, shape.heads + shape.kv_heads + k, d);
   }
   int64_t Out(int64_t b, int64_t t, int64_t h, int64_t d) const {
-    return ((b * tokens + t) * heads + h) * dim + d;
+    return ((b * shape.tokens + t) * shape.heads + h) * shape.head_dim + d;
   }
 };
 
 template <typename T>
 double Score(const Layout& at, const void* qkv, int64_t b, int64_t h, int64_t i, int64_t j) {
   double dot = 0;
-  for (int64_t d = 0; d < at.dim; ++d) {
-    dot += static_cast<double>(Load<T>(qkv, at.Qkv(b, i, 0, h, d))) *
-           Load<T>(qkv, at.Qkv(b, j, 1, h, d));
+  for (int64_t d = 0; d < at.shape.head_dim; ++d) {
+    dot += static_cast<double>(Load<T>(qkv, at.Query(b, i, h, d))) *
+           Load<T>(qkv, at.Key(b, j, h / at.group(), d));
   }
-  return dot / std::sqrt(static_cast<double>(at.dim));
+  return dot / std::sqrt(static_cast<double>(at.shape.head_dim));
 }
 
 template <typename T>
-void Forward(TaskPool&, Gemm&, int64_t batch, int64_t tokens, int64_t heads, int64_t head_dim,
+void Forward(TaskPool&, Gemm&, const AttentionShape& shape, const int32_t* first_key,
              const void* qkv, void* out, float* lse, void*) {
-  const Layout at = {tokens, heads, head_dim};
-  for (int64_t b = 0; b < batch; ++b) {
-    for (int64_t h = 0; h < heads; ++h) {
-      for (int64_t i = 0; i < tokens; ++i) {
+  const Layout at = {shape, first_key};
+  for (int64_t b = 0; b < shape.batch; ++b) {
+    for (int64_t h = 0; h < shape.heads; ++h) {
+      for (int64_t i = 0; i < shape.tokens; ++i) {
+        const int64_t first = at.First(b, i);
         double most = -std::numeric_limits<double>::infinity(), sum = 0;
-        for (int64_t j = 0; j <= i; ++j) most = std::max(most, Score<T>(at, qkv, b, h, i, j));
-        for (int64_t j = 0; j <= i; ++j) sum += std::exp(Score<T>(at, qkv, b, h, i, j) - most);
+        for (int64_t j = first; j <= i; ++j) most = std::max(most, Score<T>(at, qkv, b, h, i, j));
+        for (int64_t j = first; j <= i; ++j) sum += std::exp(Score<T>(at, qkv, b, h, i, j) - most);
         const double log_sum = most + std::log(sum);
-        lse[(b * heads + h) * tokens + i] = static_cast<float>(log_sum);
-        for (int64_t d = 0; d < head_dim; ++d) {
+        lse[(b * shape.heads + h) * shape.tokens + i] = static_cast<float>(log_sum);
+        for (int64_t d = 0; d < shape.head_dim; ++d) {
           double mean = 0;
-          for (int64_t j = 0; j <= i; ++j) {
+          for (int64_t j = first; j <= i; ++j) {
             mean += std::exp(Score<T>(at, qkv, b, h, i, j) - log_sum) *
-                    Load<T>(qkv, at.Qkv(b, j, 2, h, d));
+                    Load<T>(qkv, at.Value(b, j, h / at.group(), d));
           }
           Store<T>(out, at.Out(b, i, h, d), mean);
         }
@@ -56,43 +69,58 @@ void Forward(TaskPool&, Gemm&, int64_t batch, int64_t tokens, int64_t heads, int
   }
 }
 
-// The gradients that key j and query j collect are summed over the queries in order.
+// What the backward pass of one pair of a query and a key needs.
 template <typename T>
-void Backward(TaskPool&, Gemm&, int64_t batch, int64_t tokens, int64_t heads, int64_t head_dim,
+struct Pairs {
+  const Layout& at;
+  const void *qkv, *out, *dout;
+  const float* lse;
+
+  double p(int64_t b, int64_t h, int64_t i, int64_t j) const {
+    return std::exp(Score<T>(at, qkv, b, h, i, j) -
+                    lse[(b * at.shape.heads + h) * at.shape.tokens + i]);
+  }
+  double ds(int64_t b, int64_t h, int64_t i, int64_t j) const {
+    double dp = 0, delta = 0;
+    for (int64_t d = 0; d < at.shape.head_dim; ++d) {
+      const double grad = Load<T>(dout, at.Out(b, i, h, d));
+      dp += Load<T>(qkv, at.Value(b, j, h / at.group(), d)) * grad;
+      delta += Load<T>(out, at.Out(b, i, h, d)) * grad;
+    }
+    return p(b, h, i, j) * (dp - delta) / std::sqrt(static_cast<double>(at.shape.head_dim));
+  }
+};
+
+// The gradients that a key and a value collect are summed over their queries in order.
+template <typename T>
+void Backward(TaskPool&, Gemm&, const AttentionShape& shape, const int32_t* first_key,
               const void* qkv, const void* out, const float* lse, const void* dout, void* dqkv,
               void*) {
-  const Layout at = {tokens, heads, head_dim};
-  const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
-  const auto dot_out = [&](const void* x, auto index, int64_t b, int64_t i, int64_t h) {
-    double sum = 0;
-    for (int64_t d = 0; d < head_dim; ++d) {
-      sum += static_cast<double>(Load<T>(x, index(d))) * Load<T>(dout, at.Out(b, i, h, d));
-    }
-    return sum;
-  };
-  for (int64_t b = 0; b < batch; ++b) {
-    for (int64_t h = 0; h < heads; ++h) {
-      const auto p = [&](int64_t i, int64_t j) {
-        return std::exp(Score<T>(at, qkv, b, h, i, j) - lse[(b * heads + h) * tokens + i]);
-      };
-      const auto ds = [&](int64_t i, int64_t j) {
-        const double dp = dot_out(
-            qkv, [&](int64_t d) { return at.Qkv(b, j, 2, h, d); }, b, i, h);
-        const double delta = dot_out(
-            out, [&](int64_t d) { return at.Out(b, i, h, d); }, b, i, h);
-        return p(i, j) * (dp - delta) * scale;
-      };
-      for (int64_t t = 0; t < tokens; ++t) {
-        for (int64_t d = 0; d < head_dim; ++d) {
-          double dq = 0, dk = 0, dv = 0;
-          for (int64_t j = 0; j <= t; ++j) dq += ds(t, j) * Load<T>(qkv, at.Qkv(b, j, 1, h, d));
-          for (int64_t i = t; i < tokens; ++i) {
-            dk += ds(i, t) * Load<T>(qkv, at.Qkv(b, i, 0, h, d));
-            dv += p(i, t) * Load<T>(dout, at.Out(b, i, h, d));
+  const Layout at = {shape, first_key};
+  const Pairs<T> pairs = {at, qkv, out, dout, lse};
+  for (int64_t b = 0; b < shape.batch; ++b) {
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+      for (int64_t h = 0; h < shape.heads; ++h) {
+        for (int64_t d = 0; d < shape.head_dim; ++d) {
+          double dq = 0;
+          for (int64_t j = at.First(b, t); j <= t; ++j) {
+            dq += pairs.ds(b, h, t, j) * Load<T>(qkv, at.Key(b, j, h / at.group(), d));
           }
-          Store<T>(dqkv, at.Qkv(b, t, 0, h, d), dq);
-          Store<T>(dqkv, at.Qkv(b, t, 1, h, d), dk);
-          Store<T>(dqkv, at.Qkv(b, t, 2, h, d), dv);
+          Store<T>(dqkv, at.Query(b, t, h, d), dq);
+        }
+      }
+      for (int64_t k = 0; k < shape.kv_heads; ++k) {
+        for (int64_t d = 0; d < shape.head_dim; ++d) {
+          double dk = 0, dv = 0;
+          for (int64_t h = k * at.group(); h < (k + 1) * at.group(); ++h) {
+            for (int64_t i = t; i < shape.tokens; ++i) {
+              if (at.First(b, i) > t) continue;
+              dk += pairs.ds(b, h, i, t) * Load<T>(qkv, at.Query(b, i, h, d));
+              dv += pairs.p(b, h, i, t) * Load<T>(dout, at.Out(b, i, h, d));
+            }
+          }
+          Store<T>(dqkv, at.Key(b, t, k, d), dk);
+          Store<T>(dqkv, at.Value(b, t, k, d), dv);
         }
       }
     }

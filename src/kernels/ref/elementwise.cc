@@ -6,25 +6,29 @@ namespace ds::kernels::ref {
 namespace {
 
 template <typename T>
-void AddBias(TaskPool&, int64_t rows, int64_t width, const void* bias, void* x) {
-  for (int64_t i = 0; i < rows * width; ++i)
-    Store<T>(x, i, Load<T>(x, i) + Load<T>(bias, i % width));
+void AddBias(TaskPool&, int64_t rows, int64_t width, int64_t stride, const void* bias, void* x) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < width; ++c) {
+      Store<T>(x, r * stride + c, Load<T>(x, r * stride + c) + Load<T>(bias, c));
+    }
+  }
 }
 
 template <typename T>
 void AddBiasResidual(TaskPool&, int64_t rows, int64_t width, const void* bias, const void* x,
                      void* y) {
   for (int64_t i = 0; i < rows * width; ++i) {
-    Store<T>(y, i, static_cast<double>(Load<T>(y, i)) + Load<T>(bias, i % width) + Load<T>(x, i));
+    const double b = bias == nullptr ? 0.0 : Load<T>(bias, i % width);
+    Store<T>(y, i, Load<T>(y, i) + b + Load<T>(x, i));
   }
 }
 
 template <typename T>
-void BiasGrad(TaskPool&, int64_t rows, int64_t width, bool accumulate, const void* dy,
-              void* dbias) {
+void BiasGrad(TaskPool&, int64_t rows, int64_t width, int64_t stride, bool accumulate,
+              const void* dy, void* dbias) {
   for (int64_t c = 0; c < width; ++c) {
     double sum = accumulate ? Load<T>(dbias, c) : 0.0;
-    for (int64_t r = 0; r < rows; ++r) sum += Load<T>(dy, r * width + c);
+    for (int64_t r = 0; r < rows; ++r) sum += Load<T>(dy, r * stride + c);
     Store<T>(dbias, c, sum);
   }
 }
@@ -55,6 +59,50 @@ void GeluBackward(TaskPool&, int64_t n, const void* x, const void* dy, void* dx)
   for (int64_t i = 0; i < n; ++i) Store<T>(dx, i, Load<T>(dy, i) * GeluSlope(Load<T>(x, i)));
 }
 
+double Sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+
+template <typename T>
+void SwigluForward(TaskPool&, int64_t rows, int64_t width, const void* x, void* y) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < width; ++c) {
+      const double gate = Load<T>(x, 2 * r * width + c), up = Load<T>(x, (2 * r + 1) * width + c);
+      Store<T>(y, r * width + c, gate * Sigmoid(gate) * up);
+    }
+  }
+}
+
+template <typename T>
+void SwigluBackward(TaskPool&, int64_t rows, int64_t width, const void* x, const void* dy,
+                    void* dx) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < width; ++c) {
+      const int64_t at = 2 * r * width + c;
+      const double gate = Load<T>(x, at), up = Load<T>(x, at + width);
+      const double grad = Load<T>(dy, r * width + c), s = Sigmoid(gate);
+      Store<T>(dx, at, grad * up * s * (1.0 + gate * (1.0 - s)));
+      Store<T>(dx, at + width, grad * gate * s);
+    }
+  }
+}
+
+template <typename T>
+void Rope(TaskPool&, int64_t rows, int64_t tokens, int64_t heads, int64_t head_dim, int64_t stride,
+          bool inverse, const float* table, void* x) {
+  const int64_t half = head_dim / 2;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* angle = table + r % tokens * head_dim;
+    for (int64_t h = 0; h < heads; ++h) {
+      for (int64_t d = 0; d < half; ++d) {
+        const int64_t at = r * stride + h * head_dim + d;
+        const double a = Load<T>(x, at), b = Load<T>(x, at + half);
+        const double cos = angle[d], sin = inverse ? -angle[half + d] : angle[half + d];
+        Store<T>(x, at, a * cos - b * sin);
+        Store<T>(x, at + half, b * cos + a * sin);
+      }
+    }
+  }
+}
+
 template <typename T>
 void FromFloat(TaskPool&, int64_t n, const float* x, void* y) {
   for (int64_t i = 0; i < n; ++i) Store<T>(y, i, x[i]);
@@ -74,6 +122,9 @@ void FillElementwise(Ops& ops) {
   ops.bias_grad = BiasGrad<T>;
   ops.bias_gelu_forward = BiasGeluForward<T>;
   ops.gelu_backward = GeluBackward<T>;
+  ops.swiglu_forward = SwigluForward<T>;
+  ops.swiglu_backward = SwigluBackward<T>;
+  ops.rope = Rope<T>;
   ops.from_float = FromFloat<T>;
   ops.to_float = ToFloat<T>;
 }

@@ -58,12 +58,68 @@ void Backward(TaskPool&, int64_t rows, int64_t width, bool accumulate, const voi
   }
 }
 
+// Zhang & Sennrich, "Root Mean Square Layer Normalization", 2019.
+template <typename T>
+void RmsForward(TaskPool&, int64_t rows, int64_t heads, int64_t width, int64_t x_stride,
+                int64_t y_stride, float eps, const void* x, const void* gamma, void* y,
+                float* rstd) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t in = r * x_stride + h * width, out = r * y_stride + h * width;
+      double squares = 0;
+      for (int64_t c = 0; c < width; ++c) squares += std::pow(Load<T>(x, in + c), 2);
+      const double mean = width > 0 ? squares / static_cast<double>(width) : 0.0;
+      const auto scale = static_cast<float>(1.0 / std::sqrt(mean + eps));
+      rstd[r * heads + h] = scale;
+      for (int64_t c = 0; c < width; ++c) {
+        Store<T>(y, out + c, static_cast<double>(Load<T>(gamma, c)) * Load<T>(x, in + c) * scale);
+      }
+    }
+  }
+}
+
+// The weights first: dx may be dy.
+template <typename T>
+void RmsBackward(TaskPool&, int64_t rows, int64_t heads, int64_t width, int64_t x_stride,
+                 int64_t dy_stride, bool accumulate, bool add, const void* x, const void* gamma,
+                 const float* rstd, const void* dy, void* dx, void* dgamma) {
+  const auto xhat = [&](int64_t r, int64_t h, int64_t c) {
+    return static_cast<double>(Load<T>(x, r * x_stride + h * width + c)) * rstd[r * heads + h];
+  };
+  for (int64_t c = 0; c < width; ++c) {
+    double sum = accumulate ? Load<T>(dgamma, c) : 0.0;
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t h = 0; h < heads; ++h) {
+        sum += Load<T>(dy, r * dy_stride + h * width + c) * xhat(r, h, c);
+      }
+    }
+    Store<T>(dgamma, c, sum);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t at = r * dy_stride + h * width;
+      double dot = 0;  // of dxhat and xhat
+      for (int64_t c = 0; c < width; ++c) {
+        dot += static_cast<double>(Load<T>(dy, at + c)) * Load<T>(gamma, c) * xhat(r, h, c);
+      }
+      for (int64_t c = 0; c < width; ++c) {
+        const double dxhat = static_cast<double>(Load<T>(dy, at + c)) * Load<T>(gamma, c);
+        const double grad =
+            rstd[r * heads + h] * (dxhat - xhat(r, h, c) * dot / static_cast<double>(width));
+        Store<T>(dx, at + c, (add ? Load<T>(dx, at + c) : 0.0) + grad);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 template <typename T>
 void FillNorm(Ops& ops) {
   ops.layer_norm_forward = Forward<T>;
   ops.layer_norm_backward = Backward<T>;
+  ops.rms_norm_forward = RmsForward<T>;
+  ops.rms_norm_backward = RmsBackward<T>;
 }
 template void FillNorm<float>(Ops&);
 template void FillNorm<BF16>(Ops&);

@@ -28,7 +28,17 @@ constexpr int64_t kQueries = 64, kKeys = 256;
 struct Head {
   Gemm& gemm;
   DType dtype;
-  int64_t dim, stride;  // elements of a row, and between the rows of consecutive tokens in qkv
+  int64_t dim, stride;       // elements of a row, and between the rows of consecutive tokens in qkv
+  const int32_t* first_key;  // of each query of the sequence; null: 0
+
+  // Where the keys of a block of queries begin: on a border of blocks.
+  int64_t FirstKey(int64_t query) const {
+    return first_key == nullptr ? 0 : first_key[query] / kKeys * kKeys;
+  }
+  // What a query sees of the `keys` keys from `key` on, as columns [begin, end).
+  int64_t SeenBegin(int64_t query, int64_t key) const {
+    return first_key == nullptr ? 0 : std::max<int64_t>(0, first_key[query] - key);
+  }
 
   // s[m, n] = q k^T, rows of kKeys
   void Scores(int64_t m, int64_t n, const void* q, int64_t ldq, const void* k, float* s) const {
@@ -108,37 +118,45 @@ struct Running {
   float sum = 0;
 };
 
-// v where the column is below `valid`, else zero; c is that of the first lane.
-HWY_INLINE VF Within(int64_t c, int64_t valid, VF v) {
-  if (c + kLanes <= valid) return v;
+// Columns of a row of a block of keys that its query sees: [begin, end), of `width`.
+struct Seen {
+  int64_t begin, end, width;
+  bool all(int64_t c) const { return c >= begin && c + kLanes <= end; }
+  bool none(int64_t c) const { return c + kLanes <= begin || c >= end; }
+};
+
+// v in the columns that are seen, else `other`; c is the column of the first lane.
+HWY_INLINE VF Within(const Seen& seen, int64_t c, VF v, VF other) {
+  if (seen.all(c)) return v;
   const F32 d;
   const auto lane = hn::Iota(d, static_cast<float>(c));
-  return hn::IfThenElseZero(lane < hn::Set(d, static_cast<float>(valid)), v);
+  const auto inside = hn::And(lane < hn::Set(d, static_cast<float>(seen.end)),
+                              lane >= hn::Set(d, static_cast<float>(seen.begin)));
+  return hn::IfThenElse(inside, v, other);
 }
 
-// p = exp(scale (s - most)) for the first `valid` of `width` columns, 0 after them, and the running
-// pair goes on. Returns what older sums are to be multiplied by. p may be s.
+// p = exp(scale (s - most)) for the columns that are seen, else 0, and the running pair goes on.
+// Returns what older sums are to be multiplied by. p may be s.
 template <typename T>
-HWY_INLINE float SoftmaxRow(int64_t valid, int64_t width, float scale, const float* s, T* p,
-                            Running& run) {
+HWY_INLINE float SoftmaxRow(const Seen& seen, float scale, const float* s, T* p, Running& run) {
   const F32 d;
+  if (seen.begin >= seen.end) {
+    std::memset(static_cast<void*>(p), 0, seen.width * sizeof(T));
+    return 1.0f;
+  }
   VF most = hn::Set(d, run.most);
-  int64_t c = 0;
-  for (; c + kLanes <= valid; c += kLanes) most = hn::Max(most, hn::Load(d, s + c));
-  if (c < valid) {
-    const VF lane = hn::Iota(d, static_cast<float>(c));
-    most = hn::IfThenElse(lane < hn::Set(d, static_cast<float>(valid)),
-                          hn::Max(most, hn::Load(d, s + c)), most);
+  for (int64_t c = seen.begin / kLanes * kLanes; c < seen.end; c += kLanes) {
+    most = Within(seen, c, hn::Max(most, hn::Load(d, s + c)), most);
   }
   const float next = hn::GetLane(hn::MaxOfLanes(d, most));
   const VF factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, next * (scale * kLog2E));
   VF sum = hn::Zero(d);
-  for (c = 0; c < width; c += kLanes) {
-    if (c >= valid) {
+  for (int64_t c = 0; c < seen.width; c += kLanes) {
+    if (seen.none(c)) {
       StoreV(hn::Zero(d), p + c);
       continue;
     }
-    const VF e = Within(c, valid, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)));
+    const VF e = Within(seen, c, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)), hn::Zero(d));
     sum = sum + e;
     StoreV(e, p + c);
   }
@@ -146,6 +164,10 @@ HWY_INLINE float SoftmaxRow(int64_t valid, int64_t width, float scale, const flo
   run.sum = run.sum * shrink + Sum(sum);
   run.most = next;
   return shrink;
+}
+
+HWY_INLINE Seen SeenBy(const Head& head, int64_t query, int64_t key, int64_t keys) {
+  return {head.SeenBegin(query, key), std::min(keys, query + 1 - key), keys};
 }
 
 template <typename T>
@@ -162,19 +184,20 @@ HWY_INLINE void ForwardBlock(const Head& head, AttentionScratch scratch, int64_t
   const float scale = 1.0f / std::sqrt(static_cast<float>(head.dim));
   T* const p = Narrow<T>(scratch, scratch.scores);
   Running running[kQueries];
-  for (int64_t key = 0; key < first + rows; key += kKeys) {
+  const int64_t begin = head.FirstKey(first);
+  for (int64_t key = begin; key < first + rows; key += kKeys) {
     const int64_t keys = std::min(kKeys, first + rows - key);
     head.Scores(rows, keys, q + first * head.stride, head.stride, k + key * head.stride,
                 scratch.scores);
     for (int64_t r = 0; r < rows; ++r) {
-      const float shrink = SoftmaxRow(std::min(keys, first + r + 1 - key), keys, scale,
+      const float shrink = SoftmaxRow(SeenBy(head, first + r, key, keys), scale,
                                       scratch.scores + r * kKeys, p + r * kKeys, running[r]);
-      if (key == 0) continue;
+      if (key == begin) continue;
       float* sums = scratch.sums + r * head.dim;
       Map(
           head.dim, sums, [&](VF x) HWY_ATTR { return x * hn::Set(d, shrink); }, sums);
     }
-    head.Weighted(rows, keys, key > 0, p, v + key * head.stride, scratch.sums);
+    head.Weighted(rows, keys, key > begin, p, v + key * head.stride, scratch.sums);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const VF norm = hn::Set(d, 1.0f / running[r].sum);
@@ -185,30 +208,43 @@ HWY_INLINE void ForwardBlock(const Head& head, AttentionScratch scratch, int64_t
   }
 }
 
+// A head of a sequence: where its arrays begin, at token 0.
 template <typename T>
-void Forward(TaskPool& pool, Gemm& gemm, int64_t batch, int64_t tokens, int64_t heads, int64_t dim,
+HWY_INLINE Head HeadOf(Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
+                       int64_t b) {
+  return {gemm, DTypeOf<T>(), shape.head_dim, shape.row(),
+          first_key == nullptr ? nullptr : first_key + b * shape.tokens};
+}
+
+template <typename T>
+void Forward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
              const void* qkv_, void* out_, float* lse, void* scratch) {
-  const int64_t width = heads * dim, blocks = CeilDiv(tokens, kQueries);
-  const Head head{gemm, DTypeOf<T>(), dim, 3 * width};
-  pool.Run(batch * heads * blocks, [&](int64_t task, int lane) HWY_ATTR {
-    const int64_t of = task % (batch * heads), b = of / heads, h = of % heads;
-    const int64_t first = (blocks - 1 - task / (batch * heads)) * kQueries;  // the longest first
-    const T* q = static_cast<const T*>(qkv_) + b * tokens * 3 * width + h * dim;
-    ForwardBlock(head, AttentionScratch(scratch, lane, tokens, dim), first,
-                 std::min(kQueries, tokens - first), width, q, q + width, q + 2 * width,
-                 static_cast<T*>(out_) + b * tokens * width + h * dim, lse + of * tokens);
+  const int64_t width = shape.heads * shape.head_dim, blocks = CeilDiv(shape.tokens, kQueries);
+  pool.Run(shape.batch * shape.heads * blocks, [&](int64_t task, int lane) HWY_ATTR {
+    const int64_t of = task % (shape.batch * shape.heads);
+    const int64_t b = of / shape.heads, h = of % shape.heads, t = shape.tokens;
+    const int64_t first =
+        (blocks - 1 - task / (shape.batch * shape.heads)) * kQueries;  // the longest first
+    const T* row = static_cast<const T*>(qkv_) + b * t * shape.row();
+    const T* k = row + (shape.heads + h / (shape.heads / shape.kv_heads)) * shape.head_dim;
+    ForwardBlock(HeadOf<T>(gemm, shape, first_key, b),
+                 AttentionScratch(scratch, lane, t, shape.head_dim), first,
+                 std::min(kQueries, t - first), width, row + h * shape.head_dim, k,
+                 k + shape.kv_heads * shape.head_dim,
+                 static_cast<T*>(out_) + b * t * width + h * shape.head_dim, lse + of * t);
   });
 }
 
-// p = exp(scale s - lse) for the first `valid` columns, 0 after; wide and as the products take it.
+// p = exp(scale s - lse) for the columns that are seen, else 0; wide and as the products take it.
 template <typename T>
-HWY_INLINE void Probabilities(int64_t valid, int64_t width, float scale, float lse, float* s,
-                              T* p) {
+HWY_INLINE void Probabilities(const Seen& seen, float scale, float lse, float* s, T* p) {
   const F32 d;
   const VF factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, lse * kLog2E);
-  for (int64_t c = 0; c < width; c += kLanes) {
+  for (int64_t c = 0; c < seen.width; c += kLanes) {
     VF e = hn::Zero(d);
-    if (c < valid) e = Within(c, valid, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)));
+    if (!seen.none(c)) {
+      e = Within(seen, c, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)), hn::Zero(d));
+    }
     hn::Store(e, d, s + c);
     if (sizeof(T) < sizeof(float)) StoreV(e, p + c);
   }
@@ -256,12 +292,13 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
   for (int64_t r = 0; r < rows; ++r) {
     delta[r] = Dot(head.dim, x.out + (first + r) * x.stride, dout + r * x.stride);
   }
-  for (int64_t key = 0; key < first + rows; key += kKeys) {
+  const int64_t begin = head.FirstKey(first);
+  for (int64_t key = begin; key < first + rows; key += kKeys) {
     const int64_t keys = std::min(kKeys, first + rows - key);
     const T *k = x.k + key * head.stride, *v = x.v + key * head.stride;
     head.Scores(rows, keys, q, head.stride, k, scratch.scores);
     for (int64_t r = 0; r < rows; ++r) {
-      Probabilities(std::min(keys, first + r + 1 - key), keys, scale, x.lse[first + r],
+      Probabilities(SeenBy(head, first + r, key, keys), scale, x.lse[first + r],
                     scratch.scores + r * kKeys, p + r * kKeys);
     }
     head.Collected(rows, keys, p, dout, x.stride, scratch.dv + key * head.dim);
@@ -271,7 +308,7 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
                  ds + r * kKeys);
     }
     head.Collected(rows, keys, ds, q, head.stride, scratch.dk + key * head.dim);
-    head.Weighted(rows, keys, key > 0, ds, k, scratch.sums);
+    head.Weighted(rows, keys, key > begin, ds, k, scratch.sums);
   }
   for (int64_t r = 0; r < rows; ++r) {
     Map(
@@ -280,34 +317,38 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
   }
 }
 
+// A task is a key head of a sequence with the queries that share it, one after the other.
 template <typename T>
-void Backward(TaskPool& pool, Gemm& gemm, int64_t batch, int64_t tokens, int64_t heads, int64_t dim,
+void Backward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
               const void* qkv_, const void* out_, const float* lse, const void* dout_, void* dqkv_,
               void* base) {
-  const int64_t width = heads * dim;
-  const Head head{gemm, DTypeOf<T>(), dim, 3 * width};
-  pool.Run(batch * heads, [&](int64_t of, int lane) HWY_ATTR {
-    const int64_t in = of / heads * tokens * 3 * width + of % heads * dim;
-    const int64_t at = of / heads * tokens * width + of % heads * dim;
-    const T* q = static_cast<const T*>(qkv_) + in;
-    T* dq = static_cast<T*>(dqkv_) + in;
+  pool.Run(shape.batch * shape.kv_heads, [&](int64_t task, int lane) HWY_ATTR {
+    const int64_t b = task / shape.kv_heads, kv = task % shape.kv_heads;
+    const int64_t tokens = shape.tokens, dim = shape.head_dim, width = shape.heads * dim;
+    const int64_t group = shape.heads / shape.kv_heads, to_value = shape.kv_heads * dim;
+    const Head head = HeadOf<T>(gemm, shape, first_key, b);
+    const int64_t row = b * tokens * shape.row(), key = row + (shape.heads + kv) * dim;
     const AttentionScratch scratch(base, lane, tokens, dim);
     std::memset(scratch.dk, 0, 2 * tokens * dim * sizeof(float));
-    const BackwardArrays<T> arrays{q,
-                                   q + width,
-                                   q + 2 * width,
-                                   static_cast<const T*>(out_) + at,
-                                   static_cast<const T*>(dout_) + at,
-                                   dq,
-                                   lse + of * tokens,
-                                   width};
-    for (int64_t first = 0; first < tokens; first += kQueries) {
-      BackwardBlock(head, scratch, first, std::min(kQueries, tokens - first), arrays);
+    for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
+      const int64_t at = b * tokens * width + h * dim;
+      const BackwardArrays<T> arrays{static_cast<const T*>(qkv_) + row + h * dim,
+                                     static_cast<const T*>(qkv_) + key,
+                                     static_cast<const T*>(qkv_) + key + to_value,
+                                     static_cast<const T*>(out_) + at,
+                                     static_cast<const T*>(dout_) + at,
+                                     static_cast<T*>(dqkv_) + row + h * dim,
+                                     lse + (b * shape.heads + h) * tokens,
+                                     width};
+      for (int64_t first = 0; first < tokens; first += kQueries) {
+        BackwardBlock(head, scratch, first, std::min(kQueries, tokens - first), arrays);
+      }
     }
     const auto same = [](VF a) HWY_ATTR { return a; };
+    T* const dk = static_cast<T*>(dqkv_) + key;
     for (int64_t t = 0; t < tokens; ++t) {
-      Map(dim, dq + t * head.stride + width, same, scratch.dk + t * dim);
-      Map(dim, dq + t * head.stride + 2 * width, same, scratch.dv + t * dim);
+      Map(dim, dk + t * head.stride, same, scratch.dk + t * dim);
+      Map(dim, dk + t * head.stride + to_value, same, scratch.dv + t * dim);
     }
   });
 }

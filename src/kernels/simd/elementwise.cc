@@ -27,11 +27,12 @@ void ForRows(TaskPool& pool, int64_t rows, int64_t width, const Body& body) {
 }
 
 template <typename T>
-void AddBias(TaskPool& pool, int64_t rows, int64_t width, const void* bias_, void* x_) {
+void AddBias(TaskPool& pool, int64_t rows, int64_t width, int64_t stride, const void* bias_,
+             void* x_) {
   const T* bias = static_cast<const T*>(bias_);
   T* x = static_cast<T*>(x_);
   ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
-    T* row = x + r * width;
+    T* row = x + r * stride;
     Map(
         width, row, [](VF a, VF b) HWY_ATTR { return a + b; }, row, bias);
   });
@@ -44,21 +45,26 @@ void AddBiasResidual(TaskPool& pool, int64_t rows, int64_t width, const void* bi
   T* y = static_cast<T*>(y_);
   ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
     T* row = y + r * width;
+    if (bias == nullptr) {
+      Map(
+          width, row, [](VF a, VF b) HWY_ATTR { return a + b; }, row, x + r * width);
+      return;
+    }
     Map(
         width, row, [](VF a, VF b, VF c) HWY_ATTR { return a + b + c; }, row, bias, x + r * width);
   });
 }
 
 template <typename T>
-void BiasGrad(TaskPool& pool, int64_t rows, int64_t width, bool accumulate, const void* dy_,
-              void* dbias_) {
+void BiasGrad(TaskPool& pool, int64_t rows, int64_t width, int64_t stride, bool accumulate,
+              const void* dy_, void* dbias_) {
   const T* dy = static_cast<const T*>(dy_);
   T* dbias = static_cast<T*>(dbias_);
   pool.Run(CeilDiv(width, kColumns), [&](int64_t tile, int) HWY_ATTR {
     alignas(64) float sums[kColumns];
     const int64_t at = tile * kColumns, count = std::min(kColumns, width - at);
     SumColumns(
-        rows, count, [&](int64_t r) { return dy + r * width + at; }, sums);
+        rows, count, [&](int64_t r) { return dy + r * stride + at; }, sums);
     StoreSums(count, accumulate, sums, dbias + at);
   });
 }
@@ -130,6 +136,85 @@ void GeluBackward(TaskPool& pool, int64_t n, const void* x_, const void* dy_, vo
   });
 }
 
+// 1 / (1 + e^-x), to its relative precision on both sides.
+HWY_INLINE VF Sigmoid(VF x) {
+  const F32 d;
+  const VF one = hn::Set(d, 1.0f);
+  return one / (one + Exp(hn::Neg(x)));
+}
+
+template <typename T>
+void SwigluForward(TaskPool& pool, int64_t rows, int64_t width, const void* x_, void* y_) {
+  const T* x = static_cast<const T*>(x_);
+  T* y = static_cast<T*>(y_);
+  ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
+    const T* gate = x + 2 * r * width;
+    Map(
+        width, y + r * width, [](VF g, VF up) HWY_ATTR { return g * Sigmoid(g) * up; }, gate,
+        gate + width);
+  });
+}
+
+// silu'(g) = s (1 + g (1 - s)).
+template <typename T>
+void SwigluBackward(TaskPool& pool, int64_t rows, int64_t width, const void* x_, const void* dy_,
+                    void* dx_) {
+  const T *x = static_cast<const T*>(x_), *dy = static_cast<const T*>(dy_);
+  T* dx = static_cast<T*>(dx_);
+  ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
+    const T *gate = x + 2 * r * width, *grad = dy + r * width;
+    const VF one = hn::Set(F32(), 1.0f);
+    Map(
+        width, dx + 2 * r * width,
+        [&](VF g, VF up, VF by) HWY_ATTR {
+          const VF s = Sigmoid(g);
+          return by * up * s * hn::MulAdd(g, one - s, one);
+        },
+        gate, gate + width, grad);
+    Map(
+        width, dx + (2 * r + 1) * width, [](VF g, VF by) HWY_ATTR { return by * g * Sigmoid(g); },
+        gate, grad);
+  });
+}
+
+template <typename T>
+HWY_INLINE void RotateHead(int64_t half, const float* cos, const float* sin, VF sign, T* x) {
+  const auto rotate = [&](VF a, VF b, VF c, VF s, const auto& store) HWY_ATTR {
+    s = s * sign;
+    store(hn::NegMulAdd(b, s, a * c), hn::MulAdd(a, s, b * c));
+  };
+  ForVectors(
+      half,
+      [&](int64_t i) HWY_ATTR {
+        rotate(LoadV(x + i), LoadV(x + half + i), LoadV(cos + i), LoadV(sin + i),
+               [&](VF a, VF b) HWY_ATTR {
+                 StoreV(a, x + i);
+                 StoreV(b, x + half + i);
+               });
+      },
+      [&](int64_t i, int64_t n) HWY_ATTR {
+        rotate(LoadPart(x + i, n), LoadPart(x + half + i, n), LoadPart(cos + i, n),
+               LoadPart(sin + i, n), [&](VF a, VF b) HWY_ATTR {
+                 StorePart(a, x + i, n);
+                 StorePart(b, x + half + i, n);
+               });
+      });
+}
+
+template <typename T>
+void Rope(TaskPool& pool, int64_t rows, int64_t tokens, int64_t heads, int64_t head_dim,
+          int64_t stride, bool inverse, const float* table, void* x_) {
+  T* x = static_cast<T*>(x_);
+  const int64_t half = head_dim / 2;
+  ForRows(pool, rows, heads * head_dim, [&](int64_t r) HWY_ATTR {
+    const VF sign = hn::Set(F32(), inverse ? -1.0f : 1.0f);
+    const float* cos = table + r % tokens * head_dim;
+    for (int64_t h = 0; h < heads; ++h) {
+      RotateHead(half, cos, cos + half, sign, x + r * stride + h * head_dim);
+    }
+  });
+}
+
 template <typename From, typename To>
 HWY_INLINE void Convert(TaskPool& pool, int64_t n, const From* x, To* y) {
   ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
@@ -155,6 +240,9 @@ void FillRow(Ops& ops) {
   ops.bias_grad = BiasGrad<T>;
   ops.bias_gelu_forward = BiasGeluForward<T>;
   ops.gelu_backward = GeluBackward<T>;
+  ops.swiglu_forward = SwigluForward<T>;
+  ops.swiglu_backward = SwigluBackward<T>;
+  ops.rope = Rope<T>;
   ops.from_float = FromFloat<T>;
   ops.to_float = ToFloat<T>;
 }

@@ -29,6 +29,20 @@ HWY_INLINE double SumOf(int64_t width, const T* x) {
   return total;
 }
 
+template <typename T>
+HWY_INLINE double SumOfSquaresOf(int64_t width, const T* x) {
+  double total = 0;
+  for (int64_t at = 0; at < width; at += kChunk) {
+    VF sum = hn::Zero(F32());
+    const auto add = [&](VF v) HWY_ATTR { sum = hn::MulAdd(v, v, sum); };
+    ForVectors(
+        std::min(kChunk, width - at), [&](int64_t c) HWY_ATTR { add(LoadV(x + at + c)); },
+        [&](int64_t c, int64_t n) HWY_ATTR { add(LoadPart(x + at + c, n)); });
+    total += Sum(sum);
+  }
+  return total;
+}
+
 struct Moments {
   float mean, rstd;
 };
@@ -174,9 +188,125 @@ void Backward(TaskPool& pool, int64_t rows, int64_t width, bool accumulate, cons
 }
 
 template <typename T>
+void RmsForward(TaskPool& pool, int64_t rows, int64_t heads, int64_t width, int64_t x_stride,
+                int64_t y_stride, float eps, const void* x_, const void* gamma_, void* y_,
+                float* rstd) {
+  const T *x = static_cast<const T*>(x_), *gamma = static_cast<const T*>(gamma_);
+  T* y = static_cast<T*>(y_);
+  const int64_t step = TileRows(heads * width);
+  const double n = static_cast<double>(std::max<int64_t>(1, width));
+  pool.Run(CeilDiv(rows, step), [&](int64_t tile, int) HWY_ATTR {
+    for (int64_t r = tile * step; r < std::min(rows, (tile + 1) * step); ++r) {
+      for (int64_t h = 0; h < heads; ++h) {
+        const T* in = x + r * x_stride + h * width;
+        const double mean = SumOfSquaresOf(width, in) / n;
+        const auto scale = static_cast<float>(1.0 / std::sqrt(mean + eps));
+        rstd[r * heads + h] = scale;
+        const VF by = hn::Set(F32(), scale);
+        Map(
+            width, y + r * y_stride + h * width, [&](VF v, VF g) HWY_ATTR { return g * (v * by); },
+            in, gamma);
+      }
+    }
+  });
+}
+
+// dx = rstd (dxhat - xhat mean(dxhat xhat)), dxhat = dy gamma; added to dx, or in its place.
+template <typename T>
+HWY_INLINE void RmsBackwardHead(int64_t width, float rstd, bool add, const T* x, const T* gamma,
+                                const T* dy, T* dx) {
+  const F32 d;
+  const VF scale = hn::Set(d, rstd);
+  double total = 0;
+  for (int64_t at = 0; at < width; at += kChunk) {
+    VF dot = hn::Zero(d);
+    const auto more = [&](VF v, VF g, VF grad)
+                          HWY_ATTR { dot = hn::MulAdd(grad * g, v * scale, dot); };
+    const T *in = x + at, *by = gamma + at, *out = dy + at;
+    ForVectors(
+        std::min(kChunk, width - at),
+        [&](int64_t c) HWY_ATTR { more(LoadV(in + c), LoadV(by + c), LoadV(out + c)); },
+        [&](int64_t c, int64_t n)
+            HWY_ATTR { more(LoadPart(in + c, n), LoadPart(by + c, n), LoadPart(out + c, n)); });
+    total += Sum(dot);
+  }
+  const VF mean = hn::Set(d, static_cast<float>(total / static_cast<double>(width)));
+  const auto grad_of = [&](VF v, VF g, VF grad)
+                           HWY_ATTR { return hn::NegMulAdd(v * scale, mean, grad * g); };
+  if (add) {
+    Map(
+        width, dx,
+        [&](VF v, VF g, VF grad, VF old)
+            HWY_ATTR { return hn::MulAdd(scale, grad_of(v, g, grad), old); },
+        x, gamma, dy, dx);
+  } else {
+    Map(
+        width, dx, [&](VF v, VF g, VF grad) HWY_ATTR { return scale * grad_of(v, g, grad); }, x,
+        gamma, dy);
+  }
+}
+
+// dgamma of up to kColumns columns: all heads of all rows in order, in chunks.
+template <typename T>
+HWY_INLINE void RmsColumnSums(int64_t rows, int64_t heads, int64_t width, int64_t x_stride,
+                              int64_t dy_stride, int64_t columns, const T* x, const float* rstd,
+                              const T* dy, float* sums) {
+  constexpr int64_t kChunkRows = 64;
+  alignas(64) float part[kColumns];
+  const F32 d;
+  std::fill(sums, sums + kColumns, 0.0f);
+  for (int64_t start = 0; start < rows * heads; start += kChunkRows) {
+    std::memset(part, 0, sizeof(part));
+    for (int64_t i = start; i < std::min(rows * heads, start + kChunkRows); ++i) {
+      const int64_t r = i / heads, h = i % heads;
+      const T *in = x + r * x_stride + h * width, *grad = dy + r * dy_stride + h * width;
+      const VF scale = hn::Set(d, rstd[i]);
+      const auto add = [&](int64_t c, VF v, VF g) HWY_ATTR {
+        hn::Store(hn::MulAdd(g, v * scale, hn::Load(d, part + c)), d, part + c);
+      };
+      ForVectors(
+          columns, [&](int64_t c) HWY_ATTR { add(c, LoadV(in + c), LoadV(grad + c)); },
+          [&](int64_t c, int64_t n)
+              HWY_ATTR { add(c, LoadPart(in + c, n), LoadPart(grad + c, n)); });
+    }
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      hn::Store(hn::Load(d, sums + c) + hn::Load(d, part + c), d, sums + c);
+    }
+  }
+}
+
+// The weights first: dx may be dy.
+template <typename T>
+void RmsBackward(TaskPool& pool, int64_t rows, int64_t heads, int64_t width, int64_t x_stride,
+                 int64_t dy_stride, bool accumulate, bool add, const void* x_, const void* gamma_,
+                 const float* rstd, const void* dy_, void* dx_, void* dgamma_) {
+  const T *x = static_cast<const T*>(x_), *gamma = static_cast<const T*>(gamma_);
+  const T* dy = static_cast<const T*>(dy_);
+  T *dx = static_cast<T*>(dx_), *dgamma = static_cast<T*>(dgamma_);
+  pool.Run(CeilDiv(width, kColumns), [&](int64_t tile, int) HWY_ATTR {
+    alignas(64) float sums[kColumns];
+    const int64_t at = tile * kColumns, columns = std::min(kColumns, width - at);
+    RmsColumnSums(rows, heads, width, x_stride, dy_stride, columns, x + at, rstd, dy + at, sums);
+    StoreSums(columns, accumulate, sums, dgamma + at);
+  });
+  const int64_t step = TileRows(heads * width);
+  pool.Run(CeilDiv(rows, step), [&](int64_t tile, int) HWY_ATTR {
+    for (int64_t r = tile * step; r < std::min(rows, (tile + 1) * step); ++r) {
+      for (int64_t h = 0; h < heads; ++h) {
+        const int64_t at = r * dy_stride + h * width;
+        RmsBackwardHead(width, rstd[r * heads + h], add, x + r * x_stride + h * width, gamma,
+                        dy + at, dx + at);
+      }
+    }
+  });
+}
+
+template <typename T>
 void FillRow(Ops& ops) {
   ops.layer_norm_forward = Forward<T>;
   ops.layer_norm_backward = Backward<T>;
+  ops.rms_norm_forward = RmsForward<T>;
+  ops.rms_norm_backward = RmsBackward<T>;
 }
 
 }  // namespace

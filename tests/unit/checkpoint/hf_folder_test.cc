@@ -37,11 +37,60 @@ TEST(HfFolder, RoundTrip) {
     auto hf = HfFolder::Open(folder);
     ASSERT_TRUE(hf.ok()) << hf.status().message();
     EXPECT_EQ(hf->config_json(), "{\"model_type\": \"gpt2\"}");
-    EXPECT_EQ(hf->file().Find("b")->dtype, dtype == DType::kF32 ? "F32" : "BF16");
+    EXPECT_EQ(hf->Find("b")->dtype, dtype == DType::kF32 ? "F32" : "BF16");
     float a[4];
     ASSERT_TRUE(hf->Read("transformer.a", std::vector<int64_t>{2, 2}, a).ok());
     EXPECT_EQ(a[0], 1.5f);
     EXPECT_EQ(hf->Unread(), std::vector<std::string>{"b"});
+  }
+}
+
+// Two shards of a tensor each, and the index that a test makes of them.
+void WriteShards(const std::string& folder, const std::string& index) {
+  for (const char* name : {"a", "b"}) {
+    const TensorInfo info = {name, "F32", {1}};
+    auto writer = SafetensorsWriter::Create(folder + "/" + name + ".safetensors", {&info, 1});
+    ASSERT_TRUE(writer.ok()) << writer.status().message();
+    const float value = 2;
+    ASSERT_TRUE(writer->Write(std::as_bytes(std::span(&value, 1))).ok());
+    ASSERT_TRUE(writer->Finish().ok());
+  }
+  ASSERT_TRUE(WriteFileAtomic(folder + "/config.json", "{}").ok());
+  ASSERT_TRUE(WriteFileAtomic(folder + "/model.safetensors.index.json", index).ok());
+}
+
+TEST(HfFolder, ReadsShardsThroughTheirIndex) {
+  TempDir dir;
+  WriteShards(dir.path(), R"({"metadata": {"total_size": 8},
+      "weight_map": {"a": "a.safetensors", "b": "b.safetensors"}})");
+  auto hf = HfFolder::Open(dir.path());
+  ASSERT_TRUE(hf.ok()) << hf.status().message();
+  float value = 0;
+  ASSERT_TRUE(hf->Read("b", std::vector<int64_t>{1}, {&value, 1}).ok());
+  EXPECT_EQ(value, 2.0f);
+  EXPECT_EQ(hf->Unread(), std::vector<std::string>{"a"});
+}
+
+TEST(HfFolder, AnIndexThatLiesIsNamed) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"weight_map": {"a": "a.safetensors"}})", ""},  // b is in no file: as good as absent
+      {R"({"weight_map": {"a": "c.safetensors"}})", "c.safetensors"},
+      {R"({"weight_map": {"a": "b.safetensors"}})", "tensor a is not in b.safetensors"},
+      {R"({"weight_map": {"a": "../a.safetensors"}})", "expected a file beside the index"},
+      {R"({"weight_map": {"a": 3}})", "expected a file beside the index"},
+      {R"({"weight_map": []})", "weight_map is not an object"},
+      {R"([1])", "weight_map is not an object"},
+      {R"({"weight_map": {)", "model.safetensors.index.json"}};
+  for (const auto& [index, message] : cases) {
+    TempDir dir;
+    WriteShards(dir.path(), index);
+    const auto hf = HfFolder::Open(dir.path());
+    if (*message == 0) {
+      EXPECT_TRUE(hf.ok()) << hf.status().message();
+      continue;
+    }
+    ASSERT_FALSE(hf.ok()) << index;
+    EXPECT_NE(hf.status().message().find(message), std::string::npos) << hf.status().message();
   }
 }
 
@@ -85,7 +134,7 @@ TEST(HfFolder, AFailedSourceLeavesTheOldModel) {
       });
   EXPECT_EQ(status.code(), Code::kRankLost);
   EXPECT_EQ(dir.entries(), 2u);
-  EXPECT_EQ(HfFolder::Open(dir.path())->file().Find("b")->dtype, "F32");
+  EXPECT_EQ(HfFolder::Open(dir.path())->Find("b")->dtype, "F32");
 }
 
 }  // namespace

@@ -20,9 +20,10 @@ using test::TempDir;
 Result<double> LossOfFolder(const std::string& folder, DType dtype, const Batch& batch) {
   ModelRig rig({});  // lends its pool, gemm and account
   LocalParamStore store(dtype);
-  DS_ASSIGN(const model::HfGptConfig hf, ReadModelConfig(folder));
-  const model::GptOptions options{.ops = &kernels::RefOps(dtype)};
-  DS_ASSIGN(auto model, model::Gpt2::Create(hf.config, options, rig.pool, *rig.gemm, rig.account));
+  DS_ASSIGN(const model::HfConfig hf, ReadModelConfig(folder));
+  const model::DecoderOptions options{.ops = &kernels::RefOps(dtype)};
+  DS_ASSIGN(auto model,
+            model::Decoder::Create(hf.config, options, rig.pool, *rig.gemm, rig.account));
   DS_TRY(LoadModel(folder, *model, store));
   return model->ForwardLoss(batch.view());
 }

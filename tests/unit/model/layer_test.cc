@@ -15,7 +15,24 @@ namespace {
 
 constexpr Shape kShape{.batch = 2, .tokens = 5};
 constexpr int64_t kWidth = 12, kHeads = 3, kVocab = 9;
-constexpr float kStddev = 0.3f, kEps = 1e-5f;
+constexpr InitSpread kSpread{0.3f, 0.3f};
+
+DecoderConfig Gpt2() { return {.vocab = kVocab, .layers = 1, .heads = kHeads, .width = kWidth}; }
+// Four heads of six that share two keys; the heads together are wider than the stream.
+DecoderConfig Llama(const Family& family) {
+  return {.family = &family,
+          .vocab = kVocab,
+          .layers = 1,
+          .heads = 4,
+          .width = kWidth,
+          .kv_heads = 2,
+          .head_dim = 6,
+          .inner = 10,
+          .tied = false,
+          .qkv_bias = false,
+          .out_bias = false,
+          .mlp_bias = false};
+}
 // Differences of fp32 values over 2 * kStep: noise of about 1e-5 and a truncation of the same size,
 // relative to the largest gradient of the array.
 constexpr float kStep = 1e-2f;
@@ -83,7 +100,9 @@ class LayerGradient : public ::testing::Test {
     const int64_t n = kShape.rows() * kWidth;
     std::vector<float> x = Normal(n, 1), y(static_cast<size_t>(n));
     const std::vector<float> weight = Normal(n, 2);  // loss = sum of weight * y
-    const Pass pass{.compute = compute_, .shape = kShape};
+    std::vector<float> angles(static_cast<size_t>(kShape.tokens * 6));
+    RopeConfig{.theta = 30}.Fill(6, 8, 0, kShape.tokens, angles);
+    const Pass pass{.compute = compute_, .shape = kShape, .angles = angles.data()};
     const auto loss = [&] {
       EXPECT_TRUE(block.Forward(pass, x.data(), y.data()).ok());
       double sum = 0;
@@ -109,21 +128,44 @@ class LayerGradient : public ::testing::Test {
 };
 
 TEST_F(LayerGradient, Attention) {
-  CheckBlock(std::make_unique<AttentionLayer>(
-      "a", "u", AttentionLayer::Options{kWidth, kHeads, kEps, kStddev, kStddev}));
+  CheckBlock(std::make_unique<AttentionLayer>(Gpt2(), 0, "a.", "u", kSpread));
 }
 
-TEST_F(LayerGradient, Mlp) {
-  CheckBlock(
-      std::make_unique<MlpLayer>("m", "u", MlpLayer::Options{kWidth, kEps, kStddev, kStddev}));
+TEST_F(LayerGradient, AttentionThatSharesKeysAndRotates) {
+  CheckBlock(std::make_unique<AttentionLayer>(Llama(LlamaFamily()), 0, "a.", "u", kSpread));
 }
 
-TEST_F(LayerGradient, TiedHead) {
-  Param embedding{.spec = {"wte", {kVocab, kWidth}, "u"},
-                  .init = {InitRule::Kind::kNormal, kStddev}};
-  TiedHead head("ln_f", "u", kVocab, kWidth, kEps, embedding);
-  Param* const embeddings[] = {&embedding};
-  Register(embeddings);
+TEST_F(LayerGradient, AttentionWithBiases) {
+  DecoderConfig config = Llama(LlamaFamily());
+  config.qkv_bias = config.out_bias = true;
+  CheckBlock(std::make_unique<AttentionLayer>(config, 0, "a.", "u", kSpread));
+}
+
+TEST_F(LayerGradient, AttentionThatNormalisesHeads) {
+  CheckBlock(std::make_unique<AttentionLayer>(Llama(Qwen3Family()), 0, "a.", "u", kSpread));
+}
+
+TEST_F(LayerGradient, Gelu) { CheckBlock(std::make_unique<GeluLayer>(Gpt2(), "m.", "u", kSpread)); }
+
+TEST_F(LayerGradient, Swiglu) {
+  for (const bool bias : {false, true}) {
+    DecoderConfig config = Llama(LlamaFamily());
+    config.mlp_bias = bias;
+    CheckBlock(std::make_unique<SwigluLayer>(config, bias ? "b." : "m.", "u", kSpread));
+  }
+}
+
+class HeadGradient : public LayerGradient, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(HeadGradient, OfEveryWeight) {
+  const bool tied = GetParam();
+  Param weight{.spec = {"w", {kVocab, kWidth}, "u"},
+               .init = {InitRule::Kind::kNormal, kSpread.weights}};
+  DecoderConfig config = Gpt2();
+  config.tied = tied;
+  Head head(config, weight);
+  Param* const weights[] = {&weight};
+  Register(weights);
   Register(head.norm_params());
   Carver count(nullptr, DType::kF32);
   head.Plan(compute_, kShape, count);
@@ -139,12 +181,15 @@ TEST_F(LayerGradient, TiedHead) {
   auto with_grad = head.LossAndGrad(pass, x.data(), targets.data(), scale, dx.data());
   ASSERT_TRUE(with_grad.ok()) << with_grad.status().message();
   EXPECT_EQ(scale * *with_grad, loss());
-  EXPECT_FALSE(store_.ended(embedding.id));  // the embedding layer is still to add
+  EXPECT_EQ(store_.ended(weight.id), !tied);  // a tied one has still to be added to
   CheckArray("x", x, dx, loss);
-  for (const Param* param : {&embedding, head.norm_params()[0], head.norm_params()[1]}) {
+  for (const Param* param : {&weight, head.norm_params()[0], head.norm_params()[1]}) {
     CheckArray(param->spec.name, store_.weights(param->id), store_.grad(param->id), loss);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Heads, HeadGradient, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "Tied" : "Own"; });
 
 }  // namespace
 }  // namespace ds::model

@@ -1,5 +1,5 @@
-// GPT-2 (Radford et al. 2019) as Hugging Face stores it: learned positions, pre-norm blocks, a head
-// tied to the embedding. Composed from blocks; the arithmetic is the layers'.
+// A decoder-only language model of any of the families (model/family.h): embedding, blocks, head.
+// Composed from layers; the arithmetic is theirs.
 #pragma once
 
 #include <memory>
@@ -7,29 +7,32 @@
 #include <vector>
 
 #include "device/memory.h"
-#include "model/gpt_config.h"
+#include "model/decoder_config.h"
 #include "model/head.h"
 #include "model/layer.h"
 #include "model/model.h"
 
 namespace ds::model {
 
-struct GptOptions {
+struct DecoderOptions {
   // Keep only the input of each block, and compute the rest again in backward: the same bits.
   bool recompute = false;
+  int64_t cache_tokens = 0;           // most tokens of a generation, prompt and all; 0: the context
   const kernels::Ops* ops = nullptr;  // null: the best of the store's dtype
 };
 
-class Gpt2 final : public Model {
+class Decoder final : public Model {
  public:
   // `gemm`, `account` and what the lane stands for outlive the model. Ids, targets and logits are
   // the host's.
-  static Result<std::unique_ptr<Gpt2>> Create(const GptConfig& config, const GptOptions& options,
-                                              const device::Lane& lane, kernels::Gemm& gemm,
-                                              device::MemoryAccount& account);
+  static Result<std::unique_ptr<Decoder>> Create(const DecoderConfig& config,
+                                                 const DecoderOptions& options,
+                                                 const device::Lane& lane, kernels::Gemm& gemm,
+                                                 device::MemoryAccount& account);
 
   int64_t vocab() const override { return config_.vocab; }
   int64_t context() const override { return config_.context; }
+  const DecoderConfig& config() const { return config_; }
   ParamList params() const override { return params_; }
   Status RegisterParams(ParamStore& store, ParamFill fill) override;
   Result<double> ForwardBackward(const TokenBatch& batch, float loss_scale) override;
@@ -40,32 +43,43 @@ class Gpt2 final : public Model {
   int64_t PlanActivationBytes(int64_t batch, int64_t tokens) override;
   int64_t activation_bytes() const override { return memory_.bytes() + cache_memory_.bytes(); }
   std::string HfConfig() const override;
+  std::string_view name_prefix() const override;
 
  private:
   enum class Keep { kAll, kBlockInputs, kNothing };  // of a forward pass, for its backward
 
-  Gpt2(const GptConfig& config, const GptOptions& options, const device::Lane& lane,
-       kernels::Gemm& gemm, device::MemoryAccount& account);
+  Decoder(const DecoderConfig& config, const DecoderOptions& options, const device::Lane& lane,
+          kernels::Gemm& gemm, device::MemoryAccount& account);
   Status CheckBatch(const TokenBatch& batch, bool targets) const;
+  Status CheckFirstKeys(const TokenBatch& batch) const;
   // Makes the memory hold this shape.
   Status Prepare(Keep keep, const Shape& shape);
   void Place(Keep keep, const Shape& shape, Carver& carver);
+  // What the layers of a pass read beside the stream: where tokens stand, and what they see.
+  Pass Begin(const TokenBatch& batch, bool cache);
+  void FillAngles(int64_t past, int64_t tokens);
   // From ids to the output of the last block; valid until the next Prepare.
-  Result<const void*> Forward(const Pass& pass, const int32_t* ids);
+  Result<const void*> Forward(const Pass& pass);
   Status BackwardBlocks(const Pass& pass);
   Status BackwardEmbedding(const Pass& pass);
+  Status AddEmbeddingGrad(const Pass& pass, const Param& table, const int32_t* ids);
   Status Extend(const int32_t* ids, int64_t tokens, float* logits);
 
-  const GptConfig config_;
-  const GptOptions options_;
+  bool learned() const { return wpe_.has_value(); }
+  int64_t longest() const;  // tokens of a sequence
+  int64_t cache_tokens() const;
+
+  const DecoderConfig config_;
+  const DecoderOptions options_;
   const device::Lane lane_;
   kernels::Gemm& gemm_;
   device::MemoryAccount& account_;
 
-  Param wte_, wpe_;
-  Param* const embed_params_[2];
+  Param wte_;
+  std::optional<Param> wpe_, head_weight_;
+  std::vector<Param*> embed_params_;
   std::vector<Block> blocks_;
-  TiedHead head_;
+  Head head_;
   std::vector<Param*> params_;
 
   std::optional<Compute> compute_;  // once registered
@@ -74,7 +88,13 @@ class Gpt2 final : public Model {
   Shape placed_shape_;          // {} when nothing is placed
   std::vector<void*> streams_;  // [i]: input of block i, [layers]: output of the last; [N, C]
   void* d_stream_ = nullptr;    // [N, C]
-  int32_t* ids_ = nullptr;      // [N], of the pass
+  // Of the pass, [N] each: ids, positions, and the first key of each row without and with a window.
+  int32_t *ids_ = nullptr, *positions_ = nullptr;
+  int32_t *first_keys_ = nullptr, *windowed_keys_ = nullptr;
+  std::vector<int32_t> host_rows_;  // one of them, on its way
+  float* angles_ = nullptr;         // [T, D]
+  std::vector<float> host_angles_;
+  int64_t angles_from_ = -1;  // the position they begin at; -1: not filled
   int64_t cached_tokens_ = 0;
 };
 

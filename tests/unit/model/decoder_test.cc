@@ -1,10 +1,11 @@
-#include "model/gpt2.h"
+#include "model/decoder.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <set>
 
+#include "model/family.h"
 #include "support/model_rig.h"
 
 namespace ds::model {
@@ -15,11 +16,30 @@ using test::ExpectSameGrads;
 using test::ModelRig;
 using test::RandomBatch;
 
-constexpr GptConfig kLarger{.vocab = 70, .context = 40, .layers = 3, .heads = 4, .width = 64};
+const DecoderConfig kLarger{.vocab = 70, .context = 40, .layers = 3, .heads = 4, .width = 64};
+
+DecoderConfig Small(const Family& family, int64_t window = 0) {
+  return {.family = &family,
+          .vocab = 11,
+          .context = 12,
+          .layers = 2,
+          .heads = 2,
+          .width = 8,
+          .kv_heads = 1,
+          .head_dim = 6,
+          .inner = 10,
+          .tied = false,
+          .qkv_bias = &family == &Qwen2Family(),
+          .out_bias = false,
+          .mlp_bias = false,
+          .rope = {.theta = 40},
+          .window = window,
+          .windowed = {}};
+}
 
 // Central differences of the whole loss, in fp32: tolerance relative to the largest gradient of
 // each array.
-TEST(Gpt2, GradientOfEveryWeight) {
+TEST(Decoder, GradientOfEveryWeight) {
   ModelRig rig({});
   Batch batch = RandomBatch(2, 6, 11, 4);
   batch.targets[3] = -1;
@@ -44,7 +64,63 @@ TEST(Gpt2, GradientOfEveryWeight) {
   }
 }
 
-TEST(Gpt2, RegistersHuggingFaceNamesInForwardOrder) {
+// Two documents in a row and one that is padded on the left: none sees what is not its own.
+TEST(Decoder, FirstKeysHideWhatIsBefore) {
+  for (const DecoderConfig& config :
+       {Small(LlamaFamily()), Small(MistralFamily(), 3),
+        DecoderConfig{.vocab = 11, .context = 12, .layers = 2, .heads = 2, .width = 8}}) {
+    ModelRig rig({.config = config});
+    Batch two = RandomBatch(1, 10, 11, 4);
+    const std::vector<int32_t> first_keys = {0, 0, 0, 0, 4, 4, 4, 4, 4, 4};
+    TokenBatch packed = two.view();
+    packed.first_keys = first_keys.data();
+    std::vector<float> logits(10 * 11), alone(6 * 11);
+    ASSERT_TRUE(rig.model->Logits(packed, 0, logits.data()).ok());
+    const TokenBatch second{.batch = 1, .tokens = 6, .ids = two.ids.data() + 4};
+    ASSERT_TRUE(rig.model->Logits(second, 0, alone.data()).ok());
+    for (size_t i = 0; i < alone.size(); ++i) EXPECT_NEAR(logits[44 + i], alone[i], 2e-4) << i;
+
+    // And their gradients add up to those of each alone.
+    rig.store.EndMicroBatch(/*clear=*/true);
+    ASSERT_TRUE(rig.model->ForwardBackward(packed, 1.0f).ok());
+    std::vector<std::vector<float>> together;
+    for (ParamId id = 0; id < rig.store.size(); ++id) together.push_back(rig.store.grad(id));
+    rig.store.EndMicroBatch(/*clear=*/true);
+    ASSERT_TRUE(
+        rig.model
+            ->ForwardBackward(
+                {.batch = 1, .tokens = 4, .ids = two.ids.data(), .targets = two.targets.data()},
+                1.0f)
+            .ok());
+    rig.store.EndMicroBatch(/*clear=*/false);
+    ASSERT_TRUE(rig.model
+                    ->ForwardBackward({.batch = 1,
+                                       .tokens = 6,
+                                       .ids = two.ids.data() + 4,
+                                       .targets = two.targets.data() + 4},
+                                      1.0f)
+                    .ok());
+    for (ParamId id = 0; id < rig.store.size(); ++id) {
+      const auto sum = rig.store.grad(id);
+      for (size_t i = 0; i < sum.size(); ++i) {
+        EXPECT_NEAR(together[static_cast<size_t>(id)][i], sum[i], 1e-2) << rig.store.spec(id).name;
+      }
+    }
+  }
+}
+
+TEST(Decoder, RefusesFirstKeysOfTheFuture) {
+  ModelRig rig({});
+  const Batch batch = RandomBatch(1, 4, 11, 4);
+  TokenBatch view = batch.view();
+  std::vector<float> logits(4 * 11);
+  for (const auto& keys : {std::vector<int32_t>{0, 2, 0, 0}, {0, 1, 0, 0}, {-1, 0, 0, 0}}) {
+    view.first_keys = keys.data();
+    EXPECT_EQ(rig.model->Logits(view, 0, logits.data()).code(), Code::kInvalidArgument);
+  }
+}
+
+TEST(Decoder, RegistersHuggingFaceNamesInForwardOrder) {
   ModelRig rig({});
   ASSERT_EQ(rig.store.size(), 2 + 2 * 12 + 2);
   EXPECT_EQ(rig.store.spec(0).name, "transformer.wte.weight");
@@ -63,7 +139,7 @@ TEST(Gpt2, RegistersHuggingFaceNamesInForwardOrder) {
   EXPECT_EQ(total, ModelRig::Options{}.config.parameters());
 }
 
-TEST(Gpt2, RecomputeGivesTheSameBits) {
+TEST(Decoder, RecomputeGivesTheSameBits) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     ModelRig keep({.config = kLarger, .dtype = dtype, .reference = false});
     ModelRig again({.config = kLarger, .dtype = dtype, .recompute = true, .reference = false});
@@ -74,7 +150,7 @@ TEST(Gpt2, RecomputeGivesTheSameBits) {
   }
 }
 
-TEST(Gpt2, ThreadsGiveTheSameBits) {
+TEST(Decoder, ThreadsGiveTheSameBits) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     const Batch batch = RandomBatch(3, 40, kLarger.vocab, 9);
     ModelRig one({.config = kLarger, .dtype = dtype, .reference = false});
@@ -88,7 +164,7 @@ TEST(Gpt2, ThreadsGiveTheSameBits) {
 }
 
 // The SIMD row against ref: the same model up to fp32 rounding.
-TEST(Gpt2, BestOpsAgreeWithReference) {
+TEST(Decoder, BestOpsAgreeWithReference) {
   const Batch batch = RandomBatch(2, 40, kLarger.vocab, 9);
   ModelRig ref({.config = kLarger});
   ModelRig best({.config = kLarger, .reference = false});
@@ -104,7 +180,7 @@ TEST(Gpt2, BestOpsAgreeWithReference) {
   }
 }
 
-TEST(Gpt2, BFloat16IsNearFp32) {
+TEST(Decoder, BFloat16IsNearFp32) {
   const Batch batch = RandomBatch(2, 40, kLarger.vocab, 9);
   ModelRig wide({.config = kLarger, .spread = 2});
   ModelRig narrow({.config = kLarger, .dtype = DType::kBF16, .spread = 2});
@@ -122,7 +198,7 @@ TEST(Gpt2, BFloat16IsNearFp32) {
 }
 
 // A second micro-batch adds: twice the same one doubles every gradient, in fp32 exactly.
-TEST(Gpt2, GradientsAccumulate) {
+TEST(Decoder, GradientsAccumulate) {
   ModelRig rig({});
   const Batch batch = RandomBatch(2, 6, 11, 4);
   rig.Step(batch);
@@ -142,7 +218,7 @@ TEST(Gpt2, GradientsAccumulate) {
 
 // One unit at a time: each block is acquired in forward and again in backward, and its gradients
 // are complete before the next block's begin.
-TEST(Gpt2, AcquiresAUnitAtATime) {
+TEST(Decoder, AcquiresAUnitAtATime) {
   ModelRig rig({});
   rig.Step(RandomBatch(1, 4, 11, 4));
   EXPECT_EQ(rig.store.held(), 0);
@@ -161,7 +237,7 @@ TEST(Gpt2, AcquiresAUnitAtATime) {
                                              "h.1", "grad h.1", "h.0", "grad h.0", "grad embed"}));
 }
 
-TEST(Gpt2, MemoryIsTakenOncePerShape) {
+TEST(Decoder, MemoryIsTakenOncePerShape) {
   ModelRig rig({.config = kLarger});
   const Batch large = RandomBatch(2, 40, kLarger.vocab, 1);
   const Batch small = RandomBatch(1, 7, kLarger.vocab, 1);
@@ -175,7 +251,7 @@ TEST(Gpt2, MemoryIsTakenOncePerShape) {
   EXPECT_EQ(rig.account.peak(), bytes);
 }
 
-TEST(Gpt2, RefusesBadBatches) {
+TEST(Decoder, RefusesBadBatches) {
   ModelRig rig({});
   Batch batch = RandomBatch(1, 4, 11, 4);
   EXPECT_EQ(rig.model->ForwardLoss({1, 9, batch.ids.data(), batch.targets.data()}).status().code(),
@@ -191,7 +267,7 @@ TEST(Gpt2, RefusesBadBatches) {
 }
 
 // The head cuts rows into chunks; more rows than a chunk has must not change what comes out.
-TEST(Gpt2, ManyRowsAreCutIntoChunks) {
+TEST(Decoder, ManyRowsAreCutIntoChunks) {
   ModelRig rig({});
   const int64_t sequences = 600, tokens = 4;  // 2400 rows, chunks of 2048
   const Batch batch = RandomBatch(sequences, tokens, 11, 2);
@@ -213,9 +289,11 @@ TEST(Gpt2, ManyRowsAreCutIntoChunks) {
   }
 }
 
-TEST(Gpt2, CacheGivesTheLogitsOfTheWholeSequence) {
+class DecoderCache : public ::testing::TestWithParam<DecoderConfig> {};
+
+TEST_P(DecoderCache, GivesTheLogitsOfTheWholeSequence) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    ModelRig rig({.config = kLarger, .dtype = dtype});
+    ModelRig rig({.config = GetParam(), .dtype = dtype});
     const Batch batch = RandomBatch(1, 40, kLarger.vocab, 6);
     std::vector<float> whole(40 * 70), step(70);
     ASSERT_TRUE(rig.model->Logits(batch.view(), 0, whole.data()).ok());
@@ -231,6 +309,19 @@ TEST(Gpt2, CacheGivesTheLogitsOfTheWholeSequence) {
     EXPECT_EQ(rig.model->Decode(0, step.data()).code(), Code::kInvalidState);  // context is full
   }
 }
+
+DecoderConfig Wider(const Family& family, int64_t window) {
+  DecoderConfig config = Small(family, window);
+  config.vocab = 70;
+  config.context = 40;
+  return config;
+}
+INSTANTIATE_TEST_SUITE_P(Families, DecoderCache,
+                         ::testing::Values(kLarger, Wider(LlamaFamily(), 0),
+                                           Wider(MistralFamily(), 9), Wider(Qwen3Family(), 0)),
+                         [](const auto& info) {
+                           return std::string(info.param.family->model_type);
+                         });
 
 TEST(FillRandom, DependsOnSeedNameAndPlaceAlone) {
   TaskPool one(1), three(3);

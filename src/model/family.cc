@@ -1,0 +1,127 @@
+#include "model/family.h"
+
+namespace ds::model {
+namespace {
+
+Status ReadToken(const Json& json, const char* key, int64_t& token) {
+  if (!json.contains(key) || !json[key].is_number()) return {};  // null, or a list in some models
+  return ReadKey(json, key, token);
+}
+
+Json TokenOrNull(int64_t token) { return token < 0 ? Json() : Json(token); }
+
+// Newer files say "dtype", older ones "torch_dtype".
+Status ReadDType(const Json& json, std::optional<DType>& dtype) {
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    std::string name;
+    DS_TRY(ReadIfSet(json, key, name));
+    if (name == "float32") dtype = DType::kF32;
+    if (name == "bfloat16") dtype = DType::kBF16;
+    if (name == "float16") dtype = DType::kF16;
+    if (!name.empty()) return {};
+  }
+  return {};
+}
+
+Status ReadSizes(const Json& json, DecoderConfig& config) {
+  const SizeNames& names = config.family->sizes;
+  DS_TRY(RequireKey(json, names.vocab, config.vocab));
+  DS_TRY(RequireKey(json, names.context, config.context));
+  DS_TRY(RequireKey(json, names.layers, config.layers));
+  DS_TRY(RequireKey(json, names.heads, config.heads));
+  DS_TRY(RequireKey(json, names.width, config.width));
+  DS_TRY(ReadIfSet(json, names.kv_heads, config.kv_heads));
+  DS_TRY(ReadIfSet(json, "head_dim", config.head_dim));
+  double eps = config.norm_eps;
+  DS_TRY(ReadIfSet(json, names.inner, config.inner));
+  DS_TRY(ReadIfSet(json, names.norm_eps, eps));
+  if (config.family->mlp == MlpKind::kSwiglu) {  // where the defaults of a GPT-2 would be wrong
+    DS_TRY(RequireKey(json, names.inner, config.inner));
+    DS_TRY(RequireKey(json, names.norm_eps, eps));
+  }
+  config.norm_eps = static_cast<float>(eps);
+  DS_TRY(ReadToken(json, "bos_token_id", config.bos_token));
+  return ReadToken(json, "eos_token_id", config.eos_token);
+}
+
+}  // namespace
+
+const Family* FindFamily(std::string_view model_type) {
+  for (const Family* each :
+       {&Gpt2Family(), &LlamaFamily(), &MistralFamily(), &Qwen2Family(), &Qwen3Family()}) {
+    if (each->model_type == model_type) return each;
+  }
+  return nullptr;
+}
+
+std::string FamilyNames() { return "gpt2, llama, mistral, qwen2 or qwen3"; }
+
+Status RefuseUnless(const Json& json, const char* key, const Json& expected) {
+  const auto it = json.find(key);
+  if (it == json.end() || it->is_null() || *it == expected) return {};
+  return Error(Code::kUnsupported, "{} is {}, only {} is supported", key, DumpJson(*it, -1),
+               DumpJson(expected, -1));
+}
+
+Status RefuseAnyOf(const Json& json, std::initializer_list<const char*> keys) {
+  for (const char* key : keys) {
+    if (json.contains(key) && !json[key].empty()) {
+      return Error(Code::kUnsupported, "{} is {}, only none is supported", key,
+                   DumpJson(json[key], -1));
+    }
+  }
+  return {};
+}
+
+Result<HfConfig> ParseHfConfig(std::string_view text, std::string_view what) {
+  HfConfig parsed;
+  DecoderConfig& config = parsed.config;
+  DS_ASSIGN(const Json json, ParseJson(text, what));
+  const auto read = [&]() -> Status {
+    std::string type;
+    DS_TRY(RequireKey(json, "model_type", type));
+    config.family = FindFamily(type);
+    if (config.family == nullptr) {
+      return Error(Code::kUnsupported, "model_type is \"{}\", only {} is supported", type,
+                   FamilyNames());
+    }
+    DS_TRY(ReadSizes(json, config));
+    DS_TRY(ReadDType(json, parsed.dtype));
+    DS_TRY(config.family->read(json, config));
+    DS_TRY(config.Check());
+    return RefuseAnyOf(json, {"pruned_heads", "quantization_config"});
+  };
+  if (Status status = read(); !status.ok()) {
+    return Error(status.code(), "{}: {}", what, status.message());
+  }
+  return parsed;
+}
+
+std::string ToHfConfig(const DecoderConfig& config, DType dtype) {
+  const char* dtype_name = dtype == DType::kF32    ? "float32"
+                           : dtype == DType::kBF16 ? "bfloat16"
+                                                   : "float16";
+  const SizeNames& names = config.family->sizes;
+  Json json = {
+      {"architectures", Json::array({config.family->architecture})},
+      {"model_type", config.family->model_type},
+      {names.vocab, config.vocab},
+      {names.context, config.context},
+      {names.layers, config.layers},
+      {names.heads, config.heads},
+      {names.width, config.width},
+      // Through text, so that 1e-5f is written 1e-05 and not as the double next to it.
+      {names.norm_eps, std::stod(fmt::format("{}", config.norm_eps))},
+      {"initializer_range", 0.02},
+      {"tie_word_embeddings", config.tied},
+      {"use_cache", true},
+      {"bos_token_id", TokenOrNull(config.bos_token)},
+      {"eos_token_id", TokenOrNull(config.eos_token)},
+      {"dtype", dtype_name},
+      {"torch_dtype", dtype_name},  // read by releases before 4.56
+  };
+  config.family->write(config, json);
+  return DumpJson(json) + "\n";
+}
+
+}  // namespace ds::model

@@ -1,0 +1,13 @@
+// What the families that descend from Llama have in common.
+#pragma once
+
+#include "model/family.h"
+
+namespace ds::model {
+
+// Names, layers, and the reader and writer below.
+Family LlamaLike(const char* model_type, const char* architecture);
+Status ReadLlamaLike(const Json& json, DecoderConfig& config);
+void WriteLlamaLike(const DecoderConfig& config, Json& json);
+
+}  // namespace ds::model

@@ -1,0 +1,98 @@
+// Qwen2 (Yang et al. 2024): Llama with biases on queries, keys and values, and a sliding window in
+// some layers. Qwen3 (Yang et al. 2025): without them, and queries and keys normalised by head.
+#include "model/llama.h"
+
+namespace ds::model {
+namespace {
+
+// Newer files say what each layer is; older ones from which layer on the window counts.
+Status ReadWindow(const Json& json, DecoderConfig& config) {
+  bool use = false;
+  int64_t from = config.layers;
+  DS_TRY(ReadIfSet(json, "use_sliding_window", use));
+  DS_TRY(ReadIfSet(json, "max_window_layers", from));
+  if (!use) return {};
+  DS_TRY(ReadIfSet(json, "sliding_window", config.window));
+  config.windowed.assign(static_cast<size_t>(config.layers), false);
+  if (!json.contains("layer_types") || json["layer_types"].is_null()) {
+    for (int64_t i = std::max<int64_t>(from, 0); i < config.layers; ++i) {
+      config.windowed[static_cast<size_t>(i)] = true;
+    }
+    return {};
+  }
+  const Json& types = json["layer_types"];
+  if (!types.is_array() || static_cast<int64_t>(types.size()) != config.layers) {
+    return Error(Code::kConfig, "layer_types is {}, expected an array of {} names",
+                 DumpJson(types, -1), config.layers);
+  }
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (types[i] != "sliding_attention" && types[i] != "full_attention") {
+      return Error(Code::kUnsupported,
+                   "layer_types[{}] is {}, expected \"full_attention\" or \"sliding_attention\"", i,
+                   DumpJson(types[i], -1));
+    }
+    config.windowed[i] = types[i] == "sliding_attention";
+  }
+  return {};
+}
+
+Status ReadQwen2(const Json& json, DecoderConfig& config) {
+  DS_TRY(ReadLlamaLike(json, config));
+  config.qkv_bias = true;
+  return ReadWindow(json, config);
+}
+
+Status ReadQwen3(const Json& json, DecoderConfig& config) {
+  DS_TRY(ReadLlamaLike(json, config));
+  if (config.head_dim == 0) config.head_dim = 128;  // the default of this family's config
+  bool bias = false;
+  DS_TRY(ReadIfSet(json, "attention_bias", bias));
+  config.qkv_bias = config.out_bias = bias;
+  return ReadWindow(json, config);
+}
+
+void WriteQwen(const DecoderConfig& config, Json& json) {
+  WriteLlamaLike(config, json);
+  const bool use = config.window > 0;
+  json["use_sliding_window"] = use;
+  json["sliding_window"] = use ? Json(config.window) : Json();
+  Json types = Json::array();
+  int64_t full = 0;  // layers before the first with a window
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const bool windowed = config.window_of(i) > 0;
+    if (!windowed && full == i) full = i + 1;
+    types.push_back(windowed ? "sliding_attention" : "full_attention");
+  }
+  json["max_window_layers"] = full;
+  json["layer_types"] = std::move(types);
+}
+
+void WriteQwen3(const DecoderConfig& config, Json& json) {
+  WriteQwen(config, json);
+  json["attention_bias"] = config.qkv_bias;
+}
+
+}  // namespace
+
+const Family& Qwen2Family() {
+  static const Family family = [] {
+    Family qwen2 = LlamaLike("qwen2", "Qwen2ForCausalLM");
+    qwen2.read = ReadQwen2;
+    qwen2.write = WriteQwen;
+    return qwen2;
+  }();
+  return family;
+}
+
+const Family& Qwen3Family() {
+  static const Family family = [] {
+    Family qwen3 = LlamaLike("qwen3", "Qwen3ForCausalLM");
+    qwen3.read = ReadQwen3;
+    qwen3.write = WriteQwen3;
+    qwen3.qk_norm = true;
+    return qwen3;
+  }();
+  return family;
+}
+
+}  // namespace ds::model

@@ -1,0 +1,180 @@
+#include "model/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+namespace ds::model {
+namespace {
+
+constexpr std::pair<RopeScaling, const char*> kNames[] = {{RopeScaling::kNone, "default"},
+                                                          {RopeScaling::kLinear, "linear"},
+                                                          {RopeScaling::kDynamic, "dynamic"},
+                                                          {RopeScaling::kYarn, "yarn"},
+                                                          {RopeScaling::kLlama3, "llama3"}};
+
+const char* NameOf(RopeScaling scaling) {
+  for (const auto& [each, name] : kNames) {
+    if (each == scaling) return name;
+  }
+  return "default";
+}
+
+Status ReadScaling(const Json& from, RopeConfig& rope) {
+  std::string name = "default";
+  DS_TRY(ReadKey(from, "type", name));  // before it was called rope_type
+  DS_TRY(ReadKey(from, "rope_type", name));
+  const auto* found = std::find_if(std::begin(kNames), std::end(kNames),
+                                   [&](const auto& each) { return each.second == name; });
+  if (found == std::end(kNames)) {
+    return Error(Code::kUnsupported,
+                 "rope_type is \"{}\", expected default, linear, dynamic, yarn or llama3", name);
+  }
+  rope.scaling = found->first;
+  for (const auto& [key, value] :
+       {std::pair("factor", &rope.factor), std::pair("rope_theta", &rope.theta),
+        std::pair("original_max_position_embeddings", &rope.original_context),
+        std::pair("low_freq_factor", &rope.low_freq_factor),
+        std::pair("high_freq_factor", &rope.high_freq_factor),
+        std::pair("beta_fast", &rope.beta_fast), std::pair("beta_slow", &rope.beta_slow)}) {
+    if (from.contains(key) && !from[key].is_null()) DS_TRY(ReadKey(from, key, *value));
+  }
+  if (from.contains("attention_factor") && !from["attention_factor"].is_null()) {
+    double factor = 1;
+    DS_TRY(ReadKey(from, "attention_factor", factor));
+    rope.attention_factor = factor;
+  }
+  for (const char* key : {"mscale", "mscale_all_dim", "partial_rotary_factor"}) {
+    if (from.contains(key) && !from[key].is_null() && from[key] != 1.0) {
+      return Error(Code::kUnsupported, "{} is {}, only 1 is supported", key,
+                   DumpJson(from[key], -1));
+    }
+  }
+  return {};
+}
+
+Status Check(const RopeConfig& rope) {
+  if (!(rope.theta > 1)) {
+    return Error(Code::kConfig, "rope_theta is {}, expected more than 1", rope.theta);
+  }
+  if (!(rope.factor >= 1)) {
+    return Error(Code::kConfig, "the rope factor is {}, expected 1 or more", rope.factor);
+  }
+  if (!(rope.original_context >= 0)) {
+    return Error(Code::kConfig, "original_max_position_embeddings is {}, expected 0 or more",
+                 rope.original_context);
+  }
+  if (rope.scaling == RopeScaling::kLlama3 && !(rope.high_freq_factor > rope.low_freq_factor)) {
+    return Error(Code::kConfig, "high_freq_factor is {}, expected more than low_freq_factor, {}",
+                 rope.high_freq_factor, rope.low_freq_factor);
+  }
+  if (rope.scaling == RopeScaling::kYarn && !(rope.beta_fast > rope.beta_slow)) {
+    return Error(Code::kConfig, "beta_fast is {}, expected more than beta_slow, {}", rope.beta_fast,
+                 rope.beta_slow);
+  }
+  return {};
+}
+
+// Peng et al., "YaRN", 2023: dimensions that turn often are kept, slow ones are interpolated, those
+// between are blended. The two corners are rounded to whole dimensions.
+void ScaleYarn(const RopeConfig& rope, int64_t head_dim, double original,
+               std::vector<double>& freqs) {
+  const auto corner = [&](double turns) {
+    return static_cast<double>(head_dim) * std::log(original / (turns * 2 * std::numbers::pi)) /
+           (2 * std::log(rope.theta));
+  };
+  const double low = std::max(std::floor(corner(rope.beta_fast)), 0.0);
+  double high = std::min(std::ceil(corner(rope.beta_slow)), static_cast<double>(head_dim - 1));
+  if (high == low) high += 0.001;
+  for (size_t i = 0; i < freqs.size(); ++i) {
+    const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+    freqs[i] = freqs[i] / rope.factor * ramp + freqs[i] * (1 - ramp);
+  }
+}
+
+// Llama 3.1: long waves are stretched by the factor, short ones kept, those between are blended.
+void ScaleLlama3(const RopeConfig& rope, double original, std::vector<double>& freqs) {
+  for (double& freq : freqs) {
+    const double turns = original * freq / (2 * std::numbers::pi);
+    if (turns < rope.low_freq_factor) {
+      freq /= rope.factor;
+    } else if (turns <= rope.high_freq_factor) {
+      const double keep =
+          (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+      freq = (1 - keep) * freq / rope.factor + keep * freq;
+    }
+  }
+}
+
+}  // namespace
+
+Result<RopeConfig> RopeConfig::Parse(const Json& config) {
+  RopeConfig rope;
+  if (config.contains("rope_theta") && !config["rope_theta"].is_null()) {
+    DS_TRY(ReadKey(config, "rope_theta", rope.theta));
+  }
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (!config.contains(key) || config[key].is_null()) continue;
+    if (!config[key].is_object()) {
+      return Error(Code::kConfig, "{} is {}, expected an object", key, DumpJson(config[key], -1));
+    }
+    DS_TRY(ReadScaling(config[key], rope));
+  }
+  DS_TRY(Check(rope));
+  return rope;
+}
+
+void RopeConfig::Write(Json& config) const {
+  Json parameters = {{"rope_type", NameOf(scaling)}};
+  if (scaling != RopeScaling::kNone) parameters["factor"] = factor;
+  if (original_context > 0) parameters["original_max_position_embeddings"] = original_context;
+  if (scaling == RopeScaling::kLlama3) {
+    parameters["low_freq_factor"] = low_freq_factor;
+    parameters["high_freq_factor"] = high_freq_factor;
+  }
+  if (scaling == RopeScaling::kYarn) {
+    parameters["beta_fast"] = beta_fast;
+    parameters["beta_slow"] = beta_slow;
+    if (attention_factor.has_value()) parameters["attention_factor"] = *attention_factor;
+  }
+  config["rope_scaling"] = scaling == RopeScaling::kNone ? Json() : parameters;
+  config["rope_theta"] = theta;
+  parameters["rope_theta"] = theta;
+  config["rope_parameters"] = std::move(parameters);
+}
+
+void RopeConfig::Fill(int64_t head_dim, int64_t context, int64_t first, int64_t tokens,
+                      std::span<float> table) const {
+  const int64_t half = head_dim / 2;
+  const auto dim = static_cast<double>(head_dim);
+  const double original = original_context > 0 ? original_context : static_cast<double>(context);
+  double base = theta, magnitude = 1;
+  const auto length = static_cast<double>(first + tokens);
+  if (scaling == RopeScaling::kDynamic && length > static_cast<double>(context)) {
+    base *=
+        std::pow(factor * length / static_cast<double>(context) - (factor - 1), dim / (dim - 2));
+  }
+  std::vector<double> freqs(static_cast<size_t>(half));
+  for (int64_t i = 0; i < half; ++i) {
+    freqs[static_cast<size_t>(i)] = std::pow(base, -2.0 * static_cast<double>(i) / dim);
+  }
+  if (scaling == RopeScaling::kLinear) {
+    for (double& freq : freqs) freq /= factor;
+  } else if (scaling == RopeScaling::kLlama3) {
+    ScaleLlama3(*this, original, freqs);
+  } else if (scaling == RopeScaling::kYarn) {
+    ScaleYarn(*this, head_dim, original, freqs);
+    magnitude = attention_factor.value_or(factor <= 1 ? 1.0 : 0.1 * std::log(factor) + 1);
+  }
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t i = 0; i < half; ++i) {
+      const double angle = static_cast<double>(first + t) * freqs[static_cast<size_t>(i)];
+      const auto at = static_cast<size_t>(t * head_dim + i);
+      table[at] = static_cast<float>(std::cos(angle) * magnitude);
+      table[at + static_cast<size_t>(half)] = static_cast<float>(std::sin(angle) * magnitude);
+    }
+  }
+}
+
+}  // namespace ds::model
