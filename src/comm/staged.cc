@@ -18,7 +18,10 @@ void Copy(const void* from, void* to, size_t bytes) {
 // The elements [from, end) of a buffer cut into slices of whole cache lines, one a rank, in bytes.
 struct Slices {
   Slices(int64_t from, int64_t end, int ranks, int64_t width)
-      : from(from), end(end), width(width), each(((end - from + ranks - 1) / ranks + 31) / 32 * 32) {}
+      : from(from),
+        end(end),
+        width(width),
+        each(((end - from + ranks - 1) / ranks + 31) / 32 * 32) {}
   int64_t begin(int r) const { return std::min(end, from + r * each) * width; }
   int64_t bytes(int r) const { return begin(r + 1) - begin(r); }
 

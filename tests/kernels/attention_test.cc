@@ -39,9 +39,9 @@ constexpr Shape kShapes[] = {{0, 4, 2, 8},
                              {2, 70, 4, 8, 2},
                              {1, 66, 3, 16, 1},
                              {2, 40, 4, 8, 4, Sees::kWindow, 7},
-                             {1, 600, 2, 8, 1, Sees::kWindow, 130},
+                             {1, 340, 2, 8, 1, Sees::kWindow, 60},
                              {2, 90, 2, 8, 1, Sees::kDocuments, 13},
-                             {1, 700, 2, 4, 2, Sees::kDocuments, 270}};
+                             {1, 330, 2, 4, 2, Sees::kDocuments, 290}};
 
 template <typename T>
 std::vector<T> Random(int64_t n, uint32_t seed, float scale) {
