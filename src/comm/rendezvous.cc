@@ -11,7 +11,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr auto kGrace = milliseconds(200);
 // Between two looks at whether the peers still live. Wake() comes sooner.
 constexpr auto kLook = milliseconds(20);
@@ -88,14 +87,14 @@ Status Rendezvous::Meet(int rank, const char* op, std::string_view what, size_t 
                         const void* data, int detail) {
   if (broken() || FateIsSealed()) return Describe(rank, op, what);
   Write(rank, op, what, bytes, data, detail);
-  return Arrive(rank, true);
+  return Arrive(rank, true, kSpin);
 }
 
-Status Rendezvous::Part(int rank) {
+Status Rendezvous::Part(int rank, bool soon) {
   Board& board = *board_;
   const bool reads = !processes_ && board.member(rank).post.bytes > 0;
   if (reads && board.reading.fetch_sub(1) == 1 && broken()) board.Wake();
-  const Status status = Arrive(rank, false);
+  const Status status = Arrive(rank, false, soon ? kSpinForSoon : kSpin);
   if (status.ok() || processes_) return status;  // what processes read stays mapped
   while (board.reading.load() > 0) {
     Sleep([&] { return board.reading.load() <= 0; }, kLook);
@@ -103,13 +102,15 @@ Status Rendezvous::Part(int rank) {
   return status;
 }
 
-Status Rendezvous::Arrive(int rank, bool with_post) {
+Status Rendezvous::Arrive(int rank, bool with_post, std::chrono::microseconds spin) {
   const uint64_t meeting = came(rank) + 1;
   const uint64_t all = meeting * static_cast<uint64_t>(size());
   board_->member(rank).came.store(meeting);
   if (!Count(rank, with_post, meeting)) return Outcome(rank, meeting);
   const auto over = [&] { return board_->arrivals.load(std::memory_order_acquire) >= all; };
-  if (!over()) Await(rank, over, [&](int r) { return came(r) < meeting; });
+  if (!over())
+    Await(
+        rank, over, [&](int r) { return came(r) < meeting; }, spin);
   return Outcome(rank, meeting);
 }
 
@@ -170,13 +171,13 @@ bool Rendezvous::FateIsSealed() {
   return true;
 }
 
-bool Rendezvous::Spin(FunctionRef<bool()> over) const {
+bool Rendezvous::Spin(FunctionRef<bool()> over, std::chrono::microseconds longest) const {
   for (int i = 0; i < 64; ++i) {
     if (over()) return true;
     if (spins_) Relax();
   }
   const auto start = Clock::now();
-  while (Clock::now() - start < kSpin) {
+  while (Clock::now() - start < longest) {
     for (int i = 0; i < 16; ++i) {
       if (over()) return true;
       if (!spins_) {
@@ -201,12 +202,13 @@ void Rendezvous::Sleep(FunctionRef<bool()> over, std::chrono::nanoseconds longes
 }
 
 // Returns when it is over or the group is broken, which it sees to.
-void Rendezvous::Await(int rank, FunctionRef<bool()> over, Missing missing) {
+void Rendezvous::Await(int rank, FunctionRef<bool()> over, Missing missing,
+                       std::chrono::microseconds spin) {
   const auto ended = [&] {
     if (pump_) pump_();
     return over() || broken();
   };
-  if (Spin(ended)) return;
+  if (Spin(ended, spin)) return;
   const auto end = Clock::now() + std::chrono::duration_cast<std::chrono::nanoseconds>(timeout_);
   for (;;) {
     if (ended() || FateIsSealed()) return;

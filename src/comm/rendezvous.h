@@ -40,7 +40,8 @@ class Rendezvous {
               int detail = 0);
   // Waits until every rank has come here too: after it, posts and what they point to may change.
   // That holds when it fails as well: a broken group is not left before its last reader is done.
-  Status Part(int rank);
+  // `soon`: the others are in the same loop, a piece of work behind at most.
+  Status Part(int rank, bool soon = false);
 
   // Between two ranks: the one posts and waits until the other has read (or refused); that one
   // waits for the post, compares and reads.
@@ -76,17 +77,21 @@ class Rendezvous {
 
  private:
   using Missing = FunctionRef<bool(int rank)>;
+  // How long a wait takes the core before it sleeps. To be woken takes so long that ranks which
+  // meet every few hundred microseconds would go on sleeping in turn.
+  static constexpr std::chrono::microseconds kSpin{50}, kSpinForSoon{2000};
 
   void Write(int rank, const char* op, std::string_view what, size_t bytes, const void* data,
              int detail);
-  Status Arrive(int rank, bool with_post);
+  Status Arrive(int rank, bool with_post, std::chrono::microseconds spin);
   bool Count(int rank, bool with_post, uint64_t meeting);
   Status Outcome(int rank, uint64_t meeting) const;
   void Break(const Status& why, int by, uint64_t meeting = 0);
   bool FateIsSealed();
 
-  void Await(int rank, FunctionRef<bool()> over, Missing missing);
-  bool Spin(FunctionRef<bool()> over) const;
+  void Await(int rank, FunctionRef<bool()> over, Missing missing,
+             std::chrono::microseconds spin = kSpin);
+  bool Spin(FunctionRef<bool()> over, std::chrono::microseconds longest) const;
   void Sleep(FunctionRef<bool()> over, std::chrono::nanoseconds longest);
   int FirstGone(Missing missing) const;
   int FirstDead(Missing missing) const;

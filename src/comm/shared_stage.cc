@@ -76,7 +76,7 @@ class SharedStage final : public Stage {
   device::SharedHeap* heap() const override { return group_.heap; }
   Result<bool> Show(const Call& call, const void* data, size_t bytes, int only) override;
   const std::byte* shown(int r) const override { return shown_[r]; }
-  Status Part() override { return place_->Part(rank_); }
+  Status Part(bool soon) override { return place_->Part(rank_, soon); }
 
   Status Send(std::string_view what, int to, std::span<const std::byte> data) override {
     size_t at = 0;

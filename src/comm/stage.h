@@ -49,7 +49,8 @@ class Stage {
   virtual Result<bool> Show(const Call& call, const void* data, size_t bytes, int only = -1);
   virtual const std::byte* shown(int) const { return nullptr; }
   // All ranks have come here: what they wrote before can be read, what they read may change.
-  virtual Status Part() { return {}; }
+  // `soon`: they are in the same loop, a piece of work behind at most.
+  virtual Status Part(bool /*soon*/ = false) { return {}; }
 
   virtual Status Send(std::string_view what, int to, std::span<const std::byte> data) = 0;
   virtual Status Recv(std::string_view what, int from, std::span<std::byte> data) = 0;

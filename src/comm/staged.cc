@@ -265,14 +265,14 @@ class StagedRank final : public Communicator {
       const int64_t own = piece.begin(rank());
       for (int r = 0; r < size(); ++r) parts_[r] = stage_->shown(r) + own;
       ReduceInOrder(dtype, scale, parts_, piece.bytes(rank()) / width, data + own);
-      DS_TRY(stage_->Part());
+      DS_TRY(stage_->Part(/*soon=*/true));
       for (int i = 1; i < size(); ++i) {
         const int r = (rank() + i) % size();
         CopyAndFetch(stage_->shown(r) + piece.begin(r), data + piece.begin(r), piece.bytes(r),
                      i == 1 ? next.begin(rank()) : 0, i == 1 ? next.bytes(rank()) : 0);
       }
     }
-    return stage_->Part();
+    return stage_->Part(/*soon=*/true);
   }
 
   // Copies out of the cache, and has the memory, idle meanwhile, bring what each rank shows in
