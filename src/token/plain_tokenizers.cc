@@ -30,7 +30,7 @@ class ByteTokenizer final : public Tokenizer {
   const std::vector<TokenizerFile>& files() const override { return files_; }
 
  private:
-  const std::vector<TokenizerFile> files_;
+  std::vector<TokenizerFile> files_;
 };
 
 class CharTokenizer final : public Tokenizer {
@@ -94,19 +94,24 @@ class CharTokenizer final : public Tokenizer {
 
 std::unique_ptr<Tokenizer> MakeByteTokenizer() { return std::make_unique<ByteTokenizer>(); }
 
-Result<std::unique_ptr<Tokenizer>> MakeCharTokenizer(std::string_view text, std::string_view what) {
-  if (text.empty()) return InvalidArgument("{}: is empty, it has no characters", what);
+CharacterSet::CharacterSet() : seen_(kNotUtf8) {}
+
+Status CharacterSet::Add(std::string_view text, std::string_view what) {
   DS_TRY(CheckUtf8(text, what));
-  std::vector<bool> seen(kNotUtf8);
   for (size_t at = 0; at < text.size();) {
     const CodePoint c = ReadUtf8(text, at);
-    seen[c.value] = true;
+    seen_[c.value] = true;
     at += c.bytes;
   }
+  return {};
+}
+
+Result<std::unique_ptr<Tokenizer>> CharacterSet::Make() const {
   std::vector<uint32_t> characters;
   for (uint32_t c = 0; c < kNotUtf8; ++c) {
-    if (seen[c]) characters.push_back(c);
+    if (seen_[c]) characters.push_back(c);
   }
+  if (characters.empty()) return InvalidArgument("the text is empty, it has no characters");
   return std::unique_ptr<Tokenizer>(std::make_unique<CharTokenizer>(std::move(characters)));
 }
 

@@ -89,7 +89,7 @@ class Reader {
     }
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const Json& affix = At(model, key);
-      if (!affix.is_null() && affix != "") {
+      if (!affix.is_null() && !(affix.is_string() && affix.get<std::string>().empty())) {
         return Refuse("model.{} is {}, expected null", key, DumpJson(affix, -1).substr(0, 40));
       }
     }

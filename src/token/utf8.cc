@@ -1,6 +1,7 @@
 #include "token/utf8.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace ds::token {
 namespace {
@@ -91,8 +92,10 @@ void AppendUtf8(uint32_t code_point, std::string& out) {
 
 Status CheckUtf8(std::string_view text, std::string_view what) {
   for (size_t at = 0; at < text.size();) {
-    if (static_cast<unsigned char>(text[at]) < 0x80) {
-      ++at;
+    uint64_t eight = ~uint64_t{0};
+    if (at + sizeof eight <= text.size()) std::memcpy(&eight, text.data() + at, sizeof eight);
+    if ((eight & 0x8080808080808080u) == 0) {  // all of them ASCII
+      at += sizeof eight;
       continue;
     }
     const CodePoint c = ReadUtf8(text, at);

@@ -5,7 +5,6 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "data/byte_tokens.h"
 
 namespace ds::tool {
 namespace {
@@ -65,11 +64,12 @@ Status CheckFlags(const TrainFlags& flags) {
 namespace {
 
 Result<model::GptConfig> ModelOf(const TrainFlags& flags, const Preset& preset) {
-  model::GptConfig config{.vocab = data::ByteTokens::kVocab,
+  model::GptConfig config{.vocab = flags.vocab,
                           .context = flags.context.value_or(preset.context),
                           .layers = flags.layers.value_or(preset.layers),
                           .heads = flags.heads.value_or(preset.heads),
-                          .width = flags.width.value_or(preset.width)};
+                          .width = flags.width.value_or(preset.width),
+                          .eos_token = flags.end_of_text};
   const std::pair<const char*, int64_t> sizes[] = {{"--layers", config.layers},
                                                    {"--heads", config.heads},
                                                    {"--width", config.width},

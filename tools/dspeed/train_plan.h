@@ -9,11 +9,15 @@
 #include "base/status.h"
 #include "engine/config.h"
 #include "model/gpt_config.h"
+#include "text.h"
 
 namespace ds::tool {
 
 struct TrainFlags {
-  std::string data, preset = "small", config;
+  TextFlags text;
+  std::string preset = "small", config;
+  std::optional<int64_t> asked_vocab;     // --vocab
+  int64_t vocab = 256, end_of_text = -1;  // as they are, once the tokenizer is known
   std::optional<int64_t> layers, heads, width, context, batch;
   std::optional<double> lr;
   std::optional<std::string> dtype;

@@ -133,6 +133,12 @@ TEST(Tokenizer, ATextMustBeUtf8) {
   EXPECT_EQ(made->Encode("ab\xff").status().message(), "text: byte 2 is 0xff, which is not UTF-8");
 }
 
+Result<std::unique_ptr<Tokenizer>> MakeCharTokenizer(std::string_view text) {
+  CharacterSet characters;
+  DS_TRY(characters.Add(text, "t"));
+  return characters.Make();
+}
+
 TEST(Tokenizer, BytesAndCharacters) {
   const auto bytes = MakeByteTokenizer();
   EXPECT_EQ(*bytes->Encode("a\xff"), (Ids{'a', 255}));
@@ -140,15 +146,15 @@ TEST(Tokenizer, BytesAndCharacters) {
   EXPECT_FALSE(bytes->Decode(Ids{256}).ok());
   EXPECT_TRUE(bytes->files().empty());
 
-  const auto chars = MakeCharTokenizer("ba\u00e9a\n", "t").Take();
+  const auto chars = MakeCharTokenizer("ba\u00e9a\n").Take();
   EXPECT_EQ(chars->vocab(), 4);
   EXPECT_EQ(*chars->Encode("ab\n\u00e9"), (Ids{1, 2, 0, 3}));
   EXPECT_EQ(*chars->Decode(Ids{3, 0}), "\u00e9\n");
   EXPECT_EQ(chars->Encode("ax").status().message(),
             "character \"x\" (U+0078) at byte 1 is none of the 4 of the vocabulary");
   EXPECT_EQ(chars->Encode("a\xff").status().message(), "text: byte 1 is 0xff, which is not UTF-8");
-  EXPECT_EQ(MakeCharTokenizer("", "t").status().message(), "t: is empty, it has no characters");
-  EXPECT_FALSE(MakeCharTokenizer("a\xff", "t").ok());
+  EXPECT_EQ(MakeCharTokenizer("").status().message(), "the text is empty, it has no characters");
+  EXPECT_FALSE(MakeCharTokenizer("a\xff").ok());
   const std::string file = chars->files()[0].text;
   EXPECT_EQ(file, "{\"characters\":[\"\\n\",\"a\",\"b\",\"\u00e9\"]}\n");
   EXPECT_EQ(*(*ParseCharTokenizer(file, "t"))->Encode("ab"), (Ids{1, 2}));
@@ -166,7 +172,7 @@ TEST(Tokenizer, OpensFoldersAndFiles) {
   EXPECT_EQ(Tokenizer::Open(dir.file("none.json")).status().message(),
             dir.file("none.json") + ": cannot open: No such file or directory");
   EXPECT_EQ((*Tokenizer::Open("bytes"))->vocab(), 256);
-  ASSERT_TRUE(MakeCharTokenizer("abc", "t").Take()->Save(dir.file("chars")).ok());
+  ASSERT_TRUE(MakeCharTokenizer("abc").Take()->Save(dir.file("chars")).ok());
   EXPECT_EQ((*Tokenizer::Open(dir.file("chars")))->vocab(), 3);
 
   dir.Write("tokenizer.json", DumpJson(SmallJson()));
