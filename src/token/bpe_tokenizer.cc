@@ -58,6 +58,13 @@ BpeTokenizer::BpeTokenizer(BpeParts parts, TokenMatcher raw, TokenMatcher normal
     special_[static_cast<size_t>(token.id)] = token.special;
     if (token.lstrip || token.content.find('\n') != std::string::npos) cuts_at_lines_ = false;
   }
+  words_begin_with_space_ =
+      parts_.kind == BpeParts::Kind::kCharacters &&
+      std::none_of(parts_.merges.begin(), parts_.merges.end(), [this](const Merge& merge) {
+        const std::string& made = parts_.tokens[static_cast<size_t>(merge.into)];
+        const size_t letter = made.find_first_not_of(' ');
+        return letter != made.npos && made.find(' ', letter) != made.npos;
+      });
   if (!parts_.ignore_merges) return;
   for (size_t id = 0; id < parts_.tokens.size(); ++id) {
     if (!parts_.tokens[id].empty()) {
@@ -105,10 +112,20 @@ void BpeTokenizer::EncodePiece(std::string_view text, WordCache& cache, Ids& ids
     text = prefixed;
   }
   for (size_t at = 0; at < text.size();) {
-    const size_t end = WordEnd(parts_.split, text, at);
+    const size_t end = EndOfWord(text, at);
     EncodeWord(text.substr(at, end - at), cache, ids);
     at = end;
   }
+}
+
+// Where no token has a space behind a letter, a text of Llama 2 is made of words too: short ones,
+// which the cache knows.
+size_t BpeTokenizer::EndOfWord(std::string_view text, size_t at) const {
+  if (parts_.kind == BpeParts::Kind::kBytes) return WordEnd(parts_.split, text, at);
+  if (!words_begin_with_space_) return text.size();
+  const std::string& space = parts_.space;
+  while (text.substr(at).starts_with(space)) at += space.size();
+  return std::min(text.find(space, at), text.size());
 }
 
 void BpeTokenizer::EncodeWord(std::string_view word, WordCache& cache, Ids& ids) const {

@@ -63,6 +63,7 @@ class BpeTokenizer final : public Tokenizer {
   Status EncodeStretch(std::string_view text, WordCache& cache, Ids& ids) const;
   // A normalized text without added tokens.
   void EncodePiece(std::string_view text, WordCache& cache, Ids& ids) const;
+  size_t EndOfWord(std::string_view text, size_t at) const;
   void EncodeWord(std::string_view word, WordCache& cache, Ids& ids) const;
 
   BpeParts parts_;
@@ -70,6 +71,7 @@ class BpeTokenizer final : public Tokenizer {
   const Bpe bpe_;
   std::unordered_map<std::string_view, int32_t> whole_;  // with ignore_merges: into parts_.tokens
   std::vector<bool> special_;                            // by id
+  bool words_begin_with_space_ = false;                  // kCharacters: no merge reaches over one
   bool cuts_at_lines_ = true;                            // no added token has to do with line ends
 };
 
