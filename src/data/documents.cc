@@ -103,6 +103,7 @@ Status ParseJsonLine(std::string_view line, TextFormat format, const std::string
   if (!messages.is_array()) {
     return Error(Code::kConfig, "messages: is {}, expected an array", JsonTypeName(messages));
   }
+  if (messages.empty()) return Error(Code::kConfig, "messages: is empty");
   for (const Json& message : messages) {
     Turn turn;
     DS_TRY(RequireKey(message, "role", turn.role));

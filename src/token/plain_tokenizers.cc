@@ -35,8 +35,10 @@ class ByteTokenizer final : public Tokenizer {
 
 class CharTokenizer final : public Tokenizer {
  public:
+  // Some, in the order of their code points.
   explicit CharTokenizer(std::vector<uint32_t> characters) : characters_(std::move(characters)) {
     Json list = Json::array();
+    ids_.assign(characters_.back() + size_t{1}, -1);
     for (size_t i = 0; i < characters_.size(); ++i) {
       ids_[characters_[i]] = static_cast<int32_t>(i);
       list.push_back(Text(characters_[i]));
@@ -53,14 +55,13 @@ class CharTokenizer final : public Tokenizer {
   Status Encode(std::string_view text, WordCache&, Ids& ids) const override {
     for (size_t at = 0; at < text.size();) {
       const CodePoint c = ReadUtf8(text, at);
-      const auto found = ids_.find(c.value);
-      if (found == ids_.end()) {
+      if (c.value >= ids_.size() || ids_[c.value] < 0) {
         DS_TRY(CheckUtf8(text.substr(0, at + c.bytes), "text"));
         return InvalidArgument(
             "character {} (U+{:04X}) at byte {} is none of the {} of the vocabulary",
             DumpJson(Json(Text(c.value)), -1), c.value, at, characters_.size());
       }
-      ids.push_back(found->second);
+      ids.push_back(ids_[c.value]);
       at += c.bytes;
     }
     return {};
@@ -86,7 +87,7 @@ class CharTokenizer final : public Tokenizer {
   }
 
   const std::vector<uint32_t> characters_;
-  std::unordered_map<uint32_t, int32_t> ids_;
+  Ids ids_;  // by code point; -1: none
   std::vector<TokenizerFile> files_;
 };
 

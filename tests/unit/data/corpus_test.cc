@@ -89,6 +89,18 @@ TEST_F(CorpusTest, LinesOfJson) {
             std::string::npos);
 }
 
+TEST_F(CorpusTest, LinesOfConversations) {
+  const std::string path = dir_.file("t");
+  for (const auto& [line, why] :
+       {std::pair("{\"messages\": []}", "messages: is empty"),
+        {"{\"text\": \"a\"}", "messages: is null, expected an array"},
+        {"{\"messages\": [{\"role\": \"user\"}]}", "content: missing"},
+        {"{\"messages\": [1]}", "role: looked up in an integer, expected an object"}}) {
+    dir_.Write("t", line);
+    EXPECT_EQ(Refusal(path, 9, "chat"), path + ": line 1: " + why);
+  }
+}
+
 TEST_F(CorpusTest, Characters) {
   const std::string path = dir_.Write("t", "b\u00e9a\u00e9");
   auto source = Source::Find(path, "auto", "text");
