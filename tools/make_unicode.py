@@ -65,7 +65,7 @@ def classes():
         return table(comment, "Range", name, [f"{{0x{a:X},0x{b:X}}}" for a, b in found])
 
     return "\n".join([
-        head("Classes of code points as ranges, first and last"),
+        head("Classes of code points, as ranges"),
         of("\\p{L}", "kLetters", lambda c: category(c)[0] == "L"),
         of("\\p{N}", "kNumbers", lambda c: category(c)[0] == "N"),
         of("White_Space", "kSpaces", lambda c: c in WHITE_SPACE),

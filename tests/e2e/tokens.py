@@ -11,7 +11,7 @@ import unittest
 sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
 import e2e  # noqa: E402
 
-GOLDEN = pathlib.Path(os.environ.get("DS_GOLDEN_DIR") or os.environ["SOURCE_DIR"] + "/tests/golden")
+GOLDEN = pathlib.Path(os.environ["SOURCE_DIR"]) / "tests/golden"
 GPT2 = GOLDEN / "hf/tokenizers/gpt2"
 SHORT = ["--steps", 3, "--batch", 4]
 

@@ -34,7 +34,6 @@ class Golden : public testing::TestWithParam<const char*> {
 TEST_P(Golden, EveryString) {
   const auto tokenizer = Open();
   ASSERT_NE(tokenizer, nullptr);
-  EXPECT_EQ(tokenizer->vocab(), 1000);
   std::map<int64_t, std::string> strings;
   for (const Json& row : Load("strings.json")) strings[row["id"]] = row["text"];
   WordCache cache;
@@ -49,6 +48,7 @@ TEST_P(Golden, EveryString) {
     ++compared;
     SCOPED_TRACE(row["id"].dump() + " " + Json(text).dump());
     const Ids want = row["ids"].get<Ids>();
+    for (const int32_t id : want) ASSERT_LT(id, tokenizer->vocab());
     Ids ids;
     const Status status = tokenizer->Encode(text, cache, ids);
     ASSERT_TRUE(status.ok()) << status.message();
@@ -62,8 +62,7 @@ TEST_P(Golden, EveryString) {
     EXPECT_EQ(LossyUtf8(*tokenizer->Decode(want, /*with_special=*/false)),
               row.value("decoded_without_special", decoded));
   }
-  EXPECT_GE(compared, 2900);
-  EXPECT_LE(skipped, 20);
+  EXPECT_GT(compared, 50 * skipped);
 }
 
 // Merges as "a b" strings are the same tokenizer.
