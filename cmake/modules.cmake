@@ -1,6 +1,6 @@
 # One object library a module of src/, in the order of the floors (tools/floors.txt).
 # Header-only dependencies alone: the core links the C and C++ run time and nothing else.
-set(DS_MODULES base tensor device kernels comm param optim data model zero checkpoint infer engine)
+set(DS_MODULES base tensor device kernels comm token param optim data model zero checkpoint infer engine)
 
 add_library(ds_options INTERFACE)
 target_include_directories(ds_options INTERFACE ${PROJECT_SOURCE_DIR}/src)

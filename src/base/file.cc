@@ -121,6 +121,18 @@ Status AtomicFile::Write(std::span<const std::byte> bytes) {
   return {};
 }
 
+Status AtomicFile::WriteAt(int64_t offset, std::span<const std::byte> bytes) {
+  DS_FAILPOINT("file.write");
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(fd_, bytes.data(), bytes.size(), offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return IoError(path_, "cannot write", errno);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += written;
+  }
+  return {};
+}
+
 Status AtomicFile::Commit() {
   DS_FAILPOINT("file.commit");
   if (::fsync(fd_) != 0) return IoError(path_, "cannot sync", errno);

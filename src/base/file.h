@@ -42,6 +42,8 @@ class AtomicFile {
 
   Status Write(std::span<const std::byte> bytes);
   Status Write(std::string_view text) { return Write(std::as_bytes(std::span(text))); }
+  // Over what was written before.
+  Status WriteAt(int64_t offset, std::span<const std::byte> bytes);
   // After a failure of Write or Commit the file can only be destroyed.
   Status Commit();
 

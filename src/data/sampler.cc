@@ -12,7 +12,7 @@ constexpr uint64_t kStream = uint64_t{0x5A} << 56;
 
 }  // namespace
 
-Result<Sampler> Sampler::Create(std::span<const uint8_t> text, int64_t tokens, uint64_t seed) {
+Result<Sampler> Sampler::Create(TokenSpan text, int64_t tokens, uint64_t seed) {
   if (tokens < 1 || static_cast<int64_t>(text.size()) < tokens + 1) {
     return InvalidArgument("a text of {} tokens has no window of {} and one after it", text.size(),
                            tokens);
@@ -34,19 +34,22 @@ void Sampler::Fill(int64_t step, int64_t first, int64_t count, int32_t* ids,
   }
 }
 
-void FillWindow(std::span<const uint8_t> text, int64_t start, int64_t tokens, int32_t* ids,
-                int32_t* targets) {
-  const uint8_t* bytes = text.data() + start;
-  std::copy_n(bytes, tokens, ids);
-  std::copy_n(bytes + 1, tokens, targets);
+void FillWindow(TokenSpan text, int64_t start, int64_t tokens, int32_t* ids, int32_t* targets) {
+  text.Typed([&](const auto* all) {
+    for (int64_t i = 0; i < tokens; ++i) {
+      const uint32_t id = all[start + i], next = all[start + i + 1];
+      ids[i] = static_cast<int32_t>(id & ~TokenSpan::kNoLoss);
+      targets[i] = (next & TokenSpan::kNoLoss) != 0 ? -1 : static_cast<int32_t>(next);
+    }
+  });
 }
 
-std::vector<int64_t> EvenWindows(int64_t text_bytes, int64_t tokens, int64_t count) {
+std::vector<int64_t> EvenWindows(int64_t text_tokens, int64_t tokens, int64_t count) {
   const int64_t window = tokens + 1;
-  const int64_t n = std::min(count, text_bytes / window);
+  const int64_t n = std::min(count, text_tokens / window);
   std::vector<int64_t> starts;
   for (int64_t i = 0; i < n; ++i) {
-    starts.push_back(n == 1 ? 0 : i * (text_bytes - window) / (n - 1));
+    starts.push_back(n == 1 ? 0 : i * (text_tokens - window) / (n - 1));
   }
   return starts;
 }

@@ -103,7 +103,9 @@ class Refusals(e2e.DspeedTest):
         short = self.folder / "short.txt"
         short.write_text("x" * 50)
         self.refuse(["--data", short, "--context", 64], short, 50, 130)
-        self.refuse(["--data", self.folder], self.folder, "directory")
+        bare = self.folder / "bare"
+        bare.mkdir()
+        self.refuse(["--data", bare], bare, "holds no files")
 
     def test_sizes(self):
         base = ["--data", self.data]

@@ -1,5 +1,5 @@
-// dspeed: trains a language model, generates from it, explains a config, tells what this machine
-// uses.
+// dspeed: trains a language model, generates from it, makes tokenizers and files of tokens,
+// explains a config, tells what this machine uses.
 #include <cstdio>
 #include <exception>
 #include <thread>
@@ -30,6 +30,8 @@ int Run(int argc, char** argv) {
   ds::tool::Chosen chosen;
   ds::tool::AddTrain(app, chosen);
   ds::tool::AddGenerate(app, chosen);
+  ds::tool::AddTokenize(app, chosen);
+  ds::tool::AddTokenizer(app, chosen);
   ds::tool::AddConfig(app, chosen);
   ds::tool::AddReport(app, chosen);
   try {

@@ -12,12 +12,13 @@
 namespace ds::tool {
 
 Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
-                                                         const data::ByteTokens& text,
+                                                         const data::Corpus& text,
+                                                         const token::Tokenizer* tokenizer,
                                                          comm::Communicator& comm, TaskPool& pool,
                                                          kernels::Gemm& gemm) {
   DS_ASSIGN(const data::Sampler sampler,
             data::Sampler::Create(text.train(), plan.context, plan.flags.seed));
-  std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, text, comm, sampler));
+  std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, text, tokenizer, comm, sampler));
   DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
   Engine& engine = *trainer->engine_;
   const model::DecoderOptions options{.recompute = plan.flags.recompute};
@@ -47,19 +48,21 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
   const int64_t micro = config.micro_batch;
   const auto tokens_here = static_cast<double>(micro * plan_.context);
   StepResult result;
-  double loss = 0;
+  double loss = 0, learned = 0;
   for (int64_t a = 0; a < config.accumulation; ++a) {
     const int64_t first = (a * comm_.size() + comm_.rank()) * micro;
     sampler_.Fill(step, first, micro, ids_.data(), targets_.data());
     const double scale = engine_->loss_scale() / tokens_here;
     DS_ASSIGN(const double sum, model_->ForwardBackward(Batch(micro), static_cast<float>(scale)));
     loss += sum;
+    learned += static_cast<double>(targets_.size()) -
+               static_cast<double>(std::count(targets_.begin(), targets_.end(), -1));
     DS_ASSIGN(result.info, engine_->Step());
   }
-  double sums[2] = {loss, Interrupted() != 0 ? 1.0 : 0.0};
+  double sums[3] = {loss, learned, Interrupted() != 0 ? 1.0 : 0.0};
   DS_TRY(comm_.AllReduce("loss", sums));
-  result.loss = sums[0] / static_cast<double>(config.train_batch * plan_.context);
-  result.stop = sums[1] > 0;
+  result.loss = sums[0] / std::max(1.0, sums[1]);
+  result.stop = sums[2] > 0;
   return result;
 }
 
@@ -69,7 +72,7 @@ Result<double> RankTrainer::ValidationLoss() {
   const auto starts =
       data::EvenWindows(static_cast<int64_t>(text.size()), context, kValidationWindows);
   const auto windows = static_cast<int64_t>(starts.size());
-  double sum = 0;
+  double sums[2] = {0, 0};  // of the losses, and of the tokens that have one
   // Every rank makes as many passes as the others: what is beyond the last window counts nothing.
   for (int64_t round = 0; round * micro * comm_.size() < windows; ++round) {
     for (int64_t i = 0; i < micro; ++i) {
@@ -84,26 +87,30 @@ Result<double> RankTrainer::ValidationLoss() {
       }
     }
     DS_ASSIGN(const double loss, model_->ForwardLoss(Batch(micro)));
-    sum += loss;
+    sums[0] += loss;
+    sums[1] += static_cast<double>(targets_.size()) -
+               static_cast<double>(std::count(targets_.begin(), targets_.end(), -1));
   }
   DS_TRY(engine_->store().EndEvaluation());
-  DS_TRY(comm_.AllReduce("validation loss", {&sum, 1}));
-  return sum / static_cast<double>(windows * context);
+  DS_TRY(comm_.AllReduce("validation loss", sums));
+  return sums[0] / std::max(1.0, sums[1]);
 }
 
 // What two runs must have alike for the one to be the continuation of the other.
 Json RankTrainer::Facts() const {
-  const auto all = text_.all();
-  return {{"family", plan_.model.family->model_type},
-          {"layers", plan_.model.layers},
-          {"heads", plan_.model.heads},
-          {"width", plan_.model.width},
-          {"context", plan_.context},
-          {"batch", plan_.engine.train_batch},
-          {"dtype", DTypeName(plan_.engine.dtype)},
-          {"seed", plan_.flags.seed},
-          {"data bytes", all.size()},
-          {"data checksum", fmt::format("{:016x}", XXH3_64bits(all.data(), all.size()))}};
+  const auto all = text_.all().bytes();
+  Json facts = {{"family", plan_.model.family->model_type},
+                {"layers", plan_.model.layers},
+                {"heads", plan_.model.heads},
+                {"width", plan_.model.width},
+                {"context", plan_.context},
+                {"batch", plan_.engine.train_batch},
+                {"dtype", DTypeName(plan_.engine.dtype)},
+                {"seed", plan_.flags.seed},
+                {"data bytes", all.size()},
+                {"data checksum", fmt::format("{:016x}", XXH3_64bits(all.data(), all.size()))}};
+  if (plan_.model.vocab != 256) facts["vocabulary"] = plan_.model.vocab;  // else as ever
+  return facts;
 }
 
 Status RankTrainer::Save(const std::string& folder, int64_t step) {
@@ -121,6 +128,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   DS_TRY(infer::SaveModel(folder, *model_, engine_->store(), writes));
   DS_TRY(engine_->store().EndEvaluation());
   if (writes) {
+    if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));
     const Engine::Counters counters = engine_->counters();
     Json facts = Facts();
     facts["applied steps"] = counters.step;

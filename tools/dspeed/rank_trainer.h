@@ -1,4 +1,4 @@
-// One rank's part in training a language model on the bytes of a text: an engine, a model over it,
+// One rank's part in training a language model on a text: an engine, a model over it,
 // and the samples of each step. Every call is collective over the ranks.
 #pragma once
 
@@ -8,7 +8,7 @@
 
 #include "checkpoint/run_state.h"
 #include "comm/communicator.h"
-#include "data/byte_tokens.h"
+#include "data/corpus.h"
 #include "data/sampler.h"
 #include "engine/engine.h"
 #include "kernels/gemm.h"
@@ -27,7 +27,8 @@ class RankTrainer {
  public:
   // All outlive the trainer.
   static Result<std::unique_ptr<RankTrainer>> Create(const TrainPlan& plan,
-                                                     const data::ByteTokens& text,
+                                                     const data::Corpus& text,
+                                                     const token::Tokenizer* tokenizer,
                                                      comm::Communicator& comm, TaskPool& pool,
                                                      kernels::Gemm& gemm);
 
@@ -48,15 +49,16 @@ class RankTrainer {
  private:
   static constexpr int64_t kValidationWindows = 64;
 
-  RankTrainer(const TrainPlan& plan, const data::ByteTokens& text, comm::Communicator& comm,
-              const data::Sampler& sampler)
-      : plan_(plan), text_(text), comm_(comm), sampler_(sampler) {}
+  RankTrainer(const TrainPlan& plan, const data::Corpus& text, const token::Tokenizer* tokenizer,
+              comm::Communicator& comm, const data::Sampler& sampler)
+      : plan_(plan), text_(text), tokenizer_(tokenizer), comm_(comm), sampler_(sampler) {}
 
   model::TokenBatch Batch(int64_t count) const;
   Json Facts() const;
 
   const TrainPlan& plan_;
-  const data::ByteTokens& text_;
+  const data::Corpus& text_;
+  const token::Tokenizer* const tokenizer_;  // null: the text came as ids
   comm::Communicator& comm_;
   const data::Sampler sampler_;
   std::unique_ptr<Engine> engine_;

@@ -27,14 +27,29 @@ double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 // What the ranks share. Rank 0 alone writes to it.
 struct Run {
   const TrainPlan& plan;
-  const data::ByteTokens& text;
+  const data::Corpus& text;
+  const token::Tokenizer* tokenizer;  // null: the text came as ids
   const double entropy;
   std::optional<checkpoint::RunManifest> resumed;
-  TaskPool pool;
+  TaskPool& pool;
   std::unique_ptr<kernels::Gemm> gemm;
   std::optional<TrainLog> log;
   std::optional<Progress> progress;
+
+  const char* unit() const { return tokenizer == nullptr ? "token" : tokenizer->unit(); }
 };
+
+// Ids without a tokenizer are most often those of GPT-2, whose programs write them as uint16.
+constexpr int64_t kGpt2Vocab = 50257;
+
+Result<int64_t> VocabOf(const TrainFlags& flags, const Text& text) {
+  const int64_t least = text.tokenizer == nullptr ? 1 : text.tokenizer->vocab();
+  // A model that exists knows how many there are.
+  const int64_t unknown = flags.model.empty() ? kGpt2Vocab : 1;
+  const int64_t asked = flags.asked_vocab.value_or(text.tokenizer == nullptr ? unknown : least);
+  if (asked >= least && asked <= INT32_MAX) return asked;
+  return InvalidArgument("--vocab is {}, expected {} or more", asked, least);
+}
 
 void PrintStart(const Run& run, RankTrainer& trainer) {
   const TrainPlan& plan = run.plan;
@@ -46,8 +61,13 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
              plan.model.family->model_type, plan.model.layers, plan.model.heads, plan.model.width,
              plan.context, static_cast<double>(plan.model.parameters()) / 1e6,
              DTypeName(config.dtype));
-  fmt::print("text      {}: {} bytes, {} of them for validation\n", run.text.path(),
-             run.text.all().size(), run.text.validation().size());
+  fmt::print("text      {}: {} {}s, {} of them for validation\n", run.text.path(),
+             run.text.all().size(), run.unit(), run.text.validation().size());
+  if (plan.model.vocab != 256) {
+    fmt::print("tokens    {}, vocabulary {}\n",
+               run.tokenizer == nullptr ? "as they lie in the file" : run.tokenizer->description(),
+               plan.model.vocab);
+  }
   fmt::print("ranks     {} ({}), ZeRO {}\n", plan.flags.ranks, trainer.engine().comm().backend(),
              trainer.engine().store().placement().name);
   fmt::print("batch     {} sequences = {} a micro-batch x {} micro-batches x {} ranks\n",
@@ -76,13 +96,13 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
              last.step, flags.steps, steps_now, DurationText(seconds),
              seconds > 0 ? tokens / seconds : 0.0);
   if (steps_now > 0)
-    fmt::print("training loss      {:.4f} nats a byte (the last step)\n", last.loss);
+    fmt::print("training loss      {:.4f} nats a {} (the last step)\n", last.loss, run.unit());
   if (last.val_loss.has_value()) {
-    fmt::print("validation loss    {:.4f} nats a byte = {:.4f} bits\n", *last.val_loss,
+    fmt::print("validation loss    {:.4f} nats a {} = {:.4f} bits\n", *last.val_loss, run.unit(),
                *last.val_loss / std::log(2.0));
   }
-  fmt::print("unigram entropy    {:.4f} nats a byte (a model that knows no context)\n",
-             run.entropy);
+  fmt::print("unigram entropy    {:.4f} nats a {} (a model that knows no context)\n", run.entropy,
+             run.unit());
   fmt::print("memory peak        {:.1f} MiB a rank\n", MiB(trainer.engine().memory().peak()));
   if (!flags.log.empty()) fmt::print("log                {0}/log.jsonl, {0}/loss.svg\n", flags.log);
   if (!flags.save.empty()) {
@@ -214,9 +234,21 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
 }
 
 // `group`: this process's rank among others, or null where the ranks are threads of this one.
-Status Train(const TrainFlags& flags, comm::Communicator* group) {
+Status Train(TrainFlags flags, comm::Communicator* group) {
+  DS_TRY(CheckFlags(flags));
+  // A model that is gone on from brings its tokenizer, where it has one.
+  if (!flags.model.empty() && flags.text.tokenizer.empty() &&
+      token::Tokenizer::Open(flags.model).status().code() != Code::kNotFound) {
+    flags.text.tokenizer = flags.model;
+  }
+  DS_ASSIGN(const Text source, OpenText(flags.text));
+  const token::Tokenizer* const tokenizer = source.tokenizer.get();
+  DS_ASSIGN(flags.vocab, VocabOf(flags, source));
+  if (tokenizer != nullptr) flags.end_of_text = tokenizer->end_of_text().value_or(-1);
   DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
-  DS_ASSIGN(const data::ByteTokens text, data::ByteTokens::Open(flags.data, plan.context + 1));
+  TaskPool pool(PoolThreads(flags, group));
+  DS_ASSIGN(const data::Corpus text,
+            data::Corpus::Open(source.source, tokenizer, plan.model.vocab, plan.context + 1, pool));
   const bool speaks = group == nullptr || group->rank() == 0;
   if (speaks && !flags.log.empty()) DS_TRY(CheckWritable(flags.log));
   if (speaks && !flags.save.empty()) DS_TRY(CheckWritable(flags.save));
@@ -224,14 +256,16 @@ Status Train(const TrainFlags& flags, comm::Communicator* group) {
   CatchInterrupts();
   Run run{.plan = plan,
           .text = text,
-          .entropy = data::UnigramEntropy(text.all()),
+          .tokenizer = tokenizer,
+          .entropy = data::UnigramEntropy(text.all(), plan.model.vocab),
           .resumed = std::move(resumed),
-          .pool = TaskPool(PoolThreads(flags, group)),
+          .pool = pool,
           .gemm = CreateGemm(),
           .log = {},
           .progress = {}};
   const auto rank = [&](comm::Communicator& comm) -> Status {
-    DS_ASSIGN(const auto trainer, RankTrainer::Create(plan, text, comm, run.pool, *run.gemm));
+    DS_ASSIGN(const auto trainer,
+              RankTrainer::Create(plan, text, tokenizer, comm, run.pool, *run.gemm));
     return RankLoop(run, *trainer, comm.rank() == 0).Go();
   };
   if (group != nullptr) return rank(*group);
@@ -267,9 +301,11 @@ Status Start(TrainFlags flags) {
 
 void AddTrain(CLI::App& app, Chosen& chosen) {
   const auto flags = std::make_shared<TrainFlags>();
-  CLI::App& train = *app.add_subcommand("train", "Train a GPT-2 on the bytes of a text");
-  train.add_option("--data", flags->data, "The text: any file; its last tenth is for validation")
-      ->required();
+  CLI::App& train = *app.add_subcommand("train", "Train a language model on a text");
+  AddTextFlags(train, flags->text, "The text; its last tenth is for validation");
+  train.add_option("--vocab", flags->asked_vocab,
+                   "Ids that the model has, at least those of the tokenizer; for a file of ids "
+                   "without one 50257");
   train.add_option("--preset", flags->preset, "Sizes: " + PresetHelp())->capture_default_str();
   train.add_option("--model", flags->model,
                    "Go on from this Hugging Face folder: gpt2, llama, mistral, qwen2 or qwen3");
@@ -305,7 +341,7 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
       ->capture_default_str();
   train.add_option("--log", flags->log, "Folder for log.jsonl and loss.svg");
   train.add_option("--save", flags->save,
-                   "Folder for the model (Hugging Face GPT-2) and what a resume needs");
+                   "Folder for the model (as Hugging Face has it) and what a resume needs");
   train.add_option("--save-every", flags->save_every, "Steps between saves; 0: at the end only")
       ->capture_default_str();
   train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");

@@ -5,7 +5,6 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "data/byte_tokens.h"
 #include "infer/model_folder.h"
 
 namespace ds::tool {
@@ -87,20 +86,23 @@ Result<model::DecoderConfig> ModelOfFolder(const TrainFlags& flags) {
     return InvalidArgument("--context is {}, the model in {} was made for 1 to {}", *flags.context,
                            flags.model, config.context);
   }
-  if (config.vocab < data::ByteTokens::kVocab) {
-    return InvalidArgument("the model in {} knows {} tokens, a text of bytes has {}", flags.model,
-                           config.vocab, data::ByteTokens::kVocab);
+  if (flags.asked_vocab.has_value() ? *flags.asked_vocab != config.vocab
+                                    : flags.vocab > config.vocab) {
+    return InvalidArgument("the model in {} knows {} tokens, {} has {}", flags.model, config.vocab,
+                           flags.asked_vocab.has_value() ? "--vocab" : "the tokenizer",
+                           flags.asked_vocab.value_or(flags.vocab));
   }
   return config;
 }
 
 Result<model::DecoderConfig> ModelOf(const TrainFlags& flags, const Preset& preset) {
   if (!flags.model.empty()) return ModelOfFolder(flags);
-  model::DecoderConfig config{.vocab = data::ByteTokens::kVocab,
+  model::DecoderConfig config{.vocab = flags.vocab,
                               .context = flags.context.value_or(preset.context),
                               .layers = flags.layers.value_or(preset.layers),
                               .heads = flags.heads.value_or(preset.heads),
-                              .width = flags.width.value_or(preset.width)};
+                              .width = flags.width.value_or(preset.width),
+                              .eos_token = flags.end_of_text};
   if (flags.family.has_value()) {
     config.family = model::FindFamily(*flags.family);
     if (config.family == nullptr) {

@@ -9,13 +9,17 @@
 #include "base/status.h"
 #include "engine/config.h"
 #include "model/family.h"
+#include "text.h"
 
 namespace ds::tool {
 
 struct TrainFlags {
-  std::string data, preset = "small", config;
+  TextFlags text;
+  std::string preset = "small", config;
   std::string model;  // a Hugging Face folder to go on from; empty: fresh weights
   std::optional<std::string> family;
+  std::optional<int64_t> asked_vocab;     // --vocab
+  int64_t vocab = 256, end_of_text = -1;  // as they are, once the tokenizer is known
   std::optional<int64_t> layers, heads, width, context, batch;
   std::optional<double> lr;
   std::optional<std::string> dtype;

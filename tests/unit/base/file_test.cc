@@ -36,6 +36,18 @@ TEST(AtomicFile, AppearsWholeOrNotAtAll) {
   EXPECT_EQ(info.st_mode & 0400, 0400u);
 }
 
+TEST(AtomicFile, ItsHeadCanComeLast) {
+  TempDir dir;
+  const std::string path = dir.file("f");
+  auto file = AtomicFile::Create(path);
+  ASSERT_TRUE(file.ok());
+  ASSERT_TRUE(file->Write("????, text").ok());
+  ASSERT_TRUE(file->WriteAt(0, std::as_bytes(std::span("head", 4))).ok());
+  ASSERT_TRUE(file->Write(" and more").ok());
+  ASSERT_TRUE(file->Commit().ok());
+  EXPECT_EQ(*ReadFile(path), "head, text and more");
+}
+
 TEST(AtomicFile, SaysWhy) {
   TempDir dir;
   const std::string path = dir.path() + "/none/f";

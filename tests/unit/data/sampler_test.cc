@@ -68,6 +68,14 @@ TEST(Sampler, SeedsAndStepsDiffer) {
   EXPECT_TRUE(Sampler::Create(text, 99999, 1).ok());
 }
 
+TEST(FillWindow, LeavesOutWhatIsNotLearned) {
+  const std::vector<uint32_t> text = {1, 2 | TokenSpan::kNoLoss, 3, 4};
+  std::vector<int32_t> ids(3), targets(3);
+  FillWindow(text, 0, 3, ids.data(), targets.data());
+  EXPECT_EQ(ids, (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_EQ(targets, (std::vector<int32_t>{-1, 3, 4}));
+}
+
 TEST(EvenWindows, CoverTheTextWithoutOverlap) {
   EXPECT_EQ(EvenWindows(100, 9, 4), (std::vector<int64_t>{0, 30, 60, 90}));
   EXPECT_EQ(EvenWindows(100, 9, 1), (std::vector<int64_t>{0}));

@@ -1,0 +1,19 @@
+// Conversations as tokens. The two layouts whose special tokens a tokenizer can have are written
+// out here; templates that come with a model are programs, and are not run.
+#pragma once
+
+#include <span>
+
+#include "base/status.h"
+#include "data/documents.h"
+#include "token/tokenizer.h"
+
+namespace ds::data {
+
+// Appends a conversation. What is not an answer (role "assistant", and the token that ends it) has
+// TokenSpan::kNoLoss. Fails where the tokenizer has neither <|im_start|> and <|im_end|> nor the
+// headers of Llama 3, or where a conversation has no answer.
+Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
+                  token::WordCache& cache, token::Ids& ids);
+
+}  // namespace ds::data

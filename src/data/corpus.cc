@@ -1,0 +1,111 @@
+#include "data/corpus.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "data/encode.h"
+
+namespace ds::data {
+
+Result<Source> Source::Find(const std::string& path, std::string_view format, std::string field) {
+  Source source{path, TextFormat::kText, std::move(field)};
+  std::error_code ignored;
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  const std::string extension = std::filesystem::path(path).extension().string();
+  if (folder && (format == "auto" || format == "text")) {
+    source.text = TextFormat::kFolder;
+  } else if (format == "jsonl" || (format == "auto" && extension == ".jsonl")) {
+    source.text = TextFormat::kJsonLines;
+  } else if (format == "chat") {
+    source.text = TextFormat::kChat;
+  } else if (format == "tokens" ||
+             (format == "auto" && (extension == ".bin" || extension == ".idx"))) {
+    source.text.reset();
+  } else if (format != "auto" && format != "text") {
+    return InvalidArgument("--format is {}, expected auto, text, jsonl, chat or tokens", format);
+  }
+  return source;
+}
+
+Result<Corpus> Corpus::Open(const Source& source, const token::Tokenizer* tokenizer, int64_t vocab,
+                            int64_t window, TaskPool& pool) {
+  if (window < 2) return InvalidArgument("a window of {} tokens, expected at least 2", window);
+  Corpus corpus(source.path);
+  const char* unit = tokenizer == nullptr ? "token" : tokenizer->unit();
+  if (!source.text.has_value()) {
+    DS_ASSIGN(TokenFile file, TokenFile::Open(source.path));
+    DS_TRY(CheckIds(file.tokens(), vocab, file.path()));
+    corpus.tokens_ = std::move(file);
+  } else if (tokenizer == nullptr) {
+    return InvalidArgument("{}: a text needs a tokenizer", source.path);
+  } else if (std::string_view(unit) == "byte" && *source.text == TextFormat::kText) {
+    DS_ASSIGN(MappedFile file, MappedFile::Open(source.path));
+    corpus.tokens_ = std::move(file);
+  } else {
+    DS_TRY(corpus.Encode(source, *tokenizer, pool));
+  }
+  const auto size = static_cast<int64_t>(corpus.all().size());
+  if (size == 0) return InvalidArgument("{}: is empty", source.path);
+  if (window > size / 2) {
+    return InvalidArgument(
+        "{}: has {} {}s, at least {} are needed: a window of {} for training and one for "
+        "validation",
+        source.path, size, unit, 2 * static_cast<uint64_t>(window), window);
+  }
+  corpus.train_ = static_cast<size_t>(size - std::max(size / 10, window));
+  return corpus;
+}
+
+Status Corpus::Encode(const Source& source, const token::Tokenizer& tokenizer, TaskPool& pool) {
+  DS_ASSIGN(Documents documents, Documents::Open(source.path, *source.text, source.field));
+  std::vector<uint16_t> narrow;
+  std::vector<uint32_t> wide;
+  const bool fits = tokenizer.vocab() <= 65536 && *source.text != TextFormat::kChat;
+  DS_TRY(EncodeDocuments(
+      documents, tokenizer, pool,
+      [&](std::span<const int32_t> ids) -> Status {
+        if (fits) {
+          for (const int32_t id : ids) narrow.push_back(static_cast<uint16_t>(id));
+        } else {
+          for (const int32_t id : ids) wide.push_back(static_cast<uint32_t>(id));
+        }
+        return {};
+      },
+      [](const EncodeProgress&) { return true; }));
+  if (fits) {
+    tokens_ = std::move(narrow);
+  } else {
+    tokens_ = std::move(wide);
+  }
+  return {};
+}
+
+TokenSpan Corpus::all() const {
+  struct Visitor {
+    TokenSpan operator()(const std::vector<uint16_t>& ids) const { return ids; }
+    TokenSpan operator()(const std::vector<uint32_t>& ids) const { return ids; }
+    TokenSpan operator()(const MappedFile& file) const {
+      return {file.bytes().data(), file.bytes().size(), 1};
+    }
+    TokenSpan operator()(const TokenFile& file) const { return file.tokens(); }
+  };
+  return std::visit(Visitor(), tokens_);
+}
+
+double UnigramEntropy(TokenSpan tokens, int64_t vocab) {
+  std::vector<int64_t> counts(static_cast<size_t>(vocab));
+  tokens.Typed([&](const auto* ids) {
+    for (size_t i = 0; i < tokens.size(); ++i) ++counts[ids[i] & ~TokenSpan::kNoLoss];
+  });
+  const auto n = static_cast<double>(tokens.size());
+  double entropy = 0;
+  for (const int64_t count : counts) {
+    if (count == 0) continue;
+    const double p = static_cast<double>(count) / n;
+    entropy -= p * std::log(p);
+  }
+  return entropy;
+}
+
+}  // namespace ds::data

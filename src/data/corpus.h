@@ -1,0 +1,57 @@
+// What a run trains on: a text as tokens, mapped where it lies so on the disk and in memory where
+// it does not, cut into a part for training and a part for validation.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/file.h"
+#include "base/status.h"
+#include "base/task_pool.h"
+#include "data/documents.h"
+#include "data/token_file.h"
+#include "data/tokens.h"
+#include "token/tokenizer.h"
+
+namespace ds::data {
+
+// Where a text lies and what it is.
+struct Source {
+  std::string path;
+  std::optional<TextFormat> text;  // absent: a file of token ids
+  std::string field = "text";      // kJsonLines
+
+  // `format` is "auto", "text", "jsonl", "chat" or "tokens". By itself a folder is a folder of
+  // texts, *.jsonl is JSON lines, *.bin and *.idx are token ids, and all else is a text.
+  static Result<Source> Find(const std::string& path, std::string_view format, std::string field);
+};
+
+class Corpus {
+ public:
+  // `window` is tokens + 1: a sequence and the token after it. Validation is the last tenth, and at
+  // least one window; training is what is before it, at least one window too. Every id is below
+  // the vocabulary. A file of ids needs no tokenizer, which may be null then.
+  static Result<Corpus> Open(const Source& source, const token::Tokenizer* tokenizer, int64_t vocab,
+                             int64_t window, TaskPool& pool);
+
+  TokenSpan all() const;
+  TokenSpan train() const { return all().first(train_); }
+  TokenSpan validation() const { return all().subspan(train_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  explicit Corpus(std::string path) : path_(std::move(path)) {}
+  Status Encode(const Source& source, const token::Tokenizer& tokenizer, TaskPool& pool);
+
+  std::string path_;
+  std::variant<std::vector<uint16_t>, std::vector<uint32_t>, MappedFile, TokenFile> tokens_;
+  size_t train_ = 0;
+};
+
+// Of the tokens one by one, in nats a token: the loss of the best model that knows no context.
+double UnigramEntropy(TokenSpan tokens, int64_t vocab);
+
+}  // namespace ds::data

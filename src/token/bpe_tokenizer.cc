@@ -1,0 +1,189 @@
+#include "token/bpe_tokenizer.h"
+
+#include <algorithm>
+
+#include "token/compose.h"
+#include "token/utf8.h"
+
+namespace ds::token {
+namespace {
+
+std::vector<AddedToken> Select(const std::vector<AddedToken>& tokens, bool normalized) {
+  std::vector<AddedToken> selected;
+  for (const AddedToken& token : tokens) {
+    if (token.normalized == normalized) selected.push_back(token);
+  }
+  return selected;
+}
+
+std::string Replaced(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t found = from.empty() ? text.npos : text.find(from, at);
+    out += text.substr(at, found - at);
+    if (found == text.npos) break;
+    out += to;
+    at = found + from.size();
+  }
+  return out;
+}
+
+// How an added token that is looked for after normalization is written then.
+std::string NormalizedText(const BpeParts& parts, std::string_view text) {
+  std::string out = parts.nfc ? ComposeNfc(text) : std::string(text);
+  if (parts.kind == BpeParts::Kind::kCharacters && !out.empty()) {
+    out = Replaced(parts.prepend + out, " ", parts.space);
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> BpeTokenizer::Create(BpeParts parts) {
+  std::vector<AddedToken> late = Select(parts.added, /*normalized=*/true);
+  for (AddedToken& token : late) token.content = NormalizedText(parts, token.content);
+  DS_ASSIGN(TokenMatcher normalized, TokenMatcher::Create(std::move(late)));
+  DS_ASSIGN(TokenMatcher raw, TokenMatcher::Create(Select(parts.added, /*normalized=*/false)));
+  return std::unique_ptr<Tokenizer>(
+      new BpeTokenizer(std::move(parts), std::move(raw), std::move(normalized)));
+}
+
+BpeTokenizer::BpeTokenizer(BpeParts parts, TokenMatcher raw, TokenMatcher normalized)
+    : parts_(std::move(parts)),
+      raw_(std::move(raw)),
+      normalized_(std::move(normalized)),
+      bpe_(parts_.merges),
+      special_(parts_.tokens.size()) {
+  for (const AddedToken& token : parts_.added) {
+    special_[static_cast<size_t>(token.id)] = token.special;
+    if (token.lstrip || token.content.find('\n') != std::string::npos) cuts_at_lines_ = false;
+  }
+  words_begin_with_space_ =
+      parts_.kind == BpeParts::Kind::kCharacters &&
+      std::none_of(parts_.merges.begin(), parts_.merges.end(), [this](const Merge& merge) {
+        const std::string& made = parts_.tokens[static_cast<size_t>(merge.into)];
+        const size_t letter = made.find_first_not_of(' ');
+        return letter != made.npos && made.find(' ', letter) != made.npos;
+      });
+  if (!parts_.ignore_merges) return;
+  for (size_t id = 0; id < parts_.tokens.size(); ++id) {
+    if (!parts_.tokens[id].empty()) {
+      whole_.try_emplace(parts_.tokens[id], static_cast<int32_t>(id));
+    }
+  }
+}
+
+std::string BpeTokenizer::description() const {
+  if (parts_.kind == BpeParts::Kind::kCharacters)
+    return "BPE over characters, with bytes for others";
+  return fmt::format("byte-level BPE, words as in {}", SplitRuleName(parts_.split));
+}
+
+bool BpeTokenizer::IsSpecial(int32_t id) const {
+  return id >= 0 && id < vocab() && special_[static_cast<size_t>(id)];
+}
+
+Status BpeTokenizer::Encode(std::string_view text, WordCache& cache, Ids& ids) const {
+  DS_TRY(CheckUtf8(text, "text"));
+  return raw_.Cut(
+      text, [&](std::string_view piece) { return EncodeStretch(piece, cache, ids); },
+      [&](int32_t id) { ids.push_back(id); });
+}
+
+Status BpeTokenizer::EncodeStretch(std::string_view text, WordCache& cache, Ids& ids) const {
+  std::string changed;
+  if (parts_.nfc || parts_.kind == BpeParts::Kind::kCharacters) {
+    changed = NormalizedText(parts_, text);
+    text = changed;
+  }
+  return normalized_.Cut(
+      text,
+      [&](std::string_view piece) -> Status {
+        EncodePiece(piece, cache, ids);
+        return {};
+      },
+      [&](int32_t id) { ids.push_back(id); });
+}
+
+void BpeTokenizer::EncodePiece(std::string_view text, WordCache& cache, Ids& ids) const {
+  std::string prefixed;
+  if (parts_.add_prefix_space && !text.starts_with(' ')) {
+    prefixed = " " + std::string(text);
+    text = prefixed;
+  }
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = EndOfWord(text, at);
+    EncodeWord(text.substr(at, end - at), cache, ids);
+    at = end;
+  }
+}
+
+// Where no token has a space behind a letter, a text of Llama 2 is made of words too: short ones,
+// which the cache knows.
+size_t BpeTokenizer::EndOfWord(std::string_view text, size_t at) const {
+  if (parts_.kind == BpeParts::Kind::kBytes) return WordEnd(parts_.split, text, at);
+  if (!words_begin_with_space_) return text.size();
+  const std::string& space = parts_.space;
+  while (text.substr(at).starts_with(space)) at += space.size();
+  return std::min(text.find(space, at), text.size());
+}
+
+void BpeTokenizer::EncodeWord(std::string_view word, WordCache& cache, Ids& ids) const {
+  if (const auto known = cache.Find(word); !known.empty()) {
+    ids.insert(ids.end(), known.begin(), known.end());
+    return;
+  }
+  Ids symbols;
+  const auto whole = whole_.find(word);
+  if (whole != whole_.end()) {
+    symbols.push_back(whole->second);
+  } else if (parts_.kind == BpeParts::Kind::kBytes) {
+    symbols.reserve(word.size());
+    for (const char byte : word) {
+      const int32_t id = parts_.byte_ids[static_cast<unsigned char>(byte)];
+      if (id >= 0) symbols.push_back(id);
+    }
+    bpe_.Apply(symbols);
+  } else {
+    std::string character;
+    for (size_t at = 0; at < word.size();) {
+      character = word.substr(at, ReadUtf8(word, at).bytes);
+      at += character.size();
+      if (const auto found = parts_.characters.find(character); found != parts_.characters.end()) {
+        symbols.push_back(found->second);
+        continue;
+      }
+      for (const char byte : character) {
+        symbols.push_back(parts_.byte_ids[static_cast<unsigned char>(byte)]);
+      }
+    }
+    bpe_.Apply(symbols);
+  }
+  cache.Put(word, symbols);
+  ids.insert(ids.end(), symbols.begin(), symbols.end());
+}
+
+Status BpeTokenizer::DecodeOne(int32_t id, std::string& text) const {
+  if (id < 0 || id >= vocab()) {
+    return InvalidArgument("token {}: the vocabulary has {}", id, vocab());
+  }
+  text += parts_.tokens[static_cast<size_t>(id)];
+  return {};
+}
+
+// Behind a line end, before a letter or digit: there every rule begins a word, nothing is composed
+// with what stands before, and no token reaches over.
+size_t BpeTokenizer::FindCut(std::string_view text, size_t from) const {
+  if (!cuts_at_lines_ || parts_.kind != BpeParts::Kind::kBytes ||
+      parts_.split == SplitRule::kNone || parts_.add_prefix_space) {
+    return text.size();
+  }
+  for (size_t at = std::max<size_t>(from, 1); at < text.size(); ++at) {
+    const char c = text[at];
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (plain && text[at - 1] == '\n') return at;
+  }
+  return text.size();
+}
+
+}  // namespace ds::token

@@ -1,0 +1,23 @@
+// tokenizer.json, as the tokenizers library of Hugging Face writes it, for byte-pair encodings.
+// What a file asks for and we do not do is refused by name.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "token/bpe_tokenizer.h"
+
+namespace ds::token {
+
+// `what` names the text in errors.
+Result<BpeParts> ParseTokenizerJson(std::string_view text, std::string_view what);
+// A byte-level encoding; its tokens must be made of bytes.
+std::string ToTokenizerJson(const BpeParts& parts);
+
+// The bytes of a token in the alphabet of such files, where every byte is a printable character;
+// false where a character is none of them.
+bool FromByteAlphabet(std::string_view token, std::string& bytes);
+std::string ToByteAlphabet(std::string_view bytes);
+
+}  // namespace ds::token

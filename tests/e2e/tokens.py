@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""Tokenizers and data of every kind through the program."""
+import json
+import os
+import pathlib
+import random
+import struct
+import sys
+import unittest
+
+sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
+import e2e  # noqa: E402
+
+GOLDEN = pathlib.Path(os.environ["SOURCE_DIR"]) / "tests/golden"
+GPT2 = GOLDEN / "hf/tokenizers/gpt2"
+SHORT = ["--steps", 3, "--batch", 4]
+
+
+class Tokens(e2e.DspeedTest):
+    def ok(self, *arguments):
+        done = self.dspeed(*arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def generate(self, name, *arguments):
+        return self.ok("generate", "--model", self.folder / name / "model", "--prompt", "abc",
+                       "--tokens", 20, *arguments)
+
+    def test_characters(self):
+        text = e2e.text() + "\u00e9\u4e16 " * 20
+        self.data.write_text(text)
+        done = self.train("run", *SHORT, "--tokenizer", "chars")
+        self.assertIn("nats a character", done.stdout)
+        saved = json.loads((self.folder / "run/model/characters.json").read_text())
+        self.assertEqual(saved["characters"], sorted(set(text)))
+        config = json.loads((self.folder / "run/model/config.json").read_text())
+        self.assertEqual(config["vocab_size"], len(set(text)))
+        out = self.generate("run")
+        self.assertTrue(out.startswith("abc"))
+        self.assertEqual(len(out), 3 + 20 + 1)
+        refused = self.dspeed("generate", "--model", self.folder / "run/model", "--prompt", "Q")
+        self.assert_refused(refused, "--prompt", "U+0051")
+        # Another text has other characters, so those of the first run are named.
+        self.data.write_text("Q" + text)
+        refused = self.dspeed("train", "--data", self.data, *e2e.MODEL, "--steps", 1,
+                              "--tokenizer", self.folder / "run/model")
+        self.assert_refused(refused, self.data, "U+0051")
+
+    def test_tokenizer_of_a_folder(self):
+        done = self.train("run", *SHORT, "--tokenizer", GPT2)
+        self.assertIn("vocabulary 1000", done.stdout)
+        self.assertIn("nats a token", done.stdout)
+        saved = self.folder / "run/model/tokenizer.json"
+        self.assertEqual(saved.read_bytes(), (GPT2 / "tokenizer.json").read_bytes())
+        config = json.loads((self.folder / "run/model/config.json").read_text())
+        self.assertEqual((config["vocab_size"], config["eos_token_id"]), (1000, 996))
+        self.assertTrue(self.generate("run").startswith("abc"))
+        padded = self.train("padded", *SHORT, "--tokenizer", GPT2, "--vocab", 1024)
+        self.assertIn("vocabulary 1024", padded.stdout)
+        self.assertTrue(self.generate("padded", "--seed", 5).startswith("abc"))
+        self.assert_refused(self.dspeed("train", "--data", self.data, "--tokenizer", GPT2, "--vocab",
+                                        999), "--vocab", 999, 1000)
+
+    def test_resume(self):
+        run = ["--batch", 4, "--tokenizer", GPT2]
+        self.train("run", *run, "--steps", 3)
+        self.train("run", *run, "--steps", 6, "--resume")
+        self.assertEqual([row["step"] for row in self.log("run")], [1, 2, 3, 4, 5, 6])
+        other = self.dspeed(*self.train_arguments("run", "--batch", 4, "--tokenizer",
+                                                  GOLDEN / "hf/tokenizers/llama3", "--resume"))
+        self.assert_refused(other, "cannot resume", "data")
+
+    def test_files_of_ids(self):
+        """The same ids, from the text and from every layout, give the same run."""
+        self.train("text", *SHORT, "--tokenizer", GPT2)
+        out = self.folder / "ids.bin"
+        for threads in (1, 3):
+            told = self.ok("tokenize", "--tokenizer", GPT2, "--data", self.data, "--out", out,
+                           "--threads", threads)
+            self.assertIn("bytes a token", told)
+            blob = out.read_bytes()
+            magic, version, count = struct.unpack("<3i", blob[:12])
+            self.assertEqual((magic, version, len(blob)), (20240520, 1, 1024 + 2 * count))
+        ids = blob[1024:]
+        layouts = {"llmc.bin": blob, "nano.bin": ids, "mega.bin": ids}
+        for name, content in layouts.items():
+            (self.folder / name).write_bytes(content)
+        (self.folder / "mega.idx").write_bytes(
+            b"MMIDIDX\0\0" + struct.pack("<QBQQiqqq", 1, 8, 1, 2, count, 0, 0, 1))
+        text = self.data
+        for name in layouts:
+            self.data, run = self.folder / name, "run_" + name
+            self.train(run, *SHORT, "--tokenizer", GPT2)
+            self.assertEqual(self.curve(run), self.curve("text"))
+            self.assertEqual(self.weights(run), self.weights("text"))
+        self.data = text
+        self.ok("tokenize", "--tokenizer", GPT2, "--data", text, "--out", self.folder / "n.bin",
+                "--layout", "nanogpt")
+        self.assertEqual((self.folder / "n.bin").read_bytes(), ids)
+        refused = self.dspeed("train", "--data", out, "--vocab", 10, *e2e.MODEL)
+        self.assert_refused(refused, out, "the vocabulary has 10")
+
+    def test_documents(self):
+        folder = self.folder / "many"
+        (folder / "b").mkdir(parents=True)
+        (folder / "b/2").write_text(e2e.text(seed=2))
+        (folder / "a").write_text(e2e.text(seed=3))
+        lines = self.folder / "many.jsonl"
+        lines.write_text("".join(json.dumps({"body": e2e.text(seed=s)}) + "\n" for s in (3, 2)))
+        a, b = self.folder / "a.bin", self.folder / "b.bin"
+        self.ok("tokenize", "--tokenizer", GPT2, "--data", folder, "--out", a)
+        self.ok("tokenize", "--tokenizer", GPT2, "--data", lines, "--field", "body", "--out", b)
+        self.assertEqual(a.read_bytes(), b.read_bytes())
+        self.data = lines
+        self.train("run", *SHORT, "--field", "body")
+        refused = self.dspeed("train", "--data", lines, *e2e.MODEL)
+        self.assert_refused(refused, lines, "line 1", "text: missing")
+
+    def test_conversations(self):
+        chat = self.folder / "chat.jsonl"
+        draw = random.Random(1)
+        rows = [{"messages": [{"role": "user", "content": f"count {draw.randint(0, 9)}"},
+                              {"role": "assistant", "content": "one two three"}]}] * 200
+        chat.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.data = chat
+        done = self.train("run", "--steps", 20, "--lr", 0.01, "--format", "chat", "--tokenizer",
+                          GOLDEN / "hf/tokenizers/qwen2")
+        self.assertIn("validation loss", done.stdout)
+        log = self.log("run")
+        self.assertLess(log[-1]["loss"], log[0]["loss"] - 0.5)
+        refused = self.dspeed("train", "--data", chat, "--format", "chat", *e2e.MODEL)
+        self.assert_refused(refused, chat, "line 1", "<|im_start|>")
+
+    def test_learned_tokenizer(self):
+        out = self.folder / "tok"
+        told = self.ok("tokenizer", "train", "--data", self.data, "--vocab", 300, "--out", out)
+        self.assertIn("tokens    300", told)
+        first = (out / "tokenizer.json").read_bytes()
+        made = json.loads(first)
+        self.assertEqual(len(made["model"]["vocab"]) + len(made["added_tokens"]), 300)
+        self.assertEqual(len(made["model"]["merges"]), 300 - 257)
+        self.ok("tokenizer", "train", "--data", self.data, "--vocab", 300, "--out", out)
+        self.assertEqual((out / "tokenizer.json").read_bytes(), first)
+        self.train("run", *SHORT, "--tokenizer", out)
+        self.assertTrue(self.generate("run").startswith("abc"))
+
+    def test_refusals(self):
+        out = self.folder / "out.bin"
+
+        def refuse(*arguments, parts):
+            self.assert_refused(self.dspeed("tokenize", "--out", out, *arguments), *parts)
+            self.assertFalse(out.exists())
+            self.assertEqual(list(self.folder.glob("*.tmp.*")), [])
+
+        bad = self.folder / "bad.txt"
+        bad.write_bytes(b"good\xffbad")
+        empty = self.folder / "empty.txt"
+        empty.write_text("")
+        other = self.folder / "tokenizer.json"
+        tokenizer = json.loads((GPT2 / "tokenizer.json").read_text())
+        tokenizer["model"]["type"] = "Unigram"
+        other.write_text(json.dumps(tokenizer))
+        gpt2 = ["--tokenizer", GPT2]
+        refuse(*gpt2, "--data", bad, parts=[bad, "byte 4", "0xff"])
+        refuse(*gpt2, "--data", empty, parts=[empty, "empty"])
+        refuse(*gpt2, "--data", self.folder / "none", parts=["none", "No such file"])
+        refuse("--tokenizer", other, "--data", self.data, parts=[other, "Unigram", "BPE"])
+        refuse("--tokenizer", self.folder / "nothing", "--data", self.data,
+               parts=["nothing", "No such file"])
+        refuse(*gpt2, "--data", self.data, "--layout", "x", parts=["--layout", "llmc"])
+        refuse(*gpt2, "--data", self.data, "--format", "x", parts=["--format", "jsonl"])
+        refuse(*gpt2, "--data", self.folder / "x.bin", parts=["x.bin", "ids already"])
+        refuse("--data", self.data, "--threads", -1, parts=["--threads", -1])
+        learn = self.dspeed("tokenizer", "train", "--data", self.data, "--vocab", 5, "--out", out)
+        self.assert_refused(learn, 5, 257)
+        self.assert_refused(self.dspeed("tokenizer", "train", "--data", self.data, "--vocab", 300,
+                                        "--split", "x", "--out", out), "--split", "x")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,37 @@
+// Any bytes as a line of JSON lines: never a crash, and a text that is accepted is UTF-8.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+#include "data/documents.h"
+#include "token/utf8.h"
+
+namespace {
+
+void Require(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "jsonl_fuzz: %s\n", what);
+  std::abort();
+}
+
+}  // namespace
+
+extern "C" const char* __asan_default_options() {
+  return "malloc_context_size=2:quarantine_size_mb=16";
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view line(reinterpret_cast<const char*>(data), size);
+  using ds::data::TextFormat;
+  for (const TextFormat format : {TextFormat::kJsonLines, TextFormat::kChat}) {
+    ds::data::Document document;
+    const ds::Status status = ds::data::ParseJsonLine(line, format, "text", document);
+    Require(status.ok() || !status.message().empty(), "refused without a word");
+    if (!status.ok()) continue;
+    Require(ds::token::CheckUtf8(document.text, "t").ok(), "a text that is not UTF-8");
+    for (const auto& turn : document.turns) {
+      Require(ds::token::CheckUtf8(turn.role + turn.content, "t").ok(), "a turn that is not UTF-8");
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,133 @@
+#include "data/corpus.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "data/encode.h"
+#include "support/temp_dir.h"
+#include "token/plain_tokenizers.h"
+
+namespace ds::data {
+namespace {
+
+using test::TempDir;
+
+class CorpusTest : public testing::Test {
+ protected:
+  Result<Corpus> Open(const std::string& path, int64_t window, const std::string& format = "auto") {
+    DS_ASSIGN(const Source source, Source::Find(path, format, "text"));
+    return Corpus::Open(source, bytes_.get(), 256, window, pool_);
+  }
+  std::string Refusal(const std::string& path, int64_t window = 9,
+                      const std::string& format = "auto") {
+    return Open(path, window, format).status().message();
+  }
+  static std::string Text(TokenSpan tokens) {
+    std::string text;
+    for (size_t i = 0; i < tokens.size(); ++i) text += static_cast<char>(tokens[i]);
+    return text;
+  }
+
+  TempDir dir_;
+  TaskPool pool_{2};
+  const std::unique_ptr<token::Tokenizer> bytes_ = token::MakeByteTokenizer();
+};
+
+TEST_F(CorpusTest, SplitsOffTheLastTenth) {
+  const std::string path = dir_.Write("t", std::string(900, 'a') + std::string(100, '\xff'));
+  auto corpus = Open(path, 9);
+  ASSERT_TRUE(corpus.ok());
+  EXPECT_EQ(corpus->train().size(), 900u);
+  EXPECT_EQ(corpus->validation().size(), 100u);
+  EXPECT_EQ(corpus->train()[899], 'a');
+  EXPECT_EQ(corpus->validation()[0], 255u);
+  EXPECT_EQ(corpus->all().width(), 1u);                   // mapped
+  EXPECT_EQ(Open(path, 300)->validation().size(), 300u);  // at least one window
+  EXPECT_EQ(Open(path, 500)->train().size(), 500u);
+}
+
+TEST_F(CorpusTest, NamesWhatIsWrong) {
+  const std::string path = dir_.Write("t", std::string(17, 'a'));
+  EXPECT_EQ(Refusal(path), path +
+                               ": has 17 bytes, at least 18 are needed: a window of 9 for training "
+                               "and one for validation");
+  EXPECT_EQ(Refusal(dir_.Write("e", "")), dir_.file("e") + ": is empty");
+  EXPECT_EQ(Refusal(dir_.file("none")),
+            dir_.file("none") + ": cannot open: No such file or directory");
+  EXPECT_FALSE(Open(path, 1).ok());
+  EXPECT_FALSE(Open(path, INT64_MAX).ok());
+  EXPECT_EQ(Refusal(path, 9, "csv"), "--format is csv, expected auto, text, jsonl, chat or tokens");
+  TempDir empty;
+  EXPECT_EQ(Refusal(empty.path()), empty.path() + ": holds no files");
+  EXPECT_EQ(Refusal(empty.path(), 9, "tokens"), empty.path() + ": is a directory, expected a file");
+}
+
+TEST_F(CorpusTest, FoldersInTheOrderOfTheirPaths) {
+  std::filesystem::create_directories(dir_.file("c/b"));
+  std::filesystem::create_directories(dir_.file("c/.git"));
+  dir_.Write("c/z", "last");
+  dir_.Write("c/b/x", "second");
+  dir_.Write("c/a", "first");
+  dir_.Write("c/.hidden", "no");
+  dir_.Write("c/.git/config", "no");
+  EXPECT_EQ(Text(Open(dir_.file("c"), 2)->all()), "first\nsecond\nlast\n");
+}
+
+TEST_F(CorpusTest, LinesOfJson) {
+  const std::string path = dir_.Write(
+      "t.jsonl",
+      "{\"text\": \"one\\n\"}\n\n \r\n{\"id\": 2, \"text\": \"two\"}\r\n{\"text\": \"\"}");
+  EXPECT_EQ(Text(Open(path, 2)->all()), "one\n\ntwo\n\n");
+  EXPECT_EQ(Refusal(dir_.Write("a.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}\n")),
+            dir_.file("a.jsonl") + ": line 2: text: missing");
+  EXPECT_EQ(Refusal(dir_.Write("b.jsonl", "{\"text\": 5}")),
+            dir_.file("b.jsonl") + ": line 1: text: is an integer (5), expected a string");
+  EXPECT_EQ(Refusal(dir_.Write("c.jsonl", "[1]")),
+            dir_.file("c.jsonl") + ": line 1: is an array, expected an object");
+  EXPECT_NE(Refusal(dir_.Write("d.jsonl", "{\"text\": \"a")).find("d.jsonl: line 1: the object: "),
+            std::string::npos);
+}
+
+TEST_F(CorpusTest, LinesOfConversations) {
+  const std::string path = dir_.file("t");
+  for (const auto& [line, why] :
+       {std::pair("{\"messages\": []}", "messages: is empty"),
+        {"{\"text\": \"a\"}", "messages: is null, expected an array"},
+        {"{\"messages\": [{\"role\": \"user\"}]}", "content: missing"},
+        {"{\"messages\": [1]}", "role: looked up in an integer, expected an object"}}) {
+    dir_.Write("t", line);
+    EXPECT_EQ(Refusal(path, 9, "chat"), path + ": line 1: " + why);
+  }
+}
+
+TEST_F(CorpusTest, Characters) {
+  const std::string path = dir_.Write("t", "b\u00e9a\u00e9");
+  auto source = Source::Find(path, "auto", "text");
+  auto documents = Documents::Open(path, TextFormat::kText, "text");
+  const auto tokenizer = CharactersOf(*documents).Take();
+  EXPECT_EQ(tokenizer->vocab(), 3);
+  auto corpus = Corpus::Open(*source, tokenizer.get(), 3, 2, pool_);
+  ASSERT_TRUE(corpus.ok()) << corpus.status().message();
+  EXPECT_EQ(corpus->all().width(), 2u);
+  EXPECT_EQ(corpus->all()[1], 2u);
+  dir_.Write("t", "b\u00e9x");
+  EXPECT_EQ(Corpus::Open(*source, tokenizer.get(), 3, 2, pool_).status().message(),
+            path + ": character \"x\" (U+0078) at byte 3 is none of the 3 of the vocabulary");
+  dir_.Write("t", "b\xc3");
+  EXPECT_EQ(Corpus::Open(*source, tokenizer.get(), 3, 2, pool_).status().message(),
+            path + ": byte 1 is 0xc3, which is not UTF-8");
+}
+
+TEST(UnigramEntropy, OfKnownTexts) {
+  const std::vector<uint8_t> same(10, 7), two = {1, 2, 1, 2};
+  std::vector<uint16_t> all;
+  for (int i = 0; i < 256; ++i) all.push_back(static_cast<uint16_t>(i));
+  EXPECT_EQ(UnigramEntropy(same, 256), 0);
+  EXPECT_NEAR(UnigramEntropy(two, 256), std::log(2.0), 1e-12);
+  EXPECT_NEAR(UnigramEntropy(all, 300), std::log(256.0), 1e-12);
+  EXPECT_EQ(UnigramEntropy({}, 256), 0);
+}
+
+}  // namespace
+}  // namespace ds::data

@@ -1,0 +1,125 @@
+#include "data/encode.h"
+
+#include <gtest/gtest.h>
+
+#include "data/chat.h"
+#include "data/tokens.h"
+#include "support/golden.h"
+#include "support/temp_dir.h"
+
+namespace ds::data {
+namespace {
+
+using token::Ids;
+
+std::unique_ptr<token::Tokenizer> Golden(const std::string& name) {
+  auto tokenizer = token::Tokenizer::Open(test::GoldenPath("hf/tokenizers/" + name));
+  EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  return std::move(tokenizer).Take();
+}
+
+Result<Ids> EncodeAll(const std::string& path, TextFormat format, const token::Tokenizer& tokenizer,
+                      int threads) {
+  TaskPool pool(threads);
+  DS_ASSIGN(Documents documents, Documents::Open(path, format, "text"));
+  Ids all;
+  DS_TRY(EncodeDocuments(
+      documents, tokenizer, pool,
+      [&](std::span<const int32_t> ids) -> Status {
+        all.insert(all.end(), ids.begin(), ids.end());
+        return {};
+      },
+      [](const EncodeProgress&) { return true; }));
+  return all;
+}
+
+// A text of several pieces gives the ids of the whole, on any number of threads.
+TEST(EncodeGolden, PiecesAreTheWhole) {
+  test::TempDir dir;
+  std::string text;
+  for (int i = 0; text.size() < 1500000; ++i) {
+    text += fmt::format("line {} of\u00e9 text's  \n{}", i * 7919, i % 3 == 0 ? "\n" : "");
+  }
+  const std::string path = dir.Write("t", text);
+  for (const char* name : {"qwen2", "llama3", "gpt2"}) {
+    const auto tokenizer = Golden(name);
+    const Ids want = *tokenizer->Encode(text);
+    EXPECT_EQ(*EncodeAll(path, TextFormat::kText, *tokenizer, 1), want);
+    EXPECT_EQ(*EncodeAll(path, TextFormat::kText, *tokenizer, 3), want);
+  }
+}
+
+TEST(EncodeGolden, DocumentsHaveTheirEnds) {
+  test::TempDir dir;
+  const std::string path = dir.Write("t", "{\"text\": \"a b\"}\n{\"text\": \"c\"}\n");
+  const auto llama3 = Golden("llama3");
+  Ids want;
+  for (const char* text : {"a b", "c"}) {
+    const Ids ids = *llama3->Encode(text, /*whole=*/true);
+    want.insert(want.end(), ids.begin(), ids.end());
+    want.push_back(*llama3->end_of_text());
+  }
+  EXPECT_EQ(*EncodeAll(path, TextFormat::kJsonLines, *llama3, 2), want);
+  EXPECT_EQ(EncodeAll(path, TextFormat::kChat, *llama3, 2).status().message(),
+            path + ": line 1: messages: is null, expected an array");
+}
+
+TEST(EncodeGolden, ConversationsAsTheirTemplateWritesThem) {
+  for (const char* name : {"llama3", "qwen2"}) {
+    const auto tokenizer = Golden(name);
+    auto text = ReadFile(test::GoldenPath(std::string("hf/tokenizers/") + name + "/chat.json"));
+    if (!text.ok()) continue;
+    auto json = ParseJson(*text, name);
+    ASSERT_TRUE(json.ok());
+    token::WordCache cache;
+    int compared = 0;
+    for (const Json& row : (*json)["cases"]) {
+      std::vector<Turn> turns;
+      bool assistant = false;
+      for (const Json& message : row["messages"]) {
+        turns.push_back({message["role"], message["content"]});
+        assistant |= turns.back().role == "assistant";
+      }
+      // What the template adds by itself is not ours to know: a system message, or the head of an
+      // answer that is to be generated.
+      const bool system = turns.front().role == "system" || std::string(name) == "llama3";
+      Ids ids;
+      const Status status = EncodeChat(turns, *tokenizer, cache, ids);
+      EXPECT_EQ(status.ok(), assistant) << status.message();
+      if (!assistant || !system) continue;
+      Ids want = row["ids"].get<Ids>();
+      if (row["add_generation_prompt"] == true) want.resize(std::min(want.size(), ids.size()));
+      Ids plain;
+      size_t learned = 0;
+      for (const int32_t id : ids) {
+        learned += id >= 0;
+        plain.push_back(static_cast<int32_t>(static_cast<uint32_t>(id) & ~TokenSpan::kNoLoss));
+      }
+      EXPECT_EQ(plain, want);
+      EXPECT_GT(learned, 0u);
+      EXPECT_LT(learned, ids.size());
+      ++compared;
+    }
+    // Another folder may have other conversations.
+    EXPECT_GE(compared, std::getenv("DS_GOLDEN_DIR") == nullptr ? 1 : 0) << name;
+  }
+}
+
+TEST(EncodeGolden, AnswersAloneAreLearned) {
+  const auto tokenizer = Golden("qwen2");
+  token::WordCache cache;
+  Ids ids;
+  const std::vector<Turn> turns = {{"user", "hi"}, {"assistant", "yes"}};
+  ASSERT_TRUE(EncodeChat(turns, *tokenizer, cache, ids).ok());
+  Ids learned;
+  for (const int32_t id : ids) {
+    if (id >= 0) learned.push_back(id);
+  }
+  EXPECT_EQ(*tokenizer->Decode(learned), "yes<|im_end|>");
+  EXPECT_EQ(EncodeChat(std::span(turns).first(1), *tokenizer, cache, ids).message(),
+            "messages: none of 1 has role assistant");
+  EXPECT_EQ(EncodeChat(turns, *Golden("llama2"), cache, ids).code(), Code::kUnsupported);
+}
+
+}  // namespace
+}  // namespace ds::data

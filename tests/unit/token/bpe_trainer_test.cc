@@ -1,0 +1,71 @@
+#include "token/bpe_trainer.h"
+
+#include <gtest/gtest.h>
+
+#include "token/tokenizer_json.h"
+
+namespace ds::token {
+namespace {
+
+Result<BpeParts> Train(const std::vector<std::string>& texts, int64_t vocab,
+                       SplitRule rule = SplitRule::kGpt2) {
+  BpeTrainer trainer(rule);
+  for (const std::string& text : texts) trainer.Add(text);
+  return trainer.Train(vocab, [](int64_t) { return true; });
+}
+
+std::vector<std::string> Learned(const BpeParts& parts) {
+  return {parts.tokens.begin() + 256, parts.tokens.end() - 1};
+}
+
+TEST(BpeTrainer, TheMostFrequentPairFirst) {
+  auto parts = Train({"low low low lower lower newest newest newest newest widest"}, 262);
+  ASSERT_TRUE(parts.ok()) << parts.status().message();
+  // "we" stands 6 times, "lo" and "st" 5 times and l is before s; of the pairs that are left 4
+  // times those of the lower ids go first.
+  EXPECT_EQ(Learned(*parts), (std::vector<std::string>{"we", "lo", "st", "ewe", "newe"}));
+  EXPECT_EQ(parts->tokens.size(), 262u);
+  EXPECT_EQ(parts->end_of_text, 261);
+}
+
+TEST(BpeTrainer, EndsWhereNoPairStandsTwice) {
+  auto parts = Train({"ab", "ab", "xyz"}, 1000);
+  ASSERT_TRUE(parts.ok());
+  EXPECT_EQ(Learned(*parts), std::vector<std::string>{"ab"});
+}
+
+TEST(BpeTrainer, ARunOfOneLetter) {
+  auto parts = Train({std::string(1 << 16, 'a')}, 270);
+  ASSERT_TRUE(parts.ok());
+  EXPECT_EQ(parts->tokens[256], "aa");
+  EXPECT_EQ(parts->tokens[257], "aaaa");
+  EXPECT_EQ(parts->tokens[268].size(), size_t{1} << 13);
+}
+
+TEST(BpeTrainer, WhatItWritesIsReadAndEncodesTheText) {
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += fmt::format("word{} caf\u00e9 {}\n", i % 71, i * i % 97);
+  for (const SplitRule rule : {SplitRule::kGpt2, SplitRule::kLlama3, SplitRule::kQwen2}) {
+    auto parts = Train({text}, 400, rule), again = Train({text}, 400, rule);
+    ASSERT_TRUE(parts.ok());
+    EXPECT_EQ(parts->files[0].text, again->files[0].text);
+    auto read = ParseTokenizerJson(parts->files[0].text, "t");
+    ASSERT_TRUE(read.ok()) << read.status().message();
+    const auto tokenizer = BpeTokenizer::Create(std::move(read).Take()).Take();
+    const Ids ids = *tokenizer->Encode(text);
+    EXPECT_LT(ids.size(), text.size() / 2);
+    EXPECT_EQ(*tokenizer->Decode(ids), text);
+    EXPECT_EQ(ids, *BpeTokenizer::Create(std::move(parts).Take()).Take()->Encode(text));
+  }
+}
+
+TEST(BpeTrainer, RefusesWhatCannotBe) {
+  EXPECT_EQ(Train({"a"}, 256).status().message(), "a vocabulary of 256, expected 257 to 4194304");
+  EXPECT_EQ(Train({}, 300).status().message(), "the text is empty, it has no words");
+  BpeTrainer trainer(SplitRule::kGpt2);
+  trainer.Add("abab abab");
+  EXPECT_EQ(trainer.Train(300, [](int64_t) { return false; }).status().code(), Code::kCancelled);
+}
+
+}  // namespace
+}  // namespace ds::token

@@ -1,0 +1,126 @@
+#include "token/split.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "token/unicode.h"
+#include "token/utf8.h"
+
+namespace ds::token {
+namespace {
+
+using Words = std::vector<std::string>;
+
+Words Split(SplitRule rule, const std::string& text) {
+  Words words;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = WordEnd(rule, text, at);
+    EXPECT_GT(end, at);
+    words.push_back(text.substr(at, end - at));
+    at = end;
+  }
+  return words;
+}
+
+TEST(Split, Gpt2) {
+  const auto split = [](const std::string& text) { return Split(SplitRule::kGpt2, text); };
+  EXPECT_EQ(split("Hello  world's 123abc!?\n"),
+            (Words{"Hello", " ", " world", "'s", " 123", "abc", "!?", "\n"}));
+  EXPECT_EQ(split("'S 'll'x"), (Words{"'", "S", " '", "ll", "'", "x"}));  // cases count
+  EXPECT_EQ(split("a  \n\n b"), (Words{"a", "  \n\n", " b"}));
+  EXPECT_EQ(split("a\n\nb"), (Words{"a", "\n", "\n", "b"}));
+  EXPECT_EQ(split("a   "), (Words{"a", "   "}));
+  EXPECT_EQ(split(" "), Words{" "});
+  EXPECT_EQ(split("\u00a0x \u3000"), (Words{"\u00a0", "x", " \u3000"}));
+  EXPECT_EQ(split("\u00e9\u0301\u0663\u00bd"), (Words{"\u00e9", "\u0301", "\u0663\u00bd"}));
+}
+
+TEST(Split, Llama3) {
+  const auto split = [](const std::string& text) { return Split(SplitRule::kLlama3, text); };
+  EXPECT_EQ(split("Hello  world'S 12345abc!?\n\nx"),
+            (Words{"Hello", " ", " world", "'S", " ", "123", "45", "abc", "!?\n\n", "x"}));
+  EXPECT_EQ(split("(a)\tb"), (Words{"(a", ")", "\tb"}));
+  EXPECT_EQ(split("a \r\n  \n  b"), (Words{"a", " \r\n  \n", " ", " b"}));
+  EXPECT_EQ(split("\nword"), (Words{"\n", "word"}));
+  EXPECT_EQ(split("x !\n?"), (Words{"x", " !\n", "?"}));
+  EXPECT_EQ(split("'\u017fa 'LLb 'x"), (Words{"'\u017f", "a", " '", "LLb", " '", "x"}));
+  EXPECT_EQ(split("a  "), (Words{"a", "  "}));
+  EXPECT_EQ(split("a\t\t1"), (Words{"a", "\t", "\t", "1"}));
+}
+
+TEST(Split, Qwen2TakesDigitsOneByOne) {
+  EXPECT_EQ(Split(SplitRule::kQwen2, "a123 4"), (Words{"a", "1", "2", "3", " ", "4"}));
+}
+
+TEST(Split, BytesThatAreNotUtf8AreOthers) {
+  EXPECT_EQ(Split(SplitRule::kGpt2, "a\xff\xc3 b"), (Words{"a", "\xff\xc3", " b"}));
+  EXPECT_EQ(Split(SplitRule::kLlama3, "a\xff\xe4\xb8"), (Words{"a", "\xff\xe4\xb8"}));
+}
+
+TEST(Split, RulesAreKnownByTheirPatterns) {
+  for (const SplitRule rule : {SplitRule::kGpt2, SplitRule::kLlama3, SplitRule::kQwen2}) {
+    EXPECT_EQ(FindSplitRule(SplitPattern(rule)), rule);
+    EXPECT_EQ(SplitRuleOfName(SplitRuleName(rule)), rule);
+  }
+  EXPECT_FALSE(FindSplitRule("\\s+").has_value());
+  EXPECT_FALSE(FindSplitRule("").has_value());
+  EXPECT_FALSE(SplitRuleOfName("none").has_value());
+}
+
+TEST(Split, LongRunsTakeLinearTime) {
+  for (const char* unit : {"a", " ", "\n", "1", "!", " \n", "'", "\u00e9", "\xff", "\t \r"}) {
+    std::string text;
+    while (text.size() < size_t{1} << 20) text += unit;
+    for (const SplitRule rule : {SplitRule::kGpt2, SplitRule::kLlama3, SplitRule::kQwen2}) {
+      size_t words = 0;
+      for (size_t at = 0; at < text.size(); ++words) at = WordEnd(rule, text, at);
+      EXPECT_GE(words, 1u);
+    }
+  }
+}
+
+TEST(Unicode, Classes) {
+  EXPECT_EQ(ClassOf('a'), CharClass::kLetter);
+  EXPECT_EQ(ClassOf(0x4E00), CharClass::kLetter);
+  EXPECT_EQ(ClassOf(0x2A6DF), CharClass::kLetter);
+  EXPECT_EQ(ClassOf(0x2A6E0), CharClass::kOther);  // the first one behind it
+  EXPECT_EQ(ClassOf(0x1D7CE), CharClass::kNumber);
+  EXPECT_EQ(ClassOf(0xBD), CharClass::kNumber);
+  EXPECT_EQ(ClassOf(0x0B), CharClass::kSpace);
+  EXPECT_EQ(ClassOf(0x1C), CharClass::kOther);
+  EXPECT_EQ(ClassOf(0x200B), CharClass::kOther);
+  EXPECT_EQ(ClassOf(kNotUtf8), CharClass::kOther);
+  EXPECT_TRUE(IsWord('_') && IsWord('9') && IsWord(0x301) && IsWord(0x200D) && IsWord(0x24B6));
+  EXPECT_FALSE(IsWord(0xBD) || IsWord('-') || IsWord(' ') || IsWord(kNotUtf8));
+}
+
+TEST(Utf8, EveryCodePointBothWays) {
+  for (uint32_t c = 0; c < kNotUtf8; ++c) {
+    std::string text;
+    AppendUtf8(c, text);
+    const bool surrogate = c >= 0xD800 && c < 0xE000;
+    const CodePoint read = ReadUtf8(text, 0);
+    ASSERT_EQ(read.value, surrogate ? kNotUtf8 : c);
+    ASSERT_EQ(read.bytes, surrogate ? 1 : text.size());
+    if (surrogate) continue;
+    ASSERT_EQ(ReadUtf8Before("x" + text, text.size() + 1).value, c);
+  }
+}
+
+TEST(Utf8, RefusesWhatIsNone) {
+  for (const char* bad : {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf",
+                          "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe4\xb8", "\xc3", "\xff"}) {
+    EXPECT_EQ(ReadUtf8(bad, 0).value, kNotUtf8);
+    EXPECT_FALSE(CheckUtf8(bad, "t").ok());
+  }
+  EXPECT_EQ(CheckUtf8("ab\xc3", "t").message(), "t: byte 2 is 0xc3, which is not UTF-8");
+  EXPECT_TRUE(CheckUtf8("\u00e9\U0001F600", "t").ok());
+  EXPECT_EQ(LossyUtf8("a\xe4\xb8z\xff\xf0\x9f\x98"), "a\uFFFDz\uFFFD\uFFFD");
+  EXPECT_EQ(LossyUtf8("\xed\xa0\x80"), "\uFFFD\uFFFD\uFFFD");
+}
+
+}  // namespace
+}  // namespace ds::token

@@ -1,0 +1,203 @@
+#include "token/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include "base/json.h"
+#include "small_bpe.h"
+#include "support/temp_dir.h"
+#include "token/plain_tokenizers.h"
+
+namespace ds::token {
+namespace {
+
+using test::TempDir;
+
+Json SmallJson() {
+  BpeParts parts = SmallBpe({{"a", "b"}, {"ab", "c"}, {" ", "ab"}});
+  AddToken(parts, {.content = "<|endoftext|>", .normalized = false, .special = true});
+  return *ParseJson(ToTokenizerJson(parts), "t");
+}
+
+// What a file with this change is refused for; "" where it is not.
+std::string Refusal(const std::string& pointer, const Json& value) {
+  Json json = SmallJson();
+  json[Json::json_pointer(pointer)] = value;
+  return ParseTokenizerJson(DumpJson(json), "t").status().message();
+}
+
+TEST(TokenizerJson, WritesWhatItReads) {
+  for (const SplitRule rule : {SplitRule::kGpt2, SplitRule::kLlama3, SplitRule::kQwen2}) {
+    BpeParts parts = SmallBpe({{"a", "b"}, {" ", "ab"}, {"\xe4", "\xb8"}}, rule);
+    parts.nfc = rule == SplitRule::kQwen2;
+    parts.ignore_merges = rule == SplitRule::kLlama3;
+    AddToken(parts, {.content = "<x>", .lstrip = true, .normalized = false, .special = true});
+    auto read = ParseTokenizerJson(ToTokenizerJson(parts), "t");
+    ASSERT_TRUE(read.ok()) << read.status().message();
+    EXPECT_EQ(read->tokens, parts.tokens);
+    EXPECT_EQ(read->byte_ids, parts.byte_ids);
+    EXPECT_EQ(read->split, rule);
+    EXPECT_EQ(read->nfc, parts.nfc);
+    EXPECT_EQ(read->ignore_merges, parts.ignore_merges);
+    ASSERT_EQ(read->merges.size(), 3u);
+    EXPECT_EQ(read->merges[1].into, 257);
+    ASSERT_EQ(read->added.size(), 1u);
+    EXPECT_TRUE(read->added[0].lstrip && read->added[0].special && !read->added[0].normalized);
+    EXPECT_EQ(ToTokenizerJson(*read), ToTokenizerJson(parts));
+  }
+}
+
+TEST(TokenizerJson, RefusesByNameWhatItDoesNotDo) {
+  EXPECT_EQ(Refusal("/model/type", "WordPiece"), "t: model.type is WordPiece, expected BPE");
+  EXPECT_EQ(Refusal("/model/dropout", 0.1), "t: model.dropout is 0.1, expected null");
+  EXPECT_EQ(Refusal("/model/end_of_word_suffix", "</w>"),
+            "t: model.end_of_word_suffix is \"</w>\", expected null");
+  EXPECT_EQ(Refusal("/normalizer", {{"type", "Lowercase"}}),
+            "t: normalizer: Lowercase is not known, expected NFC or none");
+  EXPECT_EQ(Refusal("/pre_tokenizer", {{"type", "Metaspace"}}),
+            "t: pre_tokenizer: Metaspace first of 1, expected ByteLevel, or a Split before it");
+  const Json split = {
+      {"type", "Split"}, {"pattern", {{"Regex", "\\d+"}}}, {"behavior", "Isolated"}};
+  const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  EXPECT_EQ(Refusal("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {split, bytes}}}),
+            "t: pre_tokenizer: the pattern \"\\\\d+\" is none of those of gpt2, llama3 and qwen2");
+  EXPECT_NE(Refusal("/pre_tokenizer", nullptr), "");
+  EXPECT_EQ(Refusal("/post_processor", {{"type", "BertProcessing"}}),
+            "t: post_processor: BertProcessing is not known, expected TemplateProcessing");
+  EXPECT_EQ(Refusal("/decoder", {{"type", "WordPiece"}}),
+            "t: decoder: WordPiece, expected ByteLevel");
+  EXPECT_EQ(Refusal("/version", "2.0"), "");
+}
+
+TEST(TokenizerJson, RefusesWhatIsWrong) {
+  EXPECT_EQ(Refusal("/model/vocab/\u0136", 3), "t: token \"\u0136\" has id 3, as another");
+  EXPECT_EQ(Refusal("/model/vocab/zz", 1 << 30),
+            "t: token \"zz\" has id 1073741824, expected 0 to 65796");
+  EXPECT_EQ(Refusal("/model/vocab/zz", -1), "t: model.vocab: token \"zz\" has id -1");
+  EXPECT_EQ(Refusal("/model/vocab", nullptr), "t: model.vocab is null");
+  EXPECT_EQ(Refusal("/model/merges/0", "a b c"),
+            "t: model.merges[0] is \"a b c\", expected \"a b\" or [\"a\", \"b\"]");
+  EXPECT_EQ(Refusal("/model/merges/1", {"q", "q"}),
+            "t: model.merges[1]: \"qq\" is not in the vocabulary");
+  EXPECT_EQ(Refusal("/model/merges", 5), "t: model.merges is an integer");
+  EXPECT_EQ(Refusal("/added_tokens/0/id", 7), "t: token \"<|endoftext|>\" has id 7, as another");
+  EXPECT_EQ(Refusal("/added_tokens/0/content", ""), "");  // found when the tokenizer is made
+  EXPECT_EQ(Refusal("/added_tokens/0/content", 1),
+            "t: content: is an integer (1), expected a string");
+  EXPECT_EQ(Refusal("/added_tokens", 1), "t: added_tokens is an integer");
+  EXPECT_EQ(Refusal("/model", 1), "t: model is an integer");
+  EXPECT_EQ(ParseTokenizerJson("[]", "t").status().message(), "t: is an array, expected an object");
+  EXPECT_FALSE(ParseTokenizerJson("{\"model\": ", "t").ok());
+  EXPECT_FALSE(ParseTokenizerJson("", "t").ok());
+}
+
+TEST(TokenizerJson, AllPrefixesAreRefused) {
+  const std::string text = DumpJson(SmallJson(), -1);
+  for (size_t n = 0; n < text.size(); n += 37) {
+    EXPECT_FALSE(ParseTokenizerJson(text.substr(0, n), "t").ok());
+  }
+}
+
+TEST(Tokenizer, AddedTokens) {
+  BpeParts parts = SmallBpe({{"a", "b"}});
+  AddToken(parts, {.content = "<m>", .lstrip = true, .rstrip = true, .normalized = false});
+  AddToken(parts, {.content = "cat", .single_word = true, .normalized = false});
+  AddToken(parts, {.content = "<m", .normalized = true});
+  AddToken(parts, {.content = "<s>", .normalized = false, .special = true});
+  const auto made = BpeTokenizer::Create(parts).Take();
+  const auto encode = [&](const std::string& text) { return *made->Encode(text); };
+  EXPECT_EQ(encode("ab \n<m>  ab"), (Ids{256, 257, 256}));
+  EXPECT_EQ(encode("<m><m> <m>"), (Ids{257, 257, 257}));
+  EXPECT_EQ(encode("<mab"), (Ids{259, 256}));
+  EXPECT_EQ(encode("cat"), Ids{258});
+  EXPECT_EQ(encode("cats"), (Ids{'c', 'a', 't', 's'}));
+  EXPECT_EQ(encode("-cat-"), (Ids{'-', 258, '-'}));
+  EXPECT_EQ(encode("\u00e9cat"), (Ids{0xC3, 0xA9, 'c', 'a', 't'}));
+  EXPECT_EQ(*made->Decode(Ids{260, 256, 258}), "<s>abcat");
+  EXPECT_EQ(*made->Decode(Ids{260, 256, 258}, false), "abcat");
+  EXPECT_FALSE(made->Decode(Ids{261}).ok());
+  EXPECT_FALSE(made->Decode(Ids{-1}).ok());
+}
+
+TEST(Tokenizer, PrefixSpaceAndWholeWords) {
+  BpeParts parts = SmallBpe({{"a", "b"}, {"b", "c"}, {"a", "bc"}});
+  EXPECT_EQ(*(*BpeTokenizer::Create(parts))->Encode("abc"), (Ids{256, 'c'}));
+  parts.ignore_merges = true;
+  EXPECT_EQ(*(*BpeTokenizer::Create(parts))->Encode("abc"), Ids{258});
+  parts.add_prefix_space = true;
+  EXPECT_EQ(*(*BpeTokenizer::Create(parts))->Encode("bc"), (Ids{' ', 257}));
+  EXPECT_EQ(*(*BpeTokenizer::Create(parts))->Encode(" bc"), (Ids{' ', 257}));
+}
+
+TEST(Tokenizer, ATextMustBeUtf8) {
+  const auto made = BpeTokenizer::Create(SmallBpe({})).Take();
+  EXPECT_EQ(made->Encode("ab\xff").status().message(), "text: byte 2 is 0xff, which is not UTF-8");
+}
+
+Result<std::unique_ptr<Tokenizer>> MakeCharTokenizer(std::string_view text) {
+  CharacterSet characters;
+  DS_TRY(characters.Add(text, "t"));
+  return characters.Make();
+}
+
+TEST(Tokenizer, BytesAndCharacters) {
+  const auto bytes = MakeByteTokenizer();
+  EXPECT_EQ(*bytes->Encode("a\xff"), (Ids{'a', 255}));
+  EXPECT_EQ(*bytes->Decode(Ids{'a', 255}), "a\xff");
+  EXPECT_FALSE(bytes->Decode(Ids{256}).ok());
+  EXPECT_TRUE(bytes->files().empty());
+
+  const auto chars = MakeCharTokenizer("ba\u00e9a\n").Take();
+  EXPECT_EQ(chars->vocab(), 4);
+  EXPECT_EQ(*chars->Encode("ab\n\u00e9"), (Ids{1, 2, 0, 3}));
+  EXPECT_EQ(*chars->Decode(Ids{3, 0}), "\u00e9\n");
+  EXPECT_EQ(chars->Encode("ax").status().message(),
+            "character \"x\" (U+0078) at byte 1 is none of the 4 of the vocabulary");
+  EXPECT_EQ(chars->Encode("a\xff").status().message(), "text: byte 1 is 0xff, which is not UTF-8");
+  EXPECT_EQ(MakeCharTokenizer("").status().message(), "the text is empty, it has no characters");
+  EXPECT_FALSE(MakeCharTokenizer("a\xff").ok());
+  const std::string file = chars->files()[0].text;
+  EXPECT_EQ(file, "{\"characters\":[\"\\n\",\"a\",\"b\",\"\u00e9\"]}\n");
+  EXPECT_EQ(*(*ParseCharTokenizer(file, "t"))->Encode("ab"), (Ids{1, 2}));
+  for (const char* bad : {"{}", "[]", "{\"characters\":[]}", "{\"characters\":[\"ab\"]}",
+                          "{\"characters\":[\"b\",\"a\"]}", "{\"characters\":[\"a\",\"a\"]}",
+                          "{\"characters\":[1]}", "{\"characters\":[\"\"]}"}) {
+    EXPECT_FALSE(ParseCharTokenizer(bad, "t").ok()) << bad;
+  }
+}
+
+TEST(Tokenizer, OpensFoldersAndFiles) {
+  TempDir dir;
+  EXPECT_EQ(Tokenizer::Open(dir.path()).status().message(),
+            dir.path() + ": holds no tokenizer.json, characters.json or tokenizer.model");
+  EXPECT_EQ(Tokenizer::Open(dir.file("none.json")).status().message(),
+            dir.file("none.json") + ": cannot open: No such file or directory");
+  EXPECT_EQ((*Tokenizer::Open("bytes"))->vocab(), 256);
+  ASSERT_TRUE(MakeCharTokenizer("abc").Take()->Save(dir.file("chars")).ok());
+  EXPECT_EQ((*Tokenizer::Open(dir.file("chars")))->vocab(), 3);
+
+  dir.Write("tokenizer.json", DumpJson(SmallJson()));
+  dir.Write("tokenizer_config.json", "{\"eos_token\": \"x\"}");
+  const auto opened = Tokenizer::Open(dir.path()).Take();
+  EXPECT_EQ(opened->end_of_text(), 259);
+  EXPECT_EQ(opened->files().size(), 2u);
+  ASSERT_TRUE(opened->Save(dir.file("saved")).ok());
+  const auto again = Tokenizer::Open(dir.file("saved")).Take();
+  EXPECT_EQ(*again->Encode("abc ab"), *opened->Encode("abc ab"));
+  EXPECT_EQ(again->files()[0].text, opened->files()[0].text);
+  EXPECT_FALSE(Tokenizer::Open(dir.file("tokenizer_config.json")).ok());
+}
+
+TEST(Tokenizer, HostileTextsTakeNoQuadraticTime) {
+  BpeParts parts = SmallBpe({{"a", "a"}, {"aa", "aa"}, {" ", " "}, {"\xc3", "\xa9"}});
+  parts.nfc = true;
+  AddToken(parts, {.content = "<|a|>", .lstrip = true, .rstrip = true, .normalized = false});
+  const auto made = BpeTokenizer::Create(std::move(parts)).Take();
+  for (const char* unit : {"a", " ", "\n", "<|", "<|a|> ", "\u00e9", "\u0301", "ab"}) {
+    std::string text;
+    while (text.size() < size_t{1} << 20) text += unit;
+    EXPECT_TRUE(made->Encode(text).ok());
+  }
+}
+
+}  // namespace
+}  // namespace ds::token

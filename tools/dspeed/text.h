@@ -1,0 +1,38 @@
+// What the commands that read a text have in common: where it lies, what it is, and how it is cut
+// into tokens.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "data/corpus.h"
+#include "token/tokenizer.h"
+
+namespace ds::tool {
+
+struct TextFlags {
+  std::string data, format = "auto", field = "text";
+  std::string tokenizer;  // "": bytes for a text, none for a file of ids
+};
+
+// --data, --format, --field and --tokenizer, of which `what` says what the data is for.
+void AddTextFlags(CLI::App& command, TextFlags& flags, const std::string& what);
+
+struct Text {
+  data::Source source;
+  std::unique_ptr<token::Tokenizer> tokenizer;  // null: the data are ids, and none was named
+};
+
+// The tokenizer that --tokenizer names; "chars" is made from the data.
+Result<Text> OpenText(const TextFlags& flags);
+
+// Of what the model of a folder was trained with: --tokenizer, or else what the folder holds, or
+// bytes where it holds nothing and the vocabulary is that of bytes.
+Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& name,
+                                                             const std::string& folder,
+                                                             int64_t vocab);
+
+}  // namespace ds::tool

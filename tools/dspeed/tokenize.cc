@@ -1,0 +1,229 @@
+// dspeed tokenize, dspeed tokenizer train
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "base/file.h"
+#include "command.h"
+#include "data/encode.h"
+#include "interrupt.h"
+#include "progress.h"
+#include "text.h"
+#include "token/bpe_trainer.h"
+#include "token/utf8.h"
+
+namespace ds::tool {
+namespace {
+
+double Megabytes(int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
+
+// How much of the text is done, rewritten in place on a terminal; silent anywhere else.
+class TextProgress {
+ public:
+  ~TextProgress() {
+    if (open_) std::fputc('\n', stderr);
+  }
+  void Show(int64_t done, int64_t bytes, const std::string& what) {
+    const auto now = Clock::now();
+    if (!terminal_ || now - shown_ < std::chrono::milliseconds(200)) return;
+    shown_ = now;
+    const double each = seconds() / static_cast<double>(std::max<int64_t>(1, done));
+    fmt::print(stderr, "\r\033[K{:.0f} of {:.0f} MB  {}  {:.1f} MB/s  ETA {}", Megabytes(done),
+               Megabytes(bytes), what, 1e-6 / each,
+               DurationText(each * static_cast<double>(std::max<int64_t>(0, bytes - done))));
+    std::fflush(stderr);
+    open_ = true;
+  }
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const bool terminal_ = ::isatty(STDERR_FILENO) == 1;
+  const Clock::time_point start_ = Clock::now();
+  Clock::time_point shown_ = {};
+  bool open_ = false;
+};
+
+struct TokenizeFlags {
+  TextFlags text;
+  std::string out, layout = "llmc";
+  int threads = 0;
+};
+
+// Ids as llm.c or nanoGPT lay them out; the header of the former comes last, with their number.
+class IdFile {
+ public:
+  static Result<IdFile> Create(const std::string& path, bool header, int64_t vocab) {
+    DS_ASSIGN(AtomicFile file, AtomicFile::Create(path));
+    IdFile ids(std::move(file), path, header, vocab <= 65536);
+    const std::vector<int32_t> empty = ids.Header();
+    if (header) DS_TRY(ids.file_.Write(std::as_bytes(std::span(empty))));
+    return ids;
+  }
+
+  Status Write(std::span<const int32_t> ids) {
+    count_ += static_cast<int64_t>(ids.size());
+    if (header_ && count_ > INT32_MAX) {
+      return Error(Code::kUnsupported,
+                   "{}: more than {} ids, which the header of llm.c cannot say: cut the text, or "
+                   "use --layout nanogpt",
+                   path_, INT32_MAX);
+    }
+    if (!narrow_) return file_.Write(std::as_bytes(ids));
+    scratch_.assign(ids.begin(), ids.end());
+    return file_.Write(std::as_bytes(std::span(scratch_)));
+  }
+
+  Status Finish() {
+    const std::vector<int32_t> header = Header();
+    if (header_) DS_TRY(file_.WriteAt(0, std::as_bytes(std::span(header))));
+    return file_.Commit();
+  }
+
+ private:
+  IdFile(AtomicFile file, std::string path, bool header, bool narrow)
+      : file_(std::move(file)), path_(std::move(path)), header_(header), narrow_(narrow) {}
+
+  std::vector<int32_t> Header() const {
+    std::vector<int32_t> header(256);
+    header[0] = narrow_ ? 20240520 : 20240801;
+    header[1] = narrow_ ? 1 : 7;
+    header[2] = static_cast<int32_t>(count_);
+    return header;
+  }
+
+  AtomicFile file_;
+  std::string path_;
+  bool header_, narrow_;
+  int64_t count_ = 0;
+  std::vector<uint16_t> scratch_;
+};
+
+Status Tokenize(const TokenizeFlags& flags) {
+  if (flags.threads < 0 || flags.threads > 4096) {
+    return InvalidArgument("--threads is {}, expected 0 to 4096", flags.threads);
+  }
+  if (flags.layout != "llmc" && flags.layout != "nanogpt") {
+    return InvalidArgument("--layout is {}, expected llmc or nanogpt", flags.layout);
+  }
+  DS_ASSIGN(const Text text, OpenText(flags.text));
+  if (!text.source.text.has_value()) {
+    return InvalidArgument("{}: holds ids already, expected a text", flags.text.data);
+  }
+  if (*text.source.text == data::TextFormat::kChat) {
+    return InvalidArgument(
+        "--format chat: a file of ids cannot say which are learned; give "
+        "the conversations to dspeed train");
+  }
+  const token::Tokenizer& tokenizer = *text.tokenizer;
+  if (flags.layout == "nanogpt" && tokenizer.vocab() > 65536) {
+    return InvalidArgument("--layout nanogpt has ids below 65536, the tokenizer has {}",
+                           tokenizer.vocab());
+  }
+  DS_ASSIGN(data::Documents documents,
+            data::Documents::Open(flags.text.data, *text.source.text, flags.text.field));
+  DS_ASSIGN(IdFile out, IdFile::Create(flags.out, flags.layout == "llmc", tokenizer.vocab()));
+  TaskPool pool(CpuThreads(flags.threads));
+  CatchInterrupts();
+  data::EncodeProgress last;
+  TextProgress progress;
+  DS_TRY(data::EncodeDocuments(
+      documents, tokenizer, pool, [&](std::span<const int32_t> ids) { return out.Write(ids); },
+      [&](const data::EncodeProgress& now) {
+        last = now;
+        progress.Show(now.bytes_done, now.bytes, fmt::format("{} tokens", now.tokens));
+        return Interrupted() == 0;
+      }));
+  if (last.tokens == 0) return InvalidArgument("{}: is empty", flags.text.data);
+  DS_TRY(out.Finish());
+  // A tokenizer made of this text is needed to read the ids again.
+  if (flags.text.tokenizer == "chars") DS_TRY(tokenizer.Save(flags.out + ".tokenizer"));
+  const double seconds = std::max(1e-9, progress.seconds());
+  fmt::print("tokens    {} of {} documents, {:.2f} bytes a token\n", last.tokens, last.documents,
+             static_cast<double>(last.bytes) / static_cast<double>(last.tokens));
+  fmt::print("time      {:.2f} s, {:.1f} MB/s\n", seconds, Megabytes(last.bytes) / seconds);
+  fmt::print("written   {} ({}, vocabulary {})\n", flags.out, tokenizer.description(),
+             tokenizer.vocab());
+  return {};
+}
+
+struct LearnFlags {
+  TextFlags text;
+  int64_t vocab = 0;
+  std::string split = "gpt2", out;
+};
+
+Status Learn(const LearnFlags& flags) {
+  const auto rule = token::SplitRuleOfName(flags.split);
+  if (!rule.has_value()) {
+    return InvalidArgument("--split is {}, expected gpt2, llama3 or qwen2", flags.split);
+  }
+  if (!flags.text.tokenizer.empty()) {
+    return InvalidArgument("--tokenizer is {}, but a tokenizer is to be made",
+                           flags.text.tokenizer);
+  }
+  DS_ASSIGN(const Text text, OpenText(flags.text));
+  if (!text.source.text.has_value() || *text.source.text == data::TextFormat::kChat) {
+    return InvalidArgument("{}: is not a text to learn words from", flags.text.data);
+  }
+  DS_ASSIGN(data::Documents documents,
+            data::Documents::Open(flags.text.data, *text.source.text, flags.text.field));
+  CatchInterrupts();
+  token::BpeTrainer trainer(*rule);
+  TextProgress progress;
+  for (data::Document document;;) {
+    DS_ASSIGN(const bool more, documents.Next(document));
+    if (!more) break;
+    DS_TRY(token::CheckUtf8(document.text, document.what));
+    trainer.Add(document.text);
+    progress.Show(documents.bytes_done(), documents.bytes(), "read");
+    if (Interrupted() != 0) return Error(Code::kCancelled, "interrupted");
+  }
+  DS_ASSIGN(token::BpeParts parts,
+            trainer.Train(flags.vocab, [](int64_t) { return Interrupted() == 0; }));
+  const auto learned = static_cast<int64_t>(parts.tokens.size());
+  DS_ASSIGN(const auto tokenizer, token::BpeTokenizer::Create(std::move(parts)));
+  DS_TRY(tokenizer->Save(flags.out));
+  fmt::print("tokens    {}{}\n", learned,
+             learned < flags.vocab ? ": no further pair stands twice in the text" : "");
+  fmt::print("time      {}\n", DurationText(progress.seconds()));
+  fmt::print("written   {}/tokenizer.json\n", flags.out);
+  return {};
+}
+
+}  // namespace
+
+void AddTokenize(CLI::App& app, Chosen& chosen) {
+  const auto flags = std::make_shared<TokenizeFlags>();
+  CLI::App& tokenize = *app.add_subcommand("tokenize", "Turn a text into a file of token ids");
+  AddTextFlags(tokenize, flags->text, "The text");
+  tokenize.add_option("--out", flags->out, "The file of ids")->required();
+  tokenize
+      .add_option("--layout", flags->layout,
+                  "llmc (a header, then uint16 or uint32), nanogpt (uint16 alone)")
+      ->capture_default_str();
+  tokenize
+      .add_option("--threads", flags->threads,
+                  "CPU threads; 0: one a core. The ids do not depend "
+                  "on it")
+      ->capture_default_str();
+  tokenize.callback([&chosen, flags] { chosen = [flags] { return Tokenize(*flags); }; });
+}
+
+void AddTokenizer(CLI::App& app, Chosen& chosen) {
+  const auto flags = std::make_shared<LearnFlags>();
+  CLI::App& tokenizer = *app.add_subcommand("tokenizer", "Make tokenizers");
+  tokenizer.require_subcommand(1);
+  CLI::App& train = *tokenizer.add_subcommand(
+      "train", "Learn a byte-level BPE from a text, as a Hugging Face tokenizer.json");
+  AddTextFlags(train, flags->text, "The text");
+  train.add_option("--vocab", flags->vocab, "Tokens, with the 256 bytes and <|endoftext|>")
+      ->required();
+  train.add_option("--split", flags->split, "How words are split: gpt2, llama3 or qwen2")
+      ->capture_default_str();
+  train.add_option("--out", flags->out, "The folder for the tokenizer")->required();
+  train.callback([&chosen, flags] { chosen = [flags] { return Learn(*flags); }; });
+}
+
+}  // namespace ds::tool
