@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/trace.h"
 #include "model/attention.h"
 #include "model/mlp.h"
 
@@ -141,6 +142,7 @@ Status Gpt2::Prepare(Keep keep, const Shape& shape) {
 Result<const void*> Gpt2::Forward(const Pass& pass, const int32_t* ids) {
   lane_.Upload(ids_, ids, pass.shape.rows() * int64_t{sizeof(int32_t)});
   {
+    const TraceSpan span(TraceLane::kCompute, "forward", wte_.spec.unit);
     Acquired embed(compute_->store, embed_params_);
     DS_TRY(embed.Acquire());
     const auto* wpe =
@@ -166,6 +168,7 @@ Status Gpt2::BackwardBlocks(const Pass& pass) {
 }
 
 Status Gpt2::BackwardEmbedding(const Pass& pass) {
+  const TraceSpan span(TraceLane::kCompute, "backward", wte_.spec.unit);
   ParamStore& store = compute_->store;
   const Shape& shape = pass.shape;
   DS_ASSIGN(const GradView dwte, store.BeginGrad(wte_.id));

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/trace.h"
+
 namespace ds::model {
 
 using kernels::GemmShape;
@@ -82,6 +84,7 @@ void TiedHead::Chunk(const Compute& compute, int64_t begin, int64_t rows, float 
 }
 
 Result<double> TiedHead::Loss(const Pass& pass, const void* x, const int32_t* targets) {
+  const TraceSpan span(TraceLane::kCompute, "loss");
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   compute.lane.Upload(targets_, targets, rows * int64_t{sizeof(int32_t)});
@@ -107,6 +110,7 @@ Result<double> TiedHead::SumOfLosses(const Compute& compute, int64_t rows) {
 
 Result<double> TiedHead::LossAndGrad(const Pass& pass, const void* x, const int32_t* targets,
                                      float scale, void* dx) {
+  const TraceSpan span(TraceLane::kCompute, "loss and its gradient");
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   compute.lane.Upload(targets_, targets, rows * int64_t{sizeof(int32_t)});
