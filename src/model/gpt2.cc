@@ -64,8 +64,10 @@ Status Gpt2::RegisterParams(ParamStore& store, ParamFill fill) {
   if (compute_.has_value()) return InvalidState("the model's parameters are registered already");
   std::vector<float> values;
   for (Param* param : params_) {
-    values.resize(static_cast<size_t>(param->spec.numel()));
-    DS_TRY(fill(*param, values));
+    if (store.takes_values()) {
+      values.resize(static_cast<size_t>(param->spec.numel()));
+      DS_TRY(fill(*param, values));
+    }
     DS_ASSIGN(param->id, store.Register(param->spec, values));
   }
   const kernels::Ops& ops =
