@@ -1,77 +1,137 @@
 // dspeed generate
+#include "infer/generate.h"
+
 #include <cstdio>
+#include <iostream>
 #include <optional>
 
+#include "base/json.h"
 #include "command.h"
-#include "data/byte_tokens.h"
-#include "engine/assembly.h"
-#include "infer/generate.h"
-#include "infer/model_folder.h"
-#include "infer/weight_store.h"
 #include "interrupt.h"
-#include "model/gpt2.h"
+#include "loaded_model.h"
+#include "stop_text.h"
 
 namespace ds::tool {
 namespace {
 
 struct GenerateFlags {
   std::string model, prompt;
+  std::vector<std::string> stop;
   infer::GenerateOptions options;
+  std::optional<std::string> dtype;
   int threads = 0;
+  bool json = false;
 };
 
-Status Generate(const GenerateFlags& flags) {
-  if (flags.threads < 0)
-    return InvalidArgument("--threads is {}, expected 0 or more", flags.threads);
-  if (flags.prompt.empty()) return InvalidArgument("--prompt is empty, expected at least one byte");
-  DS_ASSIGN(const model::HfGptConfig config, infer::ReadModelConfig(flags.model));
-  if (config.config.vocab != data::ByteTokens::kVocab) {
-    return Error(Code::kUnsupported,
-                 "{}: vocab_size is {}; this release generates from models of "
-                 "bytes, with {}",
-                 flags.model, config.config.vocab, data::ByteTokens::kVocab);
-  }
-  TaskPool pool(CpuThreads(flags.threads));
-  const auto gemm = CreateGemm();
-  device::MemoryAccount account;
-  infer::WeightStore weights(config.dtype.value_or(DType::kF32), pool, account);
-  DS_ASSIGN(const auto model, model::Gpt2::Create(config.config, {}, pool, *gemm, account));
-  DS_TRY(infer::LoadModel(flags.model, *model, weights));
+// Why a text ends where it does.
+const char* Reason(bool stopped) {
+  return stopped ? "stop" : Interrupted() != 0 ? "interrupted" : "length";
+}
 
-  std::vector<int32_t> prompt;
-  for (const char c : flags.prompt) prompt.push_back(static_cast<unsigned char>(c));
-  CatchInterrupts();
-  std::fputs(flags.prompt.c_str(), stdout);
-  const Status status = infer::Generate(*model, prompt, flags.options, [](int32_t token) {
-    std::fputc(token, stdout);
-    return std::fflush(stdout) == 0 && Interrupted() == 0;
-  });
+// Continues one prompt: to the terminal as it comes, or as one line of JSON at its end.
+Status Continue(const GenerateFlags& flags, LoadedModel& loaded, const std::string& prompt) {
+  const std::vector<int32_t> ids = loaded.Encode(prompt);
+  StopText text(flags.stop);
+  std::string shown;
+  std::vector<int32_t> added;
+  const auto show = [&](const std::string& piece) {
+    if (flags.json) {
+      shown += piece;
+      return true;
+    }
+    std::fwrite(piece.data(), 1, piece.size(), stdout);
+    return std::fflush(stdout) == 0;
+  };
+  bool writes = flags.json || show(prompt);
+  DS_TRY(infer::Generate(*loaded.model, ids, flags.options, [&](int32_t token) {
+    added.push_back(token);
+    writes = show(text.Add(loaded.Decode(token)));
+    return writes && !text.stopped() && Interrupted() == 0;
+  }));
+  writes = writes && show(text.Finish());
+  if (flags.json) {
+    const nlohmann::ordered_json json = {{"prompt", prompt},
+                                         {"text", shown},
+                                         {"prompt_ids", ids},
+                                         {"ids", added},
+                                         {"ended_by", Reason(text.stopped())}};
+    shown = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    std::fwrite(shown.data(), 1, shown.size(), stdout);
+  }
   std::fputc('\n', stdout);
-  if (status.ok() && std::ferror(stdout) != 0) return Error(Code::kIo, "cannot write the text");
-  return status;
+  return {};
+}
+
+Status Generate(const GenerateFlags& flags) {
+  if (flags.prompt.empty()) return InvalidArgument("--prompt is empty, expected at least one byte");
+  for (const std::string& stop : flags.stop) {
+    if (stop.empty()) return InvalidArgument("--stop is empty, expected at least one byte");
+  }
+  DS_TRY(flags.options.sampling.Check());
+  DS_ASSIGN(const auto loaded, OpenModel(flags.model, flags.dtype, flags.threads));
+  CatchInterrupts();
+  if (flags.prompt != "-") return Continue(flags, *loaded, flags.prompt);
+  int64_t line = 0;
+  for (std::string prompt; std::getline(std::cin, prompt) && Interrupted() == 0;) {
+    ++line;
+    if (prompt.empty()) return InvalidArgument("line {} of the prompts is empty", line);
+    DS_TRY(Continue(flags, *loaded, prompt));
+    if (std::ferror(stdout) != 0) return {};  // main() says so
+  }
+  if (line == 0) return InvalidArgument("--prompt is -, and standard input has no line");
+  return {};
 }
 
 }  // namespace
 
 void AddGenerate(CLI::App& app, Chosen& chosen) {
   const auto flags = std::make_shared<GenerateFlags>();
+  infer::SamplingOptions& sampling = flags->options.sampling;
   CLI::App& generate = *app.add_subcommand("generate", "Continue a text with a trained model");
   generate.add_option("--model", flags->model, "A folder that dspeed train --save wrote")
       ->required();
-  generate.add_option("--prompt", flags->prompt, "The text to continue")->required();
-  generate.add_option("--tokens", flags->options.tokens, "Bytes to add")->capture_default_str();
   generate
-      .add_option("--temperature", flags->options.sampling.temperature,
-                  "0: always the likeliest byte; 1: as the model says")
+      .add_option("--prompt", flags->prompt,
+                  "The text to continue; -: each line of standard input is one, and each is "
+                  "continued as if it were alone")
+      ->required();
+  generate.add_option("--tokens", flags->options.tokens, "Tokens to add at most")
       ->capture_default_str();
   generate
-      .add_option("--top-k", flags->options.sampling.top_k,
-                  "Choose among the k likeliest; 0: among all")
+      .add_option("--stop", flags->stop,
+                  "Ends the text before this string; may be given several times")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(1);
+  generate
+      .add_option("--temperature", sampling.temperature,
+                  "0: always the likeliest token; 1: as the model says")
       ->capture_default_str();
-  generate.add_option("--seed", flags->options.sampling.seed, "The same seed gives the same text")
+  generate.add_option("--top-k", sampling.top_k, "Choose among the k likeliest; 0: among all")
       ->capture_default_str();
+  generate
+      .add_option("--top-p", sampling.top_p,
+                  "Choose among the likeliest that together have this probability; 1: among all")
+      ->capture_default_str();
+  generate
+      .add_option("--min-p", sampling.min_p,
+                  "Leave out what is less than this many times as likely as the likeliest")
+      ->capture_default_str();
+  generate
+      .add_option("--repetition-penalty", sampling.repetition_penalty,
+                  "Makes tokens that are there already less likely; 1: off, 1.1 to 1.3: usual")
+      ->capture_default_str();
+  generate.add_option("--seed", sampling.seed, "The same seed gives the same text")
+      ->capture_default_str();
+  generate.add_flag("--json", flags->json,
+                    "One JSON object a prompt, with the text that was added and the ids");
+  generate.add_option("--dtype", flags->dtype,
+                      "fp32, bf16 or fp16; default: as the model was saved");
   generate.add_option("--threads", flags->threads, "CPU threads; 0: one a core")
       ->capture_default_str();
+  generate.footer(
+      "Examples\n"
+      "  dspeed generate --model model --prompt 'Once ' --temperature 0.8 --top-p 0.95\n"
+      "  dspeed generate --model model --prompt - --json --stop . < prompts.txt");
   generate.callback([&chosen, flags] { chosen = [flags] { return Generate(*flags); }; });
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/trace.h"
 #include "infer/model_folder.h"
 #include "interrupt.h"
 #include "model/gpt2.h"
@@ -22,8 +23,10 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   Engine& engine = *trainer->engine_;
   const model::GptOptions options{.recompute = plan.flags.recompute};
   DS_ASSIGN(trainer->model_, model::Gpt2::Create(plan.model, options, pool, gemm, engine.memory()));
+  ParamStore* store = &engine.store();
+  if (!plan.bias) store = &trainer->frozen_biases_.emplace(*store, engine.memory());
   DS_TRY(trainer->model_->RegisterParams(
-      engine.store(), [&](const model::Param& param, std::span<float> values) {
+      *store, [&](const model::Param& param, std::span<float> values) {
         return model::FillRandom(pool, plan.flags.seed, param, values);
       }));
   DS_TRY(engine.Seal());
@@ -41,6 +44,7 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
   const EngineConfig& config = plan_.engine;
   const int64_t micro = config.micro_batch;
   const auto tokens_here = static_cast<double>(micro * plan_.model.context);
+  const TraceSpan span(TraceLane::kStep, "step", std::to_string(step + 1));
   StepResult result;
   double loss = 0;
   for (int64_t a = 0; a < config.accumulation; ++a) {
@@ -59,6 +63,7 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
 }
 
 Result<double> RankTrainer::ValidationLoss() {
+  const TraceSpan span(TraceLane::kStep, "validation");
   const auto text = text_.validation();
   const int64_t context = plan_.model.context, micro = plan_.engine.micro_batch;
   const auto starts =
@@ -89,18 +94,21 @@ Result<double> RankTrainer::ValidationLoss() {
 // What two runs must have alike for the one to be the continuation of the other.
 Json RankTrainer::Facts() const {
   const auto all = text_.all();
-  return {{"layers", plan_.model.layers},
-          {"heads", plan_.model.heads},
-          {"width", plan_.model.width},
-          {"context", plan_.model.context},
-          {"batch", plan_.engine.train_batch},
-          {"dtype", DTypeName(plan_.engine.dtype)},
-          {"seed", plan_.flags.seed},
-          {"data bytes", all.size()},
-          {"data checksum", fmt::format("{:016x}", XXH3_64bits(all.data(), all.size()))}};
+  Json facts = {{"layers", plan_.model.layers},
+                {"heads", plan_.model.heads},
+                {"width", plan_.model.width},
+                {"context", plan_.model.context},
+                {"batch", plan_.engine.train_batch},
+                {"dtype", DTypeName(plan_.engine.dtype)},
+                {"seed", plan_.flags.seed},
+                {"data bytes", all.size()},
+                {"data checksum", fmt::format("{:016x}", XXH3_64bits(all.data(), all.size()))}};
+  if (!plan_.bias) facts["bias"] = false;  // its state has other arrays
+  return facts;
 }
 
 Status RankTrainer::Save(const std::string& folder, int64_t step) {
+  const TraceSpan span(TraceLane::kStep, "save");
   const std::string state = StateFolder(folder);
   const bool writes = comm_.rank() == 0;
   double save = 0;  // rank 0's; counts are exact in a double
@@ -140,6 +148,9 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
       return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}", folder, name,
                    saved.dump(), value.dump());
     }
+  }
+  if (plan_.bias && manifest.facts.value("bias", Json(true)) != true) {
+    return Error(Code::kConfig, "cannot resume {}: its bias is false, this run's is true", folder);
   }
   Engine::Counters counters;
   DS_TRY(RequireKey(manifest.facts, "applied steps", counters.step));

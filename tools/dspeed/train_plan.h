@@ -2,7 +2,10 @@
 // one. Where two of them say different things about one value, that is an error with both.
 #pragma once
 
+#include <CLI/CLI.hpp>
+
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -17,31 +20,34 @@ struct TrainFlags {
   std::optional<int64_t> layers, heads, width, context, batch;
   std::optional<double> lr;
   std::optional<std::string> dtype;
-  int64_t steps = 500;
+  std::optional<int64_t> asked_steps;  // --steps
+  int64_t steps = 500;                 // as they are: asked for, or of the preset
   uint64_t seed = 0;
   std::optional<int> asked_ranks;  // --ranks
   int ranks = 1;                   // as they are: threads, or the processes of a job
   bool mpi = false;
   int threads = 0;
   double timeout = 300;
-  std::string log, save;
-  int64_t save_every = 0;  // 0: at the end only
-  int64_t eval_every = 0;  // 0: a tenth of the steps
-  bool resume = false, recompute = false;
+  std::string log, save, trace;
+  int64_t trace_events = 1 << 16;  // that are kept, a thread
+  int64_t save_every = 0;          // 0: at the end only
+  int64_t eval_every = 0;          // 0: as the preset says, or a tenth of the steps
+  bool resume = false, recompute = false, list_presets = false;
 };
 
 struct TrainPlan {
   TrainFlags flags;
   model::GptConfig model;
+  bool bias = true;  // false: biases stay 0 and are not trained
   EngineConfig engine;
   std::string config_json;  // what `engine` was read from
 };
 
-// "tiny, small, 10m, gpt2", with their sizes, for --help.
-std::string PresetHelp();
+// The flags of `dspeed train`, which `dspeed plan` has too.
+void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags);
 
 // What can be said of them alone.
 Status CheckFlags(const TrainFlags& flags);
-Result<TrainPlan> PlanTraining(const TrainFlags& flags);
+Result<TrainPlan> PlanTraining(const TrainFlags& asked);
 
 }  // namespace ds::tool
