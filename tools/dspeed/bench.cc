@@ -114,7 +114,8 @@ Status BenchOptimizer(const BenchFlags& flags, std::vector<Row>& rows) {
           .adam(pool, kElements, scalars, arrays[0].data(), weights, arrays[2].as<float>().data(),
                 arrays[3].as<float>().data(), weights);
     });
-    rows.push_back({"AdamW, fp32", Threads(threads), kElements / seconds / 1e6, "M elements/s"});
+    rows.push_back(
+        {"AdamW, fp32, 64 MiB", Threads(threads), kElements / seconds / 1e6, "M elements/s"});
   }
   return {};
 }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/task_pool.h"
+#include "base/trace.h"
 #include "command.h"
 #include "engine/assembly.h"
 #include "frozen_bias_store.h"
@@ -72,6 +73,13 @@ int64_t ProcessBytes(const TrainPlan& plan, kernels::Gemm& gemm) {
   return ResidentBytes();
 }
 
+// Rings of the driver and, beside it, of gathers and reductions.
+int64_t TraceBytes(const TrainPlan& plan) {
+  if (plan.flags.trace.empty()) return 0;
+  const int threads = plan.engine.zero.overlap_comm && plan.flags.ranks > 1 ? 3 : 1;
+  return threads * plan.flags.trace_events * static_cast<int64_t>(sizeof(TraceEvent));
+}
+
 }  // namespace
 
 Result<MemoryForecast> ForecastMemory(const TrainPlan& plan) {
@@ -98,7 +106,8 @@ Result<MemoryForecast> ForecastMemory(const TrainPlan& plan) {
                     {"scratch", memory.scratch}};
   for (const MemoryForecast::Part& part : forecast.parts) forecast.rank_bytes += part.bytes;
   const int64_t most = std::max(forecast.rank_bytes, memory.at_placing);
-  forecast.peak_bytes = forecast.process_bytes + plan.flags.ranks * (most + kRankOverhead);
+  forecast.peak_bytes =
+      forecast.process_bytes + plan.flags.ranks * (most + kRankOverhead + TraceBytes(plan));
   return forecast;
 }
 
