@@ -93,6 +93,7 @@ class Trace(e2e.DspeedTest):
         self.assert_refused(self.dspeed(*base, "--trace", self.folder), self.folder, "directory")
         self.assert_refused(self.dspeed(*base, "--trace", "/dev/null"), "/dev/null")
         self.assert_refused(self.dspeed(*base, "--trace-events", 0), "--trace-events", 0)
+        self.assert_refused(self.dspeed(*base, "--trace-events", 9), "--trace-events 9", "--trace FILE")
         path = self.folder / "trace.json"
         self.assert_refused(self.dspeed(*base, "--trace", path, most_bytes=2000), path, "too large")
         self.assertEqual(list(self.folder.glob("trace.json*")), [])

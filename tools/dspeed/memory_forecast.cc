@@ -77,7 +77,7 @@ int64_t ProcessBytes(const TrainPlan& plan, kernels::Gemm& gemm) {
 int64_t TraceBytes(const TrainPlan& plan) {
   if (plan.flags.trace.empty()) return 0;
   const int threads = plan.engine.zero.overlap_comm && plan.flags.ranks > 1 ? 3 : 1;
-  return threads * plan.flags.trace_events * static_cast<int64_t>(sizeof(TraceEvent));
+  return threads * plan.flags.trace_events() * static_cast<int64_t>(sizeof(TraceEvent));
 }
 
 }  // namespace

@@ -239,7 +239,7 @@ std::vector<std::unique_ptr<Trace>> MakeTraces(const TrainFlags& flags, bool one
   std::vector<std::unique_ptr<Trace>> traces;
   const int count = flags.trace.empty() ? 0 : one_rank ? 1 : flags.ranks;
   while (std::ssize(traces) < count) {
-    traces.push_back(std::make_unique<Trace>(static_cast<size_t>(flags.trace_events)));
+    traces.push_back(std::make_unique<Trace>(static_cast<size_t>(flags.trace_events())));
   }
   return traces;
 }
@@ -406,10 +406,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                    "Folder for log.jsonl, log.csv, curves for TensorBoard, loss.svg and run.svg");
   train.add_option("--trace", flags->trace,
                    "File for what each rank did when, for ui.perfetto.dev or chrome://tracing");
-  train
-      .add_option("--trace-events", flags->trace_events,
-                  "Events of a thread that --trace keeps: the last ones, 80 bytes each")
-      ->capture_default_str();
+  train.add_option("--trace-events", flags->asked_trace_events,
+                   "Events of a thread that --trace keeps: the last ones, 64 bytes each; default: "
+                   "65536");
   train.add_option("--save", flags->save,
                    "Folder for the model (Hugging Face GPT-2) and what a resume needs");
   train.add_option("--save-every", flags->save_every, "Steps between saves; 0: at the end only")

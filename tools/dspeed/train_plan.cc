@@ -18,9 +18,12 @@ Status CheckFlags(const TrainFlags& flags) {
   };
   if (flags.data.empty()) return InvalidArgument("--data is needed: the text to train on");
   if (flags.asked_steps.has_value()) DS_TRY(least("--steps", *flags.asked_steps, 1));
-  DS_TRY(least("--trace-events", flags.trace_events, 1));
-  if (flags.trace_events > int64_t{1} << 26) {
-    return InvalidArgument("--trace-events is {}, at most {}", flags.trace_events, 1 << 26);
+  DS_TRY(least("--trace-events", flags.trace_events(), 1));
+  if (flags.trace_events() > int64_t{1} << 26) {
+    return InvalidArgument("--trace-events is {}, at most {}", flags.trace_events(), 1 << 26);
+  }
+  if (flags.asked_trace_events.has_value() && flags.trace.empty()) {
+    return InvalidArgument("--trace-events {} goes with --trace FILE", flags.trace_events());
   }
   DS_TRY(least("--save-every", flags.save_every, 0));
   DS_TRY(least("--eval-every", flags.eval_every, 0));

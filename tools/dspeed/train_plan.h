@@ -29,9 +29,10 @@ struct TrainFlags {
   int threads = 0;
   double timeout = 300;
   std::string log, save, trace;
-  int64_t trace_events = 1 << 16;  // that are kept, a thread
-  int64_t save_every = 0;          // 0: at the end only
-  int64_t eval_every = 0;          // 0: as the preset says, or a tenth of the steps
+  std::optional<int64_t> asked_trace_events;  // --trace-events
+  int64_t trace_events() const { return asked_trace_events.value_or(1 << 16); }
+  int64_t save_every = 0;  // 0: at the end only
+  int64_t eval_every = 0;  // 0: as the preset says, or a tenth of the steps
   bool resume = false, recompute = false, list_presets = false;
 };
 
