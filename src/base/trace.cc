@@ -1,7 +1,6 @@
 #include "base/trace.h"
 
 #include <algorithm>
-#include <cstring>
 #include <new>
 
 namespace ds {
@@ -49,8 +48,7 @@ void TraceSpan::Begin(TraceLane lane, const char* what, std::string_view subject
   event_.lane = lane;
   event_.what = what;
   event_.bytes = bytes;
-  const size_t length = std::min(subject.size(), sizeof event_.subject - 1);
-  std::memcpy(event_.subject, subject.data(), length);
+  const size_t length = subject.copy(event_.subject, sizeof event_.subject - 1);
   event_.subject[length] = '\0';
   event_.begin_ns = Now();
 }

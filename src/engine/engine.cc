@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/log.h"
@@ -52,8 +53,12 @@ Status Engine::CreateMonitor() {
   }
   double failed = status.ok() ? 0 : 1;
   DS_TRY(comm_.AllReduce("monitor", {&failed, 1}));
-  if (!status.ok() || failed == 0) return status;
-  return Error(Code::kIo, "rank 0 cannot write the files of tensorboard or csv_monitor");
+  if (failed == 0) return status;
+  // The reason too: whichever rank is heard first says what is wrong.
+  std::array<char, 512> why = {};
+  status.message().copy(why.data(), why.size() - 1);
+  DS_TRY(comm_.Broadcast("monitor", 0, std::as_writable_bytes(std::span(why))));
+  return status.ok() ? Error(Code::kIo, "{}", why.data()) : status;
 }
 
 // The loss is the caller's to write, who knows it.

@@ -53,6 +53,7 @@ TEST(EngineMonitor, AFolderThatCannotBeIsAnErrorOnEveryRank) {
         DS_ASSIGN(const EngineConfig config, ParseConfig(Config(file), 2));
         const Status created = Engine::Create(config, comm, pool).status();
         EXPECT_EQ(created.code(), Code::kIo);
+        EXPECT_NE(created.message().find(file + "/job"), std::string::npos) << created.message();
         failed += created.ok() ? 0 : 1;
         return comm.rank() == 0 ? created : Status();
       });
