@@ -12,6 +12,14 @@ foreach(target deepspeed_onednn deepspeed_mpi dspeed)
                               RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   endif()
 endforeach()
+if(TARGET dspeed)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/share/deepspeed/presets
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/deepspeed)
+  install(FILES ${PROJECT_BINARY_DIR}/share/man/man1/dspeed.1
+          DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${PROJECT_BINARY_DIR}/share/bash-completion/completions/dspeed
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/deepspeed DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 

@@ -36,7 +36,7 @@ constexpr Point kPoints[] = {
     {"comm.split", "before a rank meets its peers"},
     {"comm.duplicate", "the same, when an engine is created"},
     {"comm.segment", "before memory that processes share is made, or mapped by another"},
-    {"file.create", "a file that is replaced atomically: before it is opened"},
+    {"file.create", "a file that is replaced atomically or grows: before it is opened"},
     {"file.write", "the same, before bytes are written"},
     {"file.commit", "the same, before it is synced and renamed"},
 };

@@ -88,6 +88,12 @@ void MappedFile::Unmap() {
 Result<AtomicFile> AtomicFile::Create(const std::string& path) {
   static std::atomic<int> counter = 0;
   DS_FAILPOINT("file.create");
+  // The rename would put a file in place of a device, which root may do.
+  struct stat info;
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return Error(Code::kIo, "{}: is {}, expected a file, or nothing", path,
+                 S_ISDIR(info.st_mode) ? "a directory" : "no regular file");
+  }
   AtomicFile file;
   file.path_ = path;
   file.temporary_ = fmt::format("{}.tmp.{}.{}", path, ::getpid(), counter++);

@@ -4,6 +4,8 @@
 #include <exception>
 #include <new>
 
+#include "base/trace.h"
+
 namespace ds::device {
 namespace {
 
@@ -33,8 +35,12 @@ Status Run(const Stream::Work& work) {
 
 }  // namespace
 
-Stream::Stream(bool asynchronous) : ring_(64) {
-  if (asynchronous) thread_ = std::thread([this] { Serve(); });
+Stream::Stream(bool asynchronous, const char* name) : ring_(64) {
+  if (!asynchronous) return;
+  thread_ = std::thread([this, trace = Trace::Current(), name] {
+    const Trace::Thread records(trace, name);
+    Serve();
+  });
 }
 
 Stream::~Stream() {

@@ -23,8 +23,9 @@ class Stream {
     void* memory = nullptr;
   };
 
-  // Not asynchronous: every launch runs at once on the caller's thread.
-  explicit Stream(bool asynchronous);
+  // Not asynchronous: every launch runs at once on the caller's thread. `name` is what its thread
+  // is called in a trace, of static life.
+  explicit Stream(bool asynchronous, const char* name = "stream");
   // Runs what was launched, then ends. Work after a failure is dropped.
   ~Stream();
   Stream(const Stream&) = delete;

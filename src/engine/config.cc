@@ -25,6 +25,12 @@ void VisitFields(Config& c, Visit&& visit) {
   visit("zero_optimization.ignore_unused_parameters", c.zero.ignore_unused_parameters);
   visit("zero_optimization.stage3_prefetch_bucket_size", c.zero.prefetch_bucket_size);
   visit("zero_optimization.stage3_max_live_parameters", c.zero.max_live_parameters);
+  visit("tensorboard.enabled", c.monitor.tensorboard.enabled);
+  visit("tensorboard.output_path", c.monitor.tensorboard.output_path);
+  visit("tensorboard.job_name", c.monitor.tensorboard.job_name);
+  visit("csv_monitor.enabled", c.monitor.csv.enabled);
+  visit("csv_monitor.output_path", c.monitor.csv.output_path);
+  visit("csv_monitor.job_name", c.monitor.csv.job_name);
 }
 
 Json::json_pointer Pointer(std::string_view key) {
@@ -235,6 +241,8 @@ std::string EngineConfig::ToJson() const {
   if (!scheduler.is_null()) json["scheduler"] = scheduler;
   VisitFields(*this, [&](std::string_view key, const auto& value) {
     if (key.starts_with("fp16.") && dtype != DType::kF16) return;
+    if (key.starts_with("tensorboard.") && !monitor.tensorboard.enabled) return;
+    if (key.starts_with("csv_monitor.") && !monitor.csv.enabled) return;
     json[Pointer(key)] = value;
   });
   if (dtype == DType::kF16) {

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "engine/config_check.h"
+#include "engine/monitor.h"
 #include "optim/loss_scale.h"
 #include "optim/schedule.h"
 #include "tensor/dtype.h"
@@ -25,6 +26,7 @@ struct EngineConfig {
   bool check_grad_overflow = true;     // bf16; the others always check
   optim::LossScaleOptions loss_scale;  // fp16
   zero::ZeroOptions zero;
+  MonitorOptions monitor;
   // {"type": ..., "params": {...}} with all that is given or has a default: what optim::CreateRule
   // reads, and the schedule as text; null where there is none.
   Json optimizer = {{"type", "AdamW"}, {"params", Json::object()}};

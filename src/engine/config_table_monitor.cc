@@ -8,19 +8,20 @@ namespace {
 using enum ConfigType;
 
 constexpr std::string_view kNoMonitor =
-    "the caller logs what ds_engine_step() tells; dspeed train "
-    "--log writes log.csv, log.jsonl and loss.svg";
+    "nothing is sent over a network; tensorboard and csv_monitor write the same curves as files";
 constexpr std::string_view kJob = "\"DeepSpeedJobName\"";
 
 constexpr ConfigKey kTensorboard[] = {
-    {"enabled", kBool, "false", "", "write event files", Refused(kNoMonitor)},
-    {"output_path", kText, "\"\"", "", "folder"},
-    {"job_name", kText, kJob, "", "folder below it"},
+    {"enabled", kBool, "false", "",
+     "write event files: lr, loss_scale in fp16, gradient norm; dspeed train adds the losses",
+     kHonoured},
+    {"output_path", kText, "\"\"", "", "folder", kHonoured},
+    {"job_name", kText, kJob, "", "folder below it", kHonoured},
 };
 constexpr ConfigKey kCsv[] = {
-    {"enabled", kBool, "false", "", "write CSV files", Refused(kNoMonitor)},
-    {"output_path", kText, "\"\"", "", "folder"},
-    {"job_name", kText, kJob, "", "folder below it"},
+    {"enabled", kBool, "false", "", "write the same curves as CSV files, one each", kHonoured},
+    {"output_path", kText, "\"\"", "", "folder", kHonoured},
+    {"job_name", kText, kJob, "", "folder below it", kHonoured},
 };
 constexpr ConfigKey kWandb[] = {
     {"enabled", kBool, "false", "", "send to Weights & Biases", Refused(kNoMonitor)},

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/log.h"
@@ -30,6 +31,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config, comm:
   shared.steps_per_print = 0;  // a rank's own
   DS_TRY(zero::AgreeOnConfig(comm, shared.ToJson()));
   std::unique_ptr<Engine> engine(new Engine(config, comm, pool, device));
+  if (config.monitor.enabled()) DS_TRY(engine->CreateMonitor());
   DS_ASSIGN(engine->store_,
             zero::ShardedStore::Create(
                 {.zero = config.zero, .dtype = config.dtype, .accumulation = config.accumulation},
@@ -40,6 +42,31 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config, comm:
     DS_ASSIGN(engine->scaler_, optim::LossScaler::Create(config.loss_scale));
   }
   return engine;
+}
+
+// One rank writes, and all of them know whether it can.
+Status Engine::CreateMonitor() {
+  Status status;
+  if (comm_.rank() == 0) {
+    auto made = Monitor::Create(config_.monitor);
+    made.ok() ? void(monitor_ = std::move(made).Take()) : void(status = made.status());
+  }
+  double failed = status.ok() ? 0 : 1;
+  DS_TRY(comm_.AllReduce("monitor", {&failed, 1}));
+  if (failed == 0) return status;
+  // The reason too: whichever rank is heard first says what is wrong.
+  std::array<char, 512> why = {};
+  status.message().copy(why.data(), why.size() - 1);
+  DS_TRY(comm_.Broadcast("monitor", 0, std::as_writable_bytes(std::span(why))));
+  return status.ok() ? Error(Code::kIo, "{}", why.data()) : status;
+}
+
+// The loss is the caller's to write, who knows it.
+void Engine::WriteMonitor(const StepInfo& info) {
+  const Scalar all[] = {{"Train/Samples/lr", info.lr},
+                        {"Train/Samples/grad_norm", info.grad_norm},
+                        {"Train/Samples/loss_scale", info.loss_scale}};
+  monitor_->Write(samples(), std::span(all).first(scaler_.has_value() ? 3 : 2));
 }
 
 Result<int> Engine::AddGroup(std::string_view params_json) {
@@ -111,6 +138,7 @@ Status Engine::StepBoundary(StepInfo& info) {
     info.applied = true;
     info.step = ++step_;
   }
+  if (monitor_ != nullptr) WriteMonitor(info);
   return store_->EndStep();
 }
 

@@ -13,6 +13,7 @@
 #include "device/lane.h"
 #include "device/memory.h"
 #include "engine/config.h"
+#include "engine/monitor.h"
 #include "kernels/gemm.h"
 #include "optim/loss_scale.h"
 #include "param/param.h"
@@ -76,6 +77,11 @@ class Engine final {
   double loss_scale() const { return scaler_.has_value() ? scaler_->scale() : 1.0; }
   device::MemoryAccount& memory() { return memory_; }
   EngineStats stats() const;
+  // Samples of the steps so far, of all ranks: the x axis of the monitor.
+  int64_t samples() const { return (step_ + skipped_) * config_.train_batch; }
+  // Where the config asks for one, of rank 0; else null. The engine writes what it knows at each
+  // boundary.
+  Monitor* monitor() { return monitor_.get(); }
   const comm::Traffic& traffic() const { return traffic_; }
 
   // What a resume needs beside the pieces of store(): counters of optimizer and schedule.
@@ -94,6 +100,8 @@ class Engine final {
   Status StepBoundary(StepInfo& info);
   Result<StepVerdict> RunStepHooks(const StepInfo& info);
   Status Apply(double grad_scale);
+  Status CreateMonitor();
+  void WriteMonitor(const StepInfo& info);
 
   const EngineConfig config_;
   comm::Traffic traffic_;
@@ -103,6 +111,7 @@ class Engine final {
   std::unique_ptr<kernels::Gemm> gemm_;  // for rules of whole matrices
   std::unique_ptr<zero::ShardedStore> store_;
   std::optional<optim::LossScaler> scaler_;  // fp16
+  std::unique_ptr<Monitor> monitor_;
   std::vector<StepHook> step_hooks_;
   std::vector<double> verdicts_;  // of every rank
   double last_norm_ = 0;

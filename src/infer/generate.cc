@@ -16,13 +16,19 @@ Status Generate(model::Model& model, std::span<const int32_t> prompt,
   std::vector<float> logits(static_cast<size_t>(model.vocab()));
   TokenSampler sampler(options.sampling);
 
+  // What repetition is judged by: all of the prompt, and what was added to it.
+  std::vector<int32_t> seen;
+  const bool penalises = options.sampling.repetition_penalty != 1;
+  if (penalises) seen.assign(prompt.begin(), prompt.end());
+
   std::vector<int32_t> window;  // what the model has read since its last Prefill
   window.reserve(context);
-  const auto seen = prompt.last(std::min(prompt.size(), context));
-  window.assign(seen.begin(), seen.end());
+  const auto read = prompt.last(std::min(prompt.size(), context));
+  window.assign(read.begin(), read.end());
   if (options.tokens > 0) DS_TRY(model.Prefill(window, logits.data()));
   for (int64_t i = 0; i < options.tokens; ++i) {
-    DS_ASSIGN(const int32_t token, sampler.Sample(logits, static_cast<uint64_t>(i)));
+    DS_ASSIGN(const int32_t token, sampler.Sample(logits, static_cast<uint64_t>(i), seen));
+    if (penalises) seen.push_back(token);
     if (!callback(token) || i + 1 == options.tokens) break;
     if (window.size() < context) {
       window.push_back(token);

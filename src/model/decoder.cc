@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/trace.h"
 #include "model/attention.h"
 #include "model/mlp.h"
 
@@ -78,8 +79,10 @@ Status Decoder::RegisterParams(ParamStore& store, ParamFill fill) {
   if (compute_.has_value()) return InvalidState("the model's parameters are registered already");
   std::vector<float> values;
   for (Param* param : params_) {
-    values.resize(static_cast<size_t>(param->spec.numel()));
-    DS_TRY(fill(*param, values));
+    if (store.takes_values()) {
+      values.resize(static_cast<size_t>(param->spec.numel()));
+      DS_TRY(fill(*param, values));
+    }
     DS_ASSIGN(param->id, store.Register(param->spec, values));
   }
   const kernels::Ops& ops =
@@ -231,6 +234,7 @@ Pass Decoder::Begin(const TokenBatch& batch, bool cache) {
 
 Result<const void*> Decoder::Forward(const Pass& pass) {
   {
+    const TraceSpan span(TraceLane::kCompute, "forward", wte_.spec.unit);
     Acquired embed(compute_->store, embed_params_);
     DS_TRY(embed.Acquire());
     compute_->ops.embedding_forward(lane_, pass.shape.rows(), config_.width, ids_, positions_,
@@ -269,6 +273,7 @@ Status Decoder::AddEmbeddingGrad(const Pass& pass, const Param& table, const int
 }
 
 Status Decoder::BackwardEmbedding(const Pass& pass) {
+  const TraceSpan span(TraceLane::kCompute, "backward", wte_.spec.unit);
   if (learned()) DS_TRY(AddEmbeddingGrad(pass, *wpe_, positions_));
   return AddEmbeddingGrad(pass, wte_, ids_);
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/trace.h"
+
 namespace ds::model {
 
 using kernels::GemmShape;
@@ -84,6 +86,7 @@ void Head::Chunk(const Compute& compute, int64_t begin, int64_t rows, float scal
 }
 
 Result<double> Head::Loss(const Pass& pass, const void* x, const int32_t* targets) {
+  const TraceSpan span(TraceLane::kCompute, "loss");
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   compute.lane.Upload(targets_, targets, rows * int64_t{sizeof(int32_t)});
@@ -109,6 +112,7 @@ Result<double> Head::SumOfLosses(const Compute& compute, int64_t rows) {
 
 Result<double> Head::LossAndGrad(const Pass& pass, const void* x, const int32_t* targets,
                                  float scale, void* dx) {
+  const TraceSpan span(TraceLane::kCompute, "loss and its gradient");
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   compute.lane.Upload(targets_, targets, rows * int64_t{sizeof(int32_t)});

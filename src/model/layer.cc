@@ -1,5 +1,7 @@
 #include "model/layer.h"
 
+#include "base/trace.h"
+
 namespace ds::model {
 
 Block::Block(std::vector<std::unique_ptr<Layer>> layers, int64_t width)
@@ -34,6 +36,7 @@ Status Block::RunForward(const Pass& pass, const void* x, void* y) {
 }
 
 Status Block::Forward(const Pass& pass, const void* x, void* y) {
+  const TraceSpan span(TraceLane::kCompute, "forward", params_.front()->spec.unit);
   Acquired unit(pass.compute.store, params_);
   DS_TRY(unit.Acquire());
   DS_TRY(RunForward(pass, x, y));
@@ -41,6 +44,7 @@ Status Block::Forward(const Pass& pass, const void* x, void* y) {
 }
 
 Status Block::Backward(const Pass& pass, bool recompute, const void* x, void* dx) {
+  const TraceSpan span(TraceLane::kCompute, "backward", params_.front()->spec.unit);
   Acquired unit(pass.compute.store, params_);
   DS_TRY(unit.Acquire());
   if (recompute) DS_TRY(RunForward(pass, x, nullptr));

@@ -44,6 +44,8 @@ class ParamStore {
   virtual ~ParamStore() = default;
 
   virtual DType dtype() const = 0;  // of weights and gradients
+  // False: the initial values are not looked at, and none need to be made.
+  virtual bool takes_values() const { return true; }
   // `init` (fp32, numel elements) is copied, and must be the same on every rank.
   virtual Result<ParamId> Register(ParamSpec spec, std::span<const float> init) = 0;
 

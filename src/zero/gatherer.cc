@@ -23,7 +23,7 @@ Gatherer::Gatherer(const ZeroOptions& options, RankGroups groups, const device::
       groups_(std::move(groups)),
       lane_(lane),
       windows_(windows),
-      stream_(options.overlap_comm) {}
+      stream_(options.overlap_comm, "gathers") {}
 
 Status Gatherer::Acquire(std::vector<std::unique_ptr<Unit>>& units, int index) {
   Unit& unit = *units[index];

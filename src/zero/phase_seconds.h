@@ -3,6 +3,8 @@
 
 #include <chrono>
 
+#include "base/trace.h"
+
 namespace ds::zero {
 
 struct PhaseSeconds {
@@ -12,9 +14,11 @@ struct PhaseSeconds {
   double update = 0;  // the optimizer, and spreading what it changed
 };
 
+// Adds the time of its scope to a phase, and is a span of the trace.
 class PhaseTimer {
  public:
-  explicit PhaseTimer(double& seconds) : seconds_(seconds) {}
+  PhaseTimer(double& seconds, TraceLane lane, const char* what)
+      : seconds_(seconds), span_(lane, what) {}
   PhaseTimer(const PhaseTimer&) = delete;
   PhaseTimer& operator=(const PhaseTimer&) = delete;
   ~PhaseTimer() { seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
@@ -23,6 +27,7 @@ class PhaseTimer {
   using Clock = std::chrono::steady_clock;
 
   double& seconds_;
+  const TraceSpan span_;
   const Clock::time_point start_ = Clock::now();
 };
 

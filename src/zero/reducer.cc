@@ -10,7 +10,7 @@ Reducer::Reducer(bool asynchronous, float scale, RankGroups groups, const device
       groups_(std::move(groups)),
       lane_(lane),
       windows_(windows),
-      stream_(asynchronous) {}
+      stream_(asynchronous, "reductions") {}
 
 void Reducer::Expect(const std::vector<std::unique_ptr<Unit>>& units) {
   order_.clear();

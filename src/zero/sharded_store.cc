@@ -1,6 +1,7 @@
 #include "zero/sharded_store.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace ds::zero {
@@ -71,7 +72,8 @@ Result<const void*> ShardedStore::Acquire(ParamId id) {
   DS_ASSIGN(Param * param, Check(id));
   Unit& unit = *units_[param->unit];
   if (context_.placement.shards_parameters()) {
-    const PhaseTimer timer(phases_.gather);
+    std::optional<PhaseTimer> timer;  // not where another parameter of the unit has waited
+    if (unit.acquired == 0) timer.emplace(phases_.gather, TraceLane::kCompute, "wait for weights");
     DS_TRY(Sticky(gatherer_->Acquire(units_, param->unit)));
   } else {
     ++unit.acquired;
@@ -123,7 +125,7 @@ Status ShardedStore::OpenGrad(Param& param) {
   }
   Unit& unit = *units_[param.unit];
   if (unit.grad == Unit::Grad::kEmpty) {
-    const PhaseTimer timer(phases_.reduce);
+    const PhaseTimer timer(phases_.reduce, TraceLane::kCompute, "wait for a window");
     DS_TRY(Sticky(reducer_->Open(unit, context_.placement.shards_gradients())));
   }
   return {};
@@ -135,7 +137,7 @@ Status ShardedStore::CloseGrad(Param& param) {
   Unit& unit = *units_[param.unit];
   if (--unit.missing > 0) return {};
   ZeroUnwritten(param.unit);
-  const PhaseTimer timer(phases_.reduce);
+  const PhaseTimer timer(phases_.reduce, TraceLane::kCompute, "hand over gradients");
   return Sticky(reducer_->Queue(unit));
 }
 
@@ -207,7 +209,7 @@ Status ShardedStore::EndMicroBatch() {
 }
 
 Status ShardedStore::FinishReduce() {
-  const PhaseTimer timer(phases_.reduce);
+  const PhaseTimer timer(phases_.reduce, TraceLane::kStep, "wait for reductions");
   for (size_t u = units_.size(); u-- > 0;) {  // as they are reduced: few windows wait at a time
     Unit& unit = *units_[u];
     if (unit.missing == 0) continue;

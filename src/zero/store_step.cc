@@ -30,7 +30,7 @@ Status ShardedStore::ReserveForStep() {
 }
 
 Result<ShardedStore::Norm> ShardedStore::GradNorm(bool flag) {
-  const PhaseTimer timer(phases_.norm);
+  const PhaseTimer timer(phases_.norm, TraceLane::kStep, "gradient norm");
   std::fill(slice_sums_.begin(), slice_sums_.end(), 0.0);
   double* next = device_squares_.as<double>().data();
   for (const auto& unit : units_) {
@@ -59,7 +59,7 @@ Status ShardedStore::AllReduce(const char* what, std::span<double> values) {
 }
 
 Status ShardedStore::Update(ScalarsOf scalars) {
-  const PhaseTimer timer(phases_.update);
+  const PhaseTimer timer(phases_.update, TraceLane::kStep, "optimizer step");
   DS_TRY(Sticky(gatherer_->Settle(units_)));
   if (!norms_.empty()) DS_TRY(Sticky(AddNorms(scalars)));
   std::span<const ParamSums> sums = norms_;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Ranks that mpirun started: the bits of threads, one voice, a resume, and ranks that die."""
+import json
 import os
 import pathlib
 import shutil
@@ -51,6 +52,16 @@ class Mpi(e2e.DspeedTest):
             self.assertIn(f"{ranks} (mpi)", out)
             self.assertEqual(self.curve(job), self.curve(threads))
             self.assertEqual(self.weights(job), self.weights(threads))
+
+    def test_each_process_traces_itself_and_one_monitors(self):
+        config = {**CONFIG, "csv_monitor": {"enabled": True, "output_path": str(self.folder / "csv")}}
+        self.train_job(2, "job", "--steps", 3, "--trace", self.folder / "t.json", config=config)
+        for rank, name in enumerate(("t.json", "t.json.rank-1")):
+            spans = json.loads((self.folder / name).read_text())["traceEvents"]
+            self.assertEqual({span["pid"] for span in spans}, {rank})
+            self.assertEqual(sum(span["name"] == "optimizer step" for span in spans), 3)
+        curve = self.folder / "csv/DeepSpeedJobName/Train_Samples_train_loss.csv"
+        self.assertEqual(len(curve.read_text().splitlines()), 1 + 3)
 
     def test_a_run_goes_on_from_threads_to_processes_and_back(self):
         # A schedule that does not depend on the number of steps.

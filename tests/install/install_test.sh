@@ -19,7 +19,8 @@ cd "$work"
 fail() { echo "install_test: $*" >&2; exit 1; }
 for file in "$libdir/libdeepspeed.so.0" "$libdir/pkgconfig/deepspeed.pc" \
   "$libdir/cmake/DeepSpeed/DeepSpeedConfig.cmake" "$prefix/include/deepspeed/deepspeed.h" \
-  "$prefix/bin/dspeed"; do
+  "$prefix/bin/dspeed" "$prefix/share/deepspeed/presets/small.json" \
+  "$prefix/share/man/man1/dspeed.1" "$prefix/share/bash-completion/completions/dspeed"; do
   [ -e "$file" ] || fail "${file#"$prefix"/} is not installed"
 done
 [ -z "$(find "$prefix" -name '*.a')" ] || fail "a static archive is installed, which is no interface"
@@ -63,4 +64,7 @@ for program in ./readme ./train_mlp_c ./train_mlp_cpp ./overlap consumer/build/t
   "$program" >out || { cat out >&2; fail "$program failed"; }
 done
 "$prefix/bin/dspeed" report >out || fail "the installed dspeed does not run"
+"$prefix/bin/dspeed" train --list-presets >out
+grep -q "$(realpath "$prefix")/share/deepspeed/presets/small.json" out ||
+  fail "the installed dspeed does not find its presets"
 echo "installed, moved, built against and run"

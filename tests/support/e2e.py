@@ -3,6 +3,8 @@ import json
 import os
 import pathlib
 import random
+import resource
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -33,11 +35,20 @@ class DspeedTest(unittest.TestCase):
         self.data = self.folder / "text.txt"
         self.data.write_text(text())
 
-    def dspeed(self, *arguments, env=None, timeout=120):
-        """The finished process. A hang is a failure."""
-        return subprocess.run([DSPEED, *map(str, arguments)], capture_output=True, text=True,
-                              errors="replace", timeout=timeout, cwd=self.folder,
-                              env={**os.environ, **(env or {})})
+    def dspeed(self, *arguments, env=None, timeout=120, stdin=None, into=None, most_bytes=None):
+        """The finished process. A hang is a failure. `into`: a file that gets what it prints;
+        `most_bytes`: no file can grow beyond them, as on a full disk."""
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        with open(into or os.devnull, "w", encoding="utf-8") as file:
+            return subprocess.run([DSPEED, *map(str, arguments)], stderr=subprocess.PIPE,
+                                  stdout=file if into else subprocess.PIPE, text=True,
+                                  errors="replace", timeout=timeout, cwd=self.folder, input=stdin,
+                                  stdin=None if stdin is not None else subprocess.DEVNULL,
+                                  restore_signals=most_bytes is None,
+                                  preexec_fn=limit if most_bytes is not None else None,
+                                  env={**os.environ, **(env or {})})
 
     def train(self, name, *arguments, config=None, env=None, model=MODEL):
         """Trains to the end with the log and the model in `name`; the process."""

@@ -14,10 +14,13 @@ namespace ds::tool {
 using Chosen = std::function<Status()>;
 
 void AddTrain(CLI::App& app, Chosen& chosen);
+void AddPlan(CLI::App& app, Chosen& chosen);
 void AddGenerate(CLI::App& app, Chosen& chosen);
+void AddEval(CLI::App& app, Chosen& chosen);
 void AddConfig(CLI::App& app, Chosen& chosen);
 void AddTokenize(CLI::App& app, Chosen& chosen);
 void AddTokenizer(CLI::App& app, Chosen& chosen);
+void AddBench(CLI::App& app, Chosen& chosen);
 void AddReport(CLI::App& app, Chosen& chosen);
 
 // 0 or what the option said; else one thread a core.

@@ -1,88 +1,149 @@
 // dspeed generate
+#include "infer/generate.h"
+
 #include <cstdio>
+#include <iostream>
 #include <optional>
 
+#include "base/json.h"
 #include "command.h"
-#include "engine/assembly.h"
-#include "infer/generate.h"
-#include "infer/model_folder.h"
-#include "infer/weight_store.h"
 #include "interrupt.h"
-#include "model/decoder.h"
-#include "text.h"
+#include "loaded_model.h"
+#include "stop_text.h"
 
 namespace ds::tool {
 namespace {
 
 struct GenerateFlags {
   std::string model, prompt, tokenizer;
+  std::vector<std::string> stop;
   infer::GenerateOptions options;
+  std::optional<std::string> dtype;
   int threads = 0;
+  bool json = false;
 };
 
-Status Generate(const GenerateFlags& flags) {
-  if (flags.threads < 0)
-    return InvalidArgument("--threads is {}, expected 0 or more", flags.threads);
-  if (flags.prompt.empty()) return InvalidArgument("--prompt is empty, expected at least one byte");
-  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(flags.model));
-  DS_ASSIGN(const auto tokenizer,
-            OpenModelTokenizer(flags.tokenizer, flags.model, config.config.vocab));
-  auto prompt = tokenizer->Encode(flags.prompt);
-  if (!prompt.ok()) {
-    return Error(prompt.status().code(), "--prompt: {}", prompt.status().message());
-  }
-  prompt->insert(prompt->begin(), tokenizer->before().begin(), tokenizer->before().end());
-  TaskPool pool(CpuThreads(flags.threads));
-  const auto gemm = CreateGemm();
-  device::MemoryAccount account;
-  infer::WeightStore weights(config.dtype.value_or(DType::kF32), pool, account);
-  const int64_t tokens = std::ssize(*prompt) + flags.options.tokens;
-  const model::DecoderOptions options{.cache_tokens = std::min(tokens, config.config.context)};
-  DS_ASSIGN(const auto model, model::Decoder::Create(config.config, options, pool, *gemm, account));
-  DS_TRY(infer::LoadModel(flags.model, *model, weights));
+// Why a text ends where it does.
+const char* Reason(bool ended, bool stopped) {
+  return ended ? "end of text" : stopped ? "stop" : Interrupted() != 0 ? "interrupted" : "length";
+}
 
-  CatchInterrupts();
-  std::fputs(flags.prompt.c_str(), stdout);
-  const Status status = infer::Generate(*model, *prompt, flags.options, [&](int32_t token) {
-    std::string text;
-    // A vocabulary may be padded beyond its tokenizer: such an id is no text.
-    const Status decoded = tokenizer->DecodeOne(token, text);
-    if (token == tokenizer->end_of_text()) return false;
-    if (decoded.ok() && !tokenizer->IsSpecial(token))
-      std::fwrite(text.data(), 1, text.size(), stdout);
-    return std::fflush(stdout) == 0 && Interrupted() == 0;
-  });
+// Continues one prompt: to the terminal as it comes, or as one line of JSON at its end.
+Status Continue(const GenerateFlags& flags, LoadedModel& loaded, const std::string& prompt) {
+  auto ids = loaded.Encode(prompt);
+  if (!ids.ok()) return Error(ids.status().code(), "--prompt: {}", ids.status().message());
+  StopText text(flags.stop);
+  std::string shown;
+  std::vector<int32_t> added;
+  const auto show = [&](const std::string& piece) {
+    if (flags.json) {
+      shown += piece;
+      return true;
+    }
+    std::fwrite(piece.data(), 1, piece.size(), stdout);
+    return std::fflush(stdout) == 0;
+  };
+  bool writes = flags.json || show(prompt), ended = false;
+  DS_TRY(infer::Generate(*loaded.model, *ids, flags.options, [&](int32_t token) {
+    added.push_back(token);
+    ended = token == loaded.tokenizer->end_of_text();
+    if (ended) return false;
+    writes = show(text.Add(loaded.Decode(token)));
+    return writes && !text.stopped() && Interrupted() == 0;
+  }));
+  writes = writes && show(text.Finish());
+  if (flags.json) {
+    const nlohmann::ordered_json json = {{"prompt", prompt},
+                                         {"text", shown},
+                                         {"prompt_ids", *ids},
+                                         {"ids", added},
+                                         {"ended_by", Reason(ended, text.stopped())}};
+    shown = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    std::fwrite(shown.data(), 1, shown.size(), stdout);
+  }
   std::fputc('\n', stdout);
-  if (status.ok() && std::ferror(stdout) != 0) return Error(Code::kIo, "cannot write the text");
-  return status;
+  return {};
+}
+
+Status Generate(const GenerateFlags& flags) {
+  if (flags.prompt.empty()) return InvalidArgument("--prompt is empty, expected at least one byte");
+  for (const std::string& stop : flags.stop) {
+    if (stop.empty()) return InvalidArgument("--stop is empty, expected at least one byte");
+  }
+  DS_TRY(flags.options.sampling.Check());
+  // A prompt has no more tokens than bytes, but for the few that a tokenizer adds.
+  const bool one = flags.prompt != "-";
+  const int64_t tokens = std::ssize(flags.prompt) + 64 + flags.options.tokens;
+  DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
+                                          .tokenizer = flags.tokenizer,
+                                          .dtype = flags.dtype,
+                                          .threads = flags.threads,
+                                          .cache_tokens = one ? tokens : 0}));
+  CatchInterrupts();
+  if (one) return Continue(flags, *loaded, flags.prompt);
+  int64_t line = 0;
+  for (std::string prompt; std::getline(std::cin, prompt) && Interrupted() == 0;) {
+    ++line;
+    if (prompt.empty()) return InvalidArgument("line {} of the prompts is empty", line);
+    DS_TRY(Continue(flags, *loaded, prompt));
+    if (std::ferror(stdout) != 0) return {};  // main() says so
+  }
+  if (line == 0) return InvalidArgument("--prompt is -, and standard input has no line");
+  return {};
 }
 
 }  // namespace
 
 void AddGenerate(CLI::App& app, Chosen& chosen) {
   const auto flags = std::make_shared<GenerateFlags>();
+  infer::SamplingOptions& sampling = flags->options.sampling;
   CLI::App& generate = *app.add_subcommand("generate", "Continue a text with a trained model");
   generate.add_option("--model", flags->model, "A folder that dspeed train --save wrote")
       ->required();
   generate.add_option("--tokenizer", flags->tokenizer,
-                      "In place of the one in the folder: as for dspeed train");
-  generate.add_option("--prompt", flags->prompt, "The text to continue")->required();
+                      "Another than the one in that folder: bytes, a folder or a file");
   generate
-      .add_option("--tokens", flags->options.tokens,
-                  "Tokens to add; a token that ends a text ends it")
+      .add_option("--prompt", flags->prompt,
+                  "The text to continue; -: each line of standard input is one, and each is "
+                  "continued as if it were alone")
+      ->required();
+  generate.add_option("--tokens", flags->options.tokens, "Tokens to add at most")
       ->capture_default_str();
   generate
-      .add_option("--temperature", flags->options.sampling.temperature,
+      .add_option("--stop", flags->stop,
+                  "Ends the text before this string; may be given several times")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(1);
+  generate
+      .add_option("--temperature", sampling.temperature,
                   "0: always the likeliest token; 1: as the model says")
       ->capture_default_str();
+  generate.add_option("--top-k", sampling.top_k, "Choose among the k likeliest; 0: among all")
+      ->capture_default_str();
   generate
-      .add_option("--top-k", flags->options.sampling.top_k,
-                  "Choose among the k likeliest; 0: among all")
+      .add_option("--top-p", sampling.top_p,
+                  "Choose among the likeliest that together have this probability; 1: among all")
       ->capture_default_str();
-  generate.add_option("--seed", flags->options.sampling.seed, "The same seed gives the same text")
+  generate
+      .add_option("--min-p", sampling.min_p,
+                  "Leave out what is less than this many times as likely as the likeliest")
       ->capture_default_str();
+  generate
+      .add_option("--repetition-penalty", sampling.repetition_penalty,
+                  "Makes tokens that are there already less likely; 1: off, 1.1 to 1.3: usual")
+      ->capture_default_str();
+  generate.add_option("--seed", sampling.seed, "The same seed gives the same text")
+      ->capture_default_str();
+  generate.add_flag("--json", flags->json,
+                    "One JSON object a prompt, with the text that was added and the ids");
+  generate.add_option("--dtype", flags->dtype,
+                      "fp32, bf16 or fp16; default: as the model was saved");
   generate.add_option("--threads", flags->threads, "CPU threads; 0: one a core")
       ->capture_default_str();
+  generate.footer(
+      "Examples\n"
+      "  dspeed generate --model model --prompt 'Once ' --temperature 0.8 --top-p 0.95\n"
+      "  dspeed generate --model model --prompt - --json --stop . < prompts.txt");
   generate.callback([&chosen, flags] { chosen = [flags] { return Generate(*flags); }; });
 }
 

@@ -1,4 +1,4 @@
-// The loss curve of a log as an SVG picture that stands alone.
+// The pictures of a log, as SVG that stands alone.
 #pragma once
 
 #include <span>
@@ -15,5 +15,9 @@ struct PlotOptions {
 
 // Training loss (each step, and smoothed) and validation loss over steps.
 std::string LossPlot(std::span<const LogEntry> entries, const PlotOptions& options);
+
+// That, and the learning rate, the throughput, where the time of a step went and what the memory of
+// a rank held, as the panels of one figure.
+std::string RunPlot(std::span<const LogEntry> entries, const PlotOptions& options);
 
 }  // namespace ds::tool

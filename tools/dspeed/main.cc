@@ -1,11 +1,16 @@
-// dspeed: trains a language model, generates from it, makes tokenizers and files of tokens,
-// explains a config, tells what this machine uses.
+// dspeed: trains a language model, tells beforehand what that needs, measures one, generates from
+// it, makes tokenizers and files of tokens, explains a config, tells what this machine uses.
+#include <malloc.h>
+
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <thread>
 
 #include <deepspeed/ds_base.h>
 
+#include "cli_pages.h"
 #include "command.h"
 
 namespace ds::tool {
@@ -20,20 +25,36 @@ int CpuThreads(int asked) {
 
 namespace {
 
+const std::string kVersion =
+    fmt::format("{}.{}.{}", DS_VERSION_MAJOR, DS_VERSION_MINOR, DS_VERSION_PATCH);
+
+ds::Status Print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return {};  // Run() finds out whether it could be written
+}
+
 int Run(int argc, char** argv) {
-  CLI::App app("Sharded training of language models.", "dspeed");
+  CLI::App app("Train language models over sharded ranks, measure them, and use them", "dspeed");
   app.require_subcommand(1);
   // So that a script can add to a command line of its own.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.set_version_flag("--version", fmt::format("dspeed {}.{}.{}", DS_VERSION_MAJOR,
-                                                DS_VERSION_MINOR, DS_VERSION_PATCH));
+  app.set_version_flag("--version", "dspeed " + kVersion);
+  ds::tool::UseHelpPages(app);
   ds::tool::Chosen chosen;
   ds::tool::AddTrain(app, chosen);
+  ds::tool::AddPlan(app, chosen);
   ds::tool::AddGenerate(app, chosen);
   ds::tool::AddTokenize(app, chosen);
   ds::tool::AddTokenizer(app, chosen);
+  ds::tool::AddEval(app, chosen);
   ds::tool::AddConfig(app, chosen);
   ds::tool::AddReport(app, chosen);
+  ds::tool::AddBench(app, chosen);
+  app.add_subcommand("man", "Print this program's manual page, dspeed.1")->callback([&] {
+    chosen = [&] { return Print(ds::tool::ManPage(app, kVersion)); };
+  });
+  app.add_subcommand("completion", "Print what makes bash complete dspeed's command line")
+      ->callback([&] { chosen = [&] { return Print(ds::tool::BashCompletion(app)); }; });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -42,9 +63,12 @@ int Run(int argc, char** argv) {
     return 2;
   }
   const std::string command = app.get_subcommands().front()->get_name();
-  const ds::Status status = chosen();
+  ds::Status status = chosen();
+  // What was printed counts only once it is where it was to go: a full disk is a failure.
+  if ((std::fflush(stdout) != 0 || std::ferror(stdout) != 0) && status.ok()) {
+    status = ds::Error(ds::Code::kIo, "cannot write the output: {}", std::strerror(errno));
+  }
   if (status.ok()) return 0;
-  std::fflush(stdout);
   if (!status.message().empty()) {  // else another process says it
     std::fprintf(stderr, "dspeed %s: %s\n", command.c_str(), status.message().c_str());
   }
@@ -54,6 +78,11 @@ int Run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+#ifdef __GLIBC__
+  // Else the first large block that is freed raises the limit from which on blocks are mapped, and
+  // what is freed later stays with the process: a run would hold more than it has use for.
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
   try {
     return Run(argc, argv);
   } catch (const std::bad_alloc&) {

@@ -10,10 +10,18 @@ namespace ds::tool {
 
 class Progress {
  public:
-  // Steps [first, steps) are to be done.
-  Progress(int64_t first, int64_t steps);
+  // Whether there is a terminal to write to.
+  static bool Wanted();
 
-  void Show(const LogEntry& entry, double tokens_a_step);
+  struct Work {
+    int64_t first = 0, steps = 0;  // steps [first, steps) are to be done
+    double tokens_a_step = 0;
+    // Operations a token, and what matrix products reach here a second; 0: not known.
+    double flops_a_token = 0, peak_flops = 0;
+  };
+  explicit Progress(const Work& work);
+
+  void Show(const LogEntry& entry);
   // A line that stays.
   void Keep(const std::string& line);
   void Finish();
@@ -21,8 +29,8 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
 
-  const bool terminal_;
-  const int64_t first_, steps_;
+  const bool terminal_, colour_;
+  const Work work_;
   const Clock::time_point start_;
   Clock::time_point shown_;
   bool open_ = false;  // the cursor is behind an unfinished line
@@ -30,5 +38,9 @@ class Progress {
 
 // "12 s", "3 min 5 s", "2 h 10 min"
 std::string DurationText(double seconds);
+
+// Bytes that this process holds in memory, and the most it ever held; 0 where it cannot be known.
+int64_t ResidentBytes();
+int64_t PeakResidentBytes();
 
 }  // namespace ds::tool

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/trace.h"
 #include "infer/model_folder.h"
 #include "interrupt.h"
 #include "model/decoder.h"
@@ -24,11 +25,13 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   const model::DecoderOptions options{.recompute = plan.flags.recompute};
   DS_ASSIGN(trainer->model_,
             model::Decoder::Create(plan.model, options, pool, gemm, engine.memory()));
+  ParamStore* store = &engine.store();
+  if (!plan.bias) store = &trainer->frozen_biases_.emplace(*store, engine.memory());
   if (!plan.flags.model.empty()) {
-    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, engine.store()));
+    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, *store));
   } else {
     DS_TRY(trainer->model_->RegisterParams(
-        engine.store(), [&](const model::Param& param, std::span<float> values) {
+        *store, [&](const model::Param& param, std::span<float> values) {
           return model::FillRandom(pool, plan.flags.seed, param, values);
         }));
   }
@@ -47,6 +50,7 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
   const EngineConfig& config = plan_.engine;
   const int64_t micro = config.micro_batch;
   const auto tokens_here = static_cast<double>(micro * plan_.context);
+  const TraceSpan span(TraceLane::kStep, "step", std::to_string(step + 1));
   StepResult result;
   double loss = 0, learned = 0;
   for (int64_t a = 0; a < config.accumulation; ++a) {
@@ -67,6 +71,7 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
 }
 
 Result<double> RankTrainer::ValidationLoss() {
+  const TraceSpan span(TraceLane::kStep, "validation");
   const auto text = text_.validation();
   const int64_t context = plan_.context, micro = plan_.engine.micro_batch;
   const auto starts =
@@ -110,10 +115,12 @@ Json RankTrainer::Facts() const {
                 {"data bytes", all.size()},
                 {"data checksum", fmt::format("{:016x}", XXH3_64bits(all.data(), all.size()))}};
   if (plan_.model.vocab != 256) facts["vocabulary"] = plan_.model.vocab;  // else as ever
+  if (!plan_.bias) facts["bias"] = false;  // its state has other arrays
   return facts;
 }
 
 Status RankTrainer::Save(const std::string& folder, int64_t step) {
+  const TraceSpan span(TraceLane::kStep, "save");
   const std::string state = StateFolder(folder);
   const bool writes = comm_.rank() == 0;
   double save = 0;  // rank 0's; counts are exact in a double
@@ -154,6 +161,9 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
       return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}", folder, name,
                    saved.dump(), value.dump());
     }
+  }
+  if (plan_.bias && manifest.facts.value("bias", Json(true)) != true) {
+    return Error(Code::kConfig, "cannot resume {}: its bias is false, this run's is true", folder);
   }
   Engine::Counters counters;
   DS_TRY(RequireKey(manifest.facts, "applied steps", counters.step));

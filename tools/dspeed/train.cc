@@ -12,8 +12,11 @@
 #include "engine/assembly.h"
 #include "interrupt.h"
 #include "loss_plot.h"
+#include "matmul_speed.h"
+#include "preset.h"
 #include "progress.h"
 #include "rank_trainer.h"
+#include "trace_file.h"
 #include "train_log.h"
 #include "train_plan.h"
 
@@ -35,21 +38,10 @@ struct Run {
   std::unique_ptr<kernels::Gemm> gemm;
   std::optional<TrainLog> log;
   std::optional<Progress> progress;
+  double peak_flops = 0;  // of the machine; 0: not measured
 
   const char* unit() const { return tokenizer == nullptr ? "token" : tokenizer->unit(); }
 };
-
-// Ids without a tokenizer are most often those of GPT-2, whose programs write them as uint16.
-constexpr int64_t kGpt2Vocab = 50257;
-
-Result<int64_t> VocabOf(const TrainFlags& flags, const Text& text) {
-  const int64_t least = text.tokenizer == nullptr ? 1 : text.tokenizer->vocab();
-  // A model that exists knows how many there are.
-  const int64_t unknown = flags.model.empty() ? kGpt2Vocab : 1;
-  const int64_t asked = flags.asked_vocab.value_or(text.tokenizer == nullptr ? unknown : least);
-  if (asked >= least && asked <= INT32_MAX) return asked;
-  return InvalidArgument("--vocab is {}, expected {} or more", asked, least);
-}
 
 void PrintStart(const Run& run, RankTrainer& trainer) {
   const TrainPlan& plan = run.plan;
@@ -83,8 +75,10 @@ Status WritePlot(const Run& run) {
   const std::string title =
       fmt::format("{}: {} ranks, ZeRO stage {}, {}", run.text.path(), run.plan.flags.ranks,
                   run.plan.engine.zero.stage, DTypeName(run.plan.engine.dtype));
-  return WriteFileAtomic(run.log->folder() + "/loss.svg",
-                         LossPlot(run.log->entries(), {title, run.entropy}));
+  const PlotOptions options = {title, run.entropy};
+  const auto& entries = run.log->entries();
+  DS_TRY(WriteFileAtomic(run.log->folder() + "/loss.svg", LossPlot(entries, options)));
+  return WriteFileAtomic(run.log->folder() + "/run.svg", RunPlot(entries, options));
 }
 
 void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool stopped,
@@ -104,7 +98,12 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   fmt::print("unigram entropy    {:.4f} nats a {} (a model that knows no context)\n", run.entropy,
              run.unit());
   fmt::print("memory peak        {:.1f} MiB a rank\n", MiB(trainer.engine().memory().peak()));
-  if (!flags.log.empty()) fmt::print("log                {0}/log.jsonl, {0}/loss.svg\n", flags.log);
+  fmt::print("process peak       {:.1f} MiB\n", MiB(PeakResidentBytes()));
+  if (!flags.log.empty()) {
+    fmt::print(
+        "log                {0}/log.jsonl, log.csv, loss.svg, run.svg; tensorboard --logdir {0}\n",
+        flags.log);
+  }
   if (!flags.save.empty()) {
     fmt::print("saved              {} (step {})\n", flags.save, last.step);
   } else if (stopped) {
@@ -145,7 +144,13 @@ class RankLoop {
     PrintStart(run_, trainer_);
     if (first > 0) fmt::print("resumed   {} at step {}\n", flags_.save, first);
     std::fflush(stdout);
-    run_.progress.emplace(first, flags_.steps);
+    const auto tokens = run_.plan.engine.train_batch * run_.plan.context;
+    run_.progress.emplace(
+        Progress::Work{.first = first,
+                       .steps = flags_.steps,
+                       .tokens_a_step = static_cast<double>(tokens),
+                       .flops_a_token = run_.plan.model.TrainFlopsPerToken(run_.plan.context),
+                       .peak_flops = run_.peak_flops});
     if (flags_.log.empty()) return {};
     DS_ASSIGN(TrainLog log, TrainLog::Open(flags_.log, first));
     run_.log.emplace(std::move(log));
@@ -155,6 +160,7 @@ class RankLoop {
   Status Step(LogEntry& entry) {
     const EngineConfig& config = run_.plan.engine;
     const int64_t tokens = config.train_batch * run_.plan.context;
+    const zero::PhaseSeconds before = trainer_.engine().stats().phases;
     const auto start = std::chrono::steady_clock::now();
     DS_ASSIGN(const StepResult result, trainer_.Step(entry.step));
     const std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
@@ -167,22 +173,52 @@ class RankLoop {
              .ms = ms.count(),
              .skipped = result.info.skipped,
              .loss_scale = result.info.loss_scale,
-             .val_loss = {}};
+             .val_loss = {},
+             .samples = entry.step * config.train_batch,
+             .phases = PhasesSince(before),
+             .memory = MemoryNow()};
     stop_ = result.stop;
     if (stop_ || entry.step == flags_.steps || entry.step % flags_.eval_every == 0) {
       DS_ASSIGN(entry.val_loss, trainer_.ValidationLoss());
     }
-    if (speaks_) DS_TRY(Tell(entry, static_cast<double>(tokens)));
+    if (speaks_) DS_TRY(Tell(entry));
     if (flags_.save_every > 0 && entry.step % flags_.save_every == 0) DS_TRY(Save(entry.step));
     return {};
   }
 
-  Status Tell(const LogEntry& entry, double tokens) {
+  PhaseMs PhasesSince(const zero::PhaseSeconds& before) {
+    const zero::PhaseSeconds now = trainer_.engine().stats().phases;
+    return {.gather = 1e3 * (now.gather - before.gather),
+            .reduce = 1e3 * (now.reduce - before.reduce),
+            .norm = 1e3 * (now.norm - before.norm),
+            .update = 1e3 * (now.update - before.update)};
+  }
+  std::array<int64_t, device::kMemoryKinds> MemoryNow() {
+    std::array<int64_t, device::kMemoryKinds> bytes;
+    for (int kind = 0; kind < device::kMemoryKinds; ++kind) {
+      bytes[static_cast<size_t>(kind)] =
+          trainer_.engine().memory().bytes(static_cast<MemoryKind>(kind));
+    }
+    return bytes;
+  }
+
+  // What the monitor of the config is told by who knows the losses.
+  Status TellMonitor(const LogEntry& entry) {
+    Monitor* monitor = trainer_.engine().monitor();
+    if (monitor == nullptr) return {};
+    const Scalar losses[] = {{"Train/Samples/train_loss", entry.loss},
+                             {"Train/Samples/val_loss", entry.val_loss.value_or(0)}};
+    monitor->Write(entry.samples, std::span(losses).first(entry.val_loss.has_value() ? 2 : 1));
+    return monitor->status();
+  }
+
+  Status Tell(const LogEntry& entry) {
     if (entry.val_loss.has_value()) {
       run_.progress->Keep(
           fmt::format("step {}  validation loss {:.4f}", entry.step, *entry.val_loss));
     }
-    run_.progress->Show(entry, tokens);
+    run_.progress->Show(entry);
+    DS_TRY(TellMonitor(entry));
     return run_.log.has_value() ? run_.log->Append(entry) : Status();
   }
 
@@ -204,6 +240,31 @@ int PoolThreads(const TrainFlags& flags, const comm::Communicator* group) {
   const int threads = CpuThreads(flags.threads);
   return group != nullptr ? std::max(1, threads / group->local_size())
                           : TaskPool::SizeFor(threads, flags.ranks);
+}
+
+// One a rank of this process, or none.
+std::vector<std::unique_ptr<Trace>> MakeTraces(const TrainFlags& flags, bool one_rank) {
+  std::vector<std::unique_ptr<Trace>> traces;
+  const int count = flags.trace.empty() ? 0 : one_rank ? 1 : flags.ranks;
+  while (std::ssize(traces) < count) {
+    traces.push_back(std::make_unique<Trace>(static_cast<size_t>(flags.trace_events())));
+  }
+  return traces;
+}
+
+// A process of a job writes its own rank's, the first under the name that was given.
+std::string TracePath(const TrainFlags& flags, const comm::Communicator* group) {
+  if (group == nullptr || group->rank() == 0) return flags.trace;
+  return fmt::format("{}.rank-{}", flags.trace, group->rank());
+}
+
+Status WriteTraces(const std::string& path, int first_rank,
+                   const std::vector<std::unique_ptr<Trace>>& traces) {
+  std::vector<RankTrace> ranks;
+  for (const auto& trace : traces) {
+    ranks.push_back({first_rank + static_cast<int>(ranks.size()), trace.get()});
+  }
+  return ranks.empty() ? Status() : WriteTrace(path, ranks);
 }
 
 // A folder that cannot be written is found before hours of work, not after.
@@ -235,16 +296,8 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
 
 // `group`: this process's rank among others, or null where the ranks are threads of this one.
 Status Train(TrainFlags flags, comm::Communicator* group) {
-  DS_TRY(CheckFlags(flags));
-  // A model that is gone on from brings its tokenizer, where it has one.
-  if (!flags.model.empty() && flags.text.tokenizer.empty() &&
-      token::Tokenizer::Open(flags.model).status().code() != Code::kNotFound) {
-    flags.text.tokenizer = flags.model;
-  }
-  DS_ASSIGN(const Text source, OpenText(flags.text));
+  DS_ASSIGN(const Text source, OpenTrainText(flags));
   const token::Tokenizer* const tokenizer = source.tokenizer.get();
-  DS_ASSIGN(flags.vocab, VocabOf(flags, source));
-  if (tokenizer != nullptr) flags.end_of_text = tokenizer->end_of_text().value_or(-1);
   DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
   TaskPool pool(PoolThreads(flags, group));
   DS_ASSIGN(const data::Corpus text,
@@ -252,6 +305,10 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
   const bool speaks = group == nullptr || group->rank() == 0;
   if (speaks && !flags.log.empty()) DS_TRY(CheckWritable(flags.log));
   if (speaks && !flags.save.empty()) DS_TRY(CheckWritable(flags.save));
+  if (!flags.trace.empty()) {
+    DS_ASSIGN(AtomicFile probe, AtomicFile::Create(TracePath(flags, group)));
+    (void)probe;  // gone again here
+  }
   DS_ASSIGN(auto resumed, FindResumed(flags, speaks));
   CatchInterrupts();
   Run run{.plan = plan,
@@ -263,13 +320,24 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
           .gemm = CreateGemm(),
           .log = {},
           .progress = {}};
+  if (speaks && Progress::Wanted()) {
+    TaskPool all(CpuThreads(flags.threads));
+    run.peak_flops = MatmulFlops(*run.gemm, all, plan.engine.dtype, 0.1);
+  }
+  const auto traces = MakeTraces(flags, group != nullptr);
   const auto rank = [&](comm::Communicator& comm) -> Status {
+    const size_t mine = group != nullptr ? 0 : static_cast<size_t>(comm.rank());
+    const Trace::Thread records(traces.empty() ? nullptr : traces[mine].get(), "rank");
     DS_ASSIGN(const auto trainer,
               RankTrainer::Create(plan, text, tokenizer, comm, run.pool, *run.gemm));
     return RankLoop(run, *trainer, comm.rank() == 0).Go();
   };
-  if (group != nullptr) return rank(*group);
-  return comm::RunThreads(flags.ranks, {.timeout_seconds = flags.timeout}, rank);
+  if (group != nullptr) {
+    DS_TRY(rank(*group));
+  } else {
+    DS_TRY(comm::RunThreads(flags.ranks, {.timeout_seconds = flags.timeout}, rank));
+  }
+  return WriteTraces(TracePath(flags, group), group != nullptr ? group->rank() : 0, traces);
 }
 
 // As one rank of a job. What the others were told of another rank's failure, rank 0 says.
@@ -291,7 +359,18 @@ Status TrainInJob(TrainFlags flags) {
               : Error(status.code(), "rank {}: {}", group->rank(), status.message());
 }
 
+Status ListPresets() {
+  DS_ASSIGN(const std::vector<Preset> presets, AllPresets());
+  for (const Preset& preset : presets) {
+    fmt::print("{:<17} {} layers, {} heads, width {}, context {}: {}\n{:<17} {}\n", preset.name,
+               preset.layers, preset.heads, preset.width, preset.context, preset.about, "",
+               preset.path.empty() ? "(in the program)" : preset.path);
+  }
+  return {};
+}
+
 Status Start(TrainFlags flags) {
+  if (flags.list_presets) return ListPresets();
   if (flags.mpi || comm::FindLaunch()) return TrainInJob(flags);
   flags.ranks = flags.asked_ranks.value_or(1);
   return Train(flags, nullptr);
@@ -299,14 +378,17 @@ Status Start(TrainFlags flags) {
 
 }  // namespace
 
-void AddTrain(CLI::App& app, Chosen& chosen) {
-  const auto flags = std::make_shared<TrainFlags>();
-  CLI::App& train = *app.add_subcommand("train", "Train a language model on a text");
+void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   AddTextFlags(train, flags->text, "The text; its last tenth is for validation");
+  train.get_option("--data")->required(false);  // --list-presets needs none
   train.add_option("--vocab", flags->asked_vocab,
                    "Ids that the model has, at least those of the tokenizer; for a file of ids "
                    "without one 50257");
-  train.add_option("--preset", flags->preset, "Sizes: " + PresetHelp())->capture_default_str();
+  train
+      .add_option("--preset", flags->preset,
+                  "Sizes and how to train: " + PresetNames() + ", or a file like theirs")
+      ->capture_default_str();
+  train.add_flag("--list-presets", flags->list_presets, "Show the presets and their files instead");
   train.add_option("--model", flags->model,
                    "Go on from this Hugging Face folder: gpt2, llama, mistral, qwen2 or qwen3");
   train.add_option("--family", flags->family, "Of a fresh model: gpt2 (the default), llama, ...");
@@ -318,7 +400,8 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
   train.add_option("--context", flags->context, "Tokens of a sequence");
   train.add_option("--batch", flags->batch,
                    "Sequences of a step, over all ranks and micro-batches");
-  train.add_option("--steps", flags->steps, "Steps to train")->capture_default_str();
+  train.add_option("--steps", flags->asked_steps,
+                   "Steps to train; default: as the preset says, else 500");
   train.add_option("--lr", flags->lr, "Learning rate, after warm-up");
   train.add_option("--seed", flags->seed, "Of the initial weights and the samples")
       ->capture_default_str();
@@ -337,9 +420,15 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
       "Keep the inputs of blocks only and compute the rest again: less memory, same bits");
   train
       .add_option("--eval-every", flags->eval_every,
-                  "Steps between validations; 0: a tenth of the run")
+                  "Steps between validations; 0: as the preset says, else a tenth of the run")
       ->capture_default_str();
-  train.add_option("--log", flags->log, "Folder for log.jsonl and loss.svg");
+  train.add_option("--log", flags->log,
+                   "Folder for log.jsonl, log.csv, curves for TensorBoard, loss.svg and run.svg");
+  train.add_option("--trace", flags->trace,
+                   "File for what each rank did when, for ui.perfetto.dev or chrome://tracing");
+  train.add_option("--trace-events", flags->asked_trace_events,
+                   "Events of a thread that --trace keeps: the last ones, 64 bytes each; default: "
+                   "65536");
   train.add_option("--save", flags->save,
                    "Folder for the model (as Hugging Face has it) and what a resume needs");
   train.add_option("--save-every", flags->save_every, "Steps between saves; 0: at the end only")
@@ -347,6 +436,27 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
   train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");
   train.add_option("--timeout", flags->timeout, "Seconds that a rank waits for another")
       ->capture_default_str();
+  const auto group = [&](const char* name, std::initializer_list<const char*> options) {
+    for (const char* option : options) train.get_option(option)->group(name);
+  };
+  group("What is trained",
+        {"--data", "--format", "--field", "--tokenizer", "--vocab", "--preset", "--list-presets",
+         "--model", "--family", "--layers", "--heads", "--width", "--context"});
+  group("How it is trained", {"--config", "--batch", "--steps", "--lr", "--seed", "--dtype"});
+  group("Where it runs", {"--ranks", "--mpi", "--threads", "--recompute", "--timeout"});
+  group("What it leaves", {"--log", "--eval-every", "--trace", "--trace-events", "--save",
+                           "--save-every", "--resume"});
+}
+
+void AddTrain(CLI::App& app, Chosen& chosen) {
+  const auto flags = std::make_shared<TrainFlags>();
+  CLI::App& train = *app.add_subcommand("train", "Train a language model on a text");
+  AddTrainFlags(train, flags);
+  train.footer(
+      "Examples\n"
+      "  dspeed train --data book.txt --log log --save model\n"
+      "  dspeed train --data book.txt --ranks 4 --config zero3.json --dtype bf16 --save model\n"
+      "  mpirun -n 4 dspeed train --data book.txt --save model --resume");
   train.callback([&chosen, flags] { chosen = [flags] { return Start(*flags); }; });
 }
 

@@ -1,16 +1,25 @@
-// log.jsonl: one JSON object a step, written as the step ends.
+// The log of a run, in three forms that say the same: log.jsonl (a JSON object a step), log.csv
+// (for spreadsheets and pandas) and an event file for TensorBoard. All are written as the step
+// ends.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <cstdio>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/append_file.h"
 #include "base/status.h"
+#include "device/memory.h"
 
 namespace ds::tool {
+
+// Of a step as rank 0 saw it: what it waited for, and what the update cost. The rest is compute.
+struct PhaseMs {
+  double gather = 0, reduce = 0, norm = 0, update = 0;
+  double sum() const { return gather + reduce + norm + update; }
+};
 
 struct LogEntry {
   int64_t step = 0;      // from 1
@@ -22,6 +31,15 @@ struct LogEntry {
   bool skipped = false;  // the norm was not finite
   double loss_scale = 1;
   std::optional<double> val_loss;
+  int64_t samples = 0;  // trained on so far, over all ranks
+  PhaseMs phases;
+  std::array<int64_t, device::kMemoryKinds> memory = {};  // bytes that rank 0 holds, by kind
+
+  // Every step trains on as many.
+  double tokens_per_second() const {
+    return step > 0 && ms > 0 ? static_cast<double>(tokens) / static_cast<double>(step) / ms * 1e3
+                              : 0.0;
+  }
 };
 
 class TrainLog {
@@ -34,14 +52,15 @@ class TrainLog {
   const std::string& folder() const { return folder_; }
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  TrainLog(std::string folder) : folder_(std::move(folder)) {}
+  TrainLog(std::string folder, std::vector<LogEntry> entries)
+      : folder_(std::move(folder)), entries_(std::move(entries)) {}
 
   std::string folder_;
   std::vector<LogEntry> entries_;
-  std::unique_ptr<std::FILE, Close> file_;
+  std::vector<AppendFile> files_;  // one a form
 };
+
+// Under a name of its own, so that it is replaced by the next run into the folder.
+inline constexpr const char* kEventFile = "events.out.tfevents.0.dspeed";
 
 }  // namespace ds::tool

@@ -6,41 +6,56 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "infer/model_folder.h"
+#include "loaded_model.h"
+#include "preset.h"
 
 namespace ds::tool {
 namespace {
 
-struct Preset {
-  const char* name;
-  int64_t layers, heads, width, context, batch;
-  double lr;
-};
-constexpr Preset kPresets[] = {
-    {"tiny", 2, 2, 64, 64, 16, 3e-3},
-    {"small", 4, 4, 160, 128, 16, 3e-3},
-    {"10m", 6, 6, 384, 256, 16, 1e-3},
-    {"gpt2", 12, 12, 768, 1024, 8, 6e-4},
-};
-
 constexpr int64_t kFolderContext = 1024;  // of a model that was made for more, unless asked for
+// Ids without a tokenizer are most often those of GPT-2, whose programs write them as uint16.
+constexpr int64_t kGpt2Vocab = 50257;
 
-Result<Preset> FindPreset(const std::string& name) {
-  std::string known;
-  for (const Preset& preset : kPresets) {
-    if (name == preset.name) return preset;
-    known += (known.empty() ? "" : ", ") + std::string(preset.name);
-  }
-  return InvalidArgument("--preset is {}, expected one of {}", name, known);
+Result<int64_t> VocabOf(const TrainFlags& flags, const Text& text) {
+  const int64_t least = text.tokenizer == nullptr ? 1 : text.tokenizer->vocab();
+  // A model that exists knows how many there are.
+  const int64_t unknown = flags.model.empty() ? kGpt2Vocab : 1;
+  const int64_t asked = flags.asked_vocab.value_or(text.tokenizer == nullptr ? unknown : least);
+  if (asked >= least && asked <= INT32_MAX) return asked;
+  return InvalidArgument("--vocab is {}, expected {} or more", asked, least);
 }
 
 }  // namespace
+
+Result<Text> OpenTrainText(TrainFlags& flags) {
+  DS_TRY(CheckFlags(flags));
+  if (flags.text.tokenizer.empty() && !flags.model.empty()) {
+    const bool none = token::Tokenizer::Open(flags.model).status().code() == Code::kNotFound;
+    if (!none) flags.text.tokenizer = flags.model;
+  } else if (flags.text.tokenizer.empty()) {
+    DS_ASSIGN(const Preset preset, FindPreset(flags.preset));
+    if (preset.tokenizer != "bytes") flags.text.tokenizer = preset.tokenizer;
+  }
+  DS_ASSIGN(Text text, OpenText(flags.text));
+  DS_ASSIGN(flags.vocab, VocabOf(flags, text));
+  if (text.tokenizer != nullptr) flags.end_of_text = text.tokenizer->end_of_text().value_or(-1);
+  return text;
+}
 
 Status CheckFlags(const TrainFlags& flags) {
   const auto least = [](const char* flag, int64_t value, int64_t least) -> Status {
     if (value >= least) return {};
     return InvalidArgument("{} is {}, expected {} or more", flag, value, least);
   };
-  DS_TRY(least("--steps", flags.steps, 1));
+  if (flags.text.data.empty()) return InvalidArgument("--data is needed: the text to train on");
+  if (flags.asked_steps.has_value()) DS_TRY(least("--steps", *flags.asked_steps, 1));
+  DS_TRY(least("--trace-events", flags.trace_events(), 1));
+  if (flags.trace_events() > int64_t{1} << 26) {
+    return InvalidArgument("--trace-events is {}, at most {}", flags.trace_events(), 1 << 26);
+  }
+  if (flags.asked_trace_events.has_value() && flags.trace.empty()) {
+    return InvalidArgument("--trace-events {} goes with --trace FILE", flags.trace_events());
+  }
   DS_TRY(least("--save-every", flags.save_every, 0));
   DS_TRY(least("--eval-every", flags.eval_every, 0));
   DS_TRY(least("--threads", flags.threads, 0));
@@ -153,29 +168,38 @@ Status SetOrAgree(Json& section, const char* key, const char* path, const char* 
 }
 
 Status SetBatch(const TrainFlags& flags, const Preset& preset, Json& json) {
+  constexpr const char* kTrain = "train_batch_size";
   if (flags.batch.has_value()) {
-    return SetOrAgree(json, "train_batch_size", "train_batch_size", "--batch", *flags.batch);
+    return SetOrAgree(json, kTrain, kTrain, "--batch", *flags.batch);
   }
-  if (!Has(json, "train_batch_size") && !Has(json, "train_micro_batch_size_per_gpu")) {
-    json["train_batch_size"] = preset.batch;
+  if (!Has(json, kTrain) && !Has(json, "train_micro_batch_size_per_gpu") &&
+      Has(preset.ds_config, kTrain)) {
+    json[kTrain] = preset.ds_config[kTrain];
   }
   return {};
 }
 
-Status SetOptimizer(const TrainFlags& flags, const Preset& preset, Json& json) {
+// What the user's config says nothing of, the preset may; the batch was settled before.
+void SetFromPreset(const Preset& preset, Json& json) {
+  for (const auto& [key, value] : preset.ds_config.items()) {
+    const bool batch = key.ends_with("batch_size") || key.ends_with("per_gpu");
+    if (!batch && !Has(json, key.c_str())) json[key] = value;
+  }
+}
+
+Status SetLearningRate(const TrainFlags& flags, bool users, Json& json) {
   if (!Has(json, "optimizer")) {
     json["optimizer"] = {
         {"type", "AdamW"},
         {"params",
-         {{"lr", flags.lr.value_or(preset.lr)}, {"betas", {0.9, 0.95}}, {"weight_decay", 0.1}}}};
+         {{"lr", flags.lr.value_or(1e-3)}, {"betas", {0.9, 0.95}}, {"weight_decay", 0.1}}}};
     return {};
   }
   Json* optimizer = Section(json, "optimizer");
   Json* params = optimizer == nullptr ? nullptr : Section(*optimizer, "params");
-  if (params == nullptr) return {};
-  if (flags.lr.has_value()) {
-    return SetOrAgree(*params, "lr", "optimizer.params.lr", "--lr", *flags.lr);
-  }
+  if (params == nullptr || !flags.lr.has_value()) return {};
+  if (users) return SetOrAgree(*params, "lr", "optimizer.params.lr", "--lr", *flags.lr);
+  (*params)["lr"] = *flags.lr;  // a flag outweighs the preset
   return {};
 }
 
@@ -202,11 +226,7 @@ void SetSchedule(const TrainFlags& flags, Json& json) {
 Status SetDType(const TrainFlags& flags, Json& json) {
   if (!flags.dtype.has_value()) return {};
   const std::string& name = *flags.dtype;
-  const bool bf16 = name == "bf16" || name == "bfloat16";
-  const bool fp16 = name == "fp16" || name == "f16" || name == "float16";
-  if (!bf16 && !fp16 && name != "fp32" && name != "f32" && name != "float32") {
-    return InvalidArgument("--dtype is {}, expected fp32, bf16 or fp16", name);
-  }
+  DS_ASSIGN(const DType dtype, ParseDType(name));
   const auto set = [&](const char* key, bool on) -> Status {
     Json* section = Section(json, key);
     if (section == nullptr) return {};
@@ -217,31 +237,28 @@ Status SetDType(const TrainFlags& flags, Json& json) {
     (*section)["enabled"] = on;
     return {};
   };
-  DS_TRY(set("fp16", fp16));
-  return set(json.contains("bfloat16") ? "bfloat16" : "bf16", bf16);
+  DS_TRY(set("fp16", dtype == DType::kF16));
+  return set(json.contains("bfloat16") ? "bfloat16" : "bf16", dtype == DType::kBF16);
 }
 
 }  // namespace
 
-std::string PresetHelp() {
-  std::string text;
-  for (const Preset& p : kPresets) {
-    text += fmt::format("{}{} ({} layers, width {}, context {})", text.empty() ? "" : ", ", p.name,
-                        p.layers, p.width, p.context);
-  }
-  return text;
-}
-
-Result<TrainPlan> PlanTraining(const TrainFlags& flags) {
-  DS_TRY(CheckFlags(flags));
-  DS_ASSIGN(const Preset preset, FindPreset(flags.preset));
+Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
+  DS_TRY(CheckFlags(asked));
+  DS_ASSIGN(const Preset preset, FindPreset(asked.preset));
   TrainPlan plan;
-  plan.flags = flags;
+  plan.flags = asked;
+  TrainFlags& flags = plan.flags;
+  flags.steps = asked.asked_steps.value_or(preset.steps.value_or(flags.steps));
+  if (flags.eval_every == 0) {
+    flags.eval_every = preset.eval_every.value_or(std::max<int64_t>(1, flags.steps / 10));
+  }
   DS_ASSIGN(plan.model, ModelOf(flags, preset));
   plan.context =
       flags.model.empty()
           ? plan.model.context
           : flags.context.value_or(std::min<int64_t>(plan.model.context, kFolderContext));
+  plan.bias = preset.bias || !flags.model.empty();
 
   Json json = Json::object();
   if (!flags.config.empty()) {
@@ -252,8 +269,10 @@ Result<TrainPlan> PlanTraining(const TrainFlags& flags) {
                    JsonTypeName(json));
     }
   }
+  const bool users = Has(json, "optimizer");
   DS_TRY(SetBatch(flags, preset, json));
-  DS_TRY(SetOptimizer(flags, preset, json));
+  SetFromPreset(preset, json);
+  DS_TRY(SetLearningRate(flags, users, json));
   DS_TRY(SetDType(flags, json));
   SetSchedule(flags, json);
   plan.config_json = DumpJson(json);
@@ -263,9 +282,6 @@ Result<TrainPlan> PlanTraining(const TrainFlags& flags) {
     return Error(engine.status().code(), "{}{}", from, engine.status().message());
   }
   plan.engine = std::move(engine).Take();
-  if (plan.flags.eval_every == 0) {
-    plan.flags.eval_every = std::max<int64_t>(1, flags.steps / 10);
-  }
   return plan;
 }
 

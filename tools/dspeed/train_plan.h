@@ -2,7 +2,10 @@
 // one. Where two of them say different things about one value, that is an error with both.
 #pragma once
 
+#include <CLI/CLI.hpp>
+
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -23,32 +26,39 @@ struct TrainFlags {
   std::optional<int64_t> layers, heads, width, context, batch;
   std::optional<double> lr;
   std::optional<std::string> dtype;
-  int64_t steps = 500;
+  std::optional<int64_t> asked_steps;  // --steps
+  int64_t steps = 500;                 // as they are: asked for, or of the preset
   uint64_t seed = 0;
   std::optional<int> asked_ranks;  // --ranks
   int ranks = 1;                   // as they are: threads, or the processes of a job
   bool mpi = false;
   int threads = 0;
   double timeout = 300;
-  std::string log, save;
+  std::string log, save, trace;
+  std::optional<int64_t> asked_trace_events;  // --trace-events
+  int64_t trace_events() const { return asked_trace_events.value_or(1 << 16); }
   int64_t save_every = 0;  // 0: at the end only
-  int64_t eval_every = 0;  // 0: a tenth of the steps
-  bool resume = false, recompute = false;
+  int64_t eval_every = 0;  // 0: as the preset says, or a tenth of the steps
+  bool resume = false, recompute = false, list_presets = false;
 };
 
 struct TrainPlan {
   TrainFlags flags;
   model::DecoderConfig model;
   int64_t context = 0;  // tokens of a sequence, at most model.context
+  bool bias = true;     // false: biases stay 0 and are not trained
   EngineConfig engine;
   std::string config_json;  // what `engine` was read from
 };
 
-// "tiny, small, 10m, gpt2", with their sizes, for --help.
-std::string PresetHelp();
+// The flags of `dspeed train`, which `dspeed plan` has too.
+void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags);
 
 // What can be said of them alone.
 Status CheckFlags(const TrainFlags& flags);
-Result<TrainPlan> PlanTraining(const TrainFlags& flags);
+// The text and its tokenizer: the one that is asked for, else that of the model, else that of the
+// preset. The flags learn what it knows.
+Result<Text> OpenTrainText(TrainFlags& flags);
+Result<TrainPlan> PlanTraining(const TrainFlags& asked);
 
 }  // namespace ds::tool

@@ -106,8 +106,9 @@ Json With(const ConfigSection& section, const ConfigKey& key, const Json& value)
     if (key.name != "type") object["type"] = section.path == "optimizer" ? "Adam" : "WarmupLR";
   }
   if (key.name == "gradient_accumulation_steps") object["train_micro_batch_size_per_gpu"] = 1;
-  const bool precision = section.path == "bf16" || section.path == "fp16";
-  if (precision && key.name != "enabled" && key.use.kind != Kind::kIdle) object["enabled"] = true;
+  const bool switched = section.path == "bf16" || section.path == "fp16" ||
+                        section.path == "tensorboard" || section.path == "csv_monitor";
+  if (switched && key.name != "enabled" && key.use.kind != Kind::kIdle) object["enabled"] = true;
   if (key.name == "zero_hpz_partition_size" || key.name == "mics_shard_size") object["stage"] = 3;
   if (key.name == "nesterov") object["momentum"] = 0.5;
   return Document(section, object);

@@ -43,6 +43,48 @@ TEST(TokenSampler, TemperatureSharpens) {
   }
 }
 
+// Which tokens are ever chosen.
+std::vector<int32_t> Chosen(const SamplingOptions& options, const std::vector<float>& logits,
+                            const std::vector<int32_t>& seen = {}) {
+  TokenSampler sampler(options);
+  std::map<int32_t, int> counts;
+  for (uint64_t i = 0; i < 4000; ++i) ++counts[*sampler.Sample(logits, i, seen)];
+  std::vector<int32_t> tokens;
+  for (const auto& [token, count] : counts) tokens.push_back(token);
+  return tokens;
+}
+
+TEST(TokenSampler, TopPKeepsTheNucleus) {
+  // 0.1, 0.2, 0.5, 0.2
+  const std::vector<float> logits = {std::log(1.0f), std::log(2.0f), std::log(5.0f),
+                                     std::log(2.0f)};
+  EXPECT_EQ(Chosen({.top_p = 0.4}, logits), (std::vector<int32_t>{2}));
+  EXPECT_EQ(Chosen({.top_p = 1e-9}, logits), (std::vector<int32_t>{2}));
+  EXPECT_EQ(Chosen({.top_p = 0.6}, logits), (std::vector<int32_t>{1, 2}));  // of equals, 1
+  EXPECT_EQ(Chosen({.top_p = 0.8}, logits), (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_EQ(Chosen({.top_p = 1}, logits), (std::vector<int32_t>{0, 1, 2, 3}));
+  EXPECT_EQ(Chosen({.top_k = 2, .top_p = 0.99}, logits), (std::vector<int32_t>{1, 2}));
+}
+
+TEST(TokenSampler, MinPIsMeasuredByTheLikeliest) {
+  const std::vector<float> logits = {std::log(1.0f), std::log(2.0f), std::log(5.0f),
+                                     std::log(2.0f)};
+  EXPECT_EQ(Chosen({.min_p = 0.5}, logits), (std::vector<int32_t>{2}));
+  EXPECT_EQ(Chosen({.min_p = 0.39}, logits), (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_EQ(Chosen({.min_p = 0.1}, logits), (std::vector<int32_t>{0, 1, 2, 3}));
+  EXPECT_EQ(Chosen({.min_p = 1}, logits), (std::vector<int32_t>{2}));
+  // After the temperature: at 0.5, 0.4 of the likeliest is 0.16.
+  EXPECT_EQ(Chosen({.temperature = 0.5, .min_p = 0.2}, logits), (std::vector<int32_t>{2}));
+}
+
+TEST(TokenSampler, RepetitionIsPenalisedOnceAToken) {
+  TokenSampler greedy({.temperature = 0, .repetition_penalty = 2});
+  EXPECT_EQ(*greedy.Sample(std::vector<float>{3, 2}, 0, std::vector<int32_t>{0}), 1);     // 1.5, 2
+  EXPECT_EQ(*greedy.Sample(std::vector<float>{5, 2}, 0, std::vector<int32_t>{0, 0}), 0);  // 2.5, 2
+  EXPECT_EQ(*greedy.Sample(std::vector<float>{-1, -1.5f}, 0, std::vector<int32_t>{0}), 1);
+  EXPECT_EQ(*greedy.Sample(std::vector<float>{3, 2}, 0, std::vector<int32_t>{-1, 7}), 0);
+}
+
 TEST(TokenSampler, RefusesWhatMakesNoSense) {
   TokenSampler sampler({});
   EXPECT_FALSE(sampler.Sample({}, 0).ok());
@@ -51,6 +93,11 @@ TEST(TokenSampler, RefusesWhatMakesNoSense) {
   EXPECT_FALSE((SamplingOptions{.temperature = -1}).Check().ok());
   EXPECT_FALSE((SamplingOptions{.temperature = NAN}).Check().ok());
   EXPECT_FALSE((SamplingOptions{.top_k = -1}).Check().ok());
+  EXPECT_FALSE((SamplingOptions{.top_p = 0}).Check().ok());
+  EXPECT_FALSE((SamplingOptions{.top_p = 1.1}).Check().ok());
+  EXPECT_FALSE((SamplingOptions{.min_p = -0.1}).Check().ok());
+  EXPECT_FALSE((SamplingOptions{.min_p = NAN}).Check().ok());
+  EXPECT_FALSE((SamplingOptions{.repetition_penalty = 0}).Check().ok());
   EXPECT_TRUE(SamplingOptions{}.Check().ok());
 }
 

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""dspeed generate: prompts from standard input, where a text stops, JSON, the ways of sampling."""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
+import e2e  # noqa: E402
+
+
+class Generate(e2e.DspeedTest):
+    def setUp(self):
+        super().setUp()
+        self.train("run", "--steps", 60, "--lr", 0.01)
+
+    def generate(self, *arguments, prompt="abc", **more):
+        return self.dspeed("generate", "--model", self.folder / "run/model", "--prompt", prompt,
+                           *arguments, **more)
+
+    def told(self, *arguments, **more):
+        done = self.generate("--json", *arguments, **more)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def test_json(self):
+        told, = self.told("--tokens", 30, "--seed", 2)
+        self.assertEqual((told["prompt"], told["prompt_ids"]), ("abc", [97, 98, 99]))
+        self.assertEqual((len(told["ids"]), told["ended_by"]), (30, "length"))
+        self.assertEqual(bytes(told["ids"]).decode(errors="replace"), told["text"])
+        self.assertEqual(self.generate("--tokens", 30, "--seed", 2).stdout, f"abc{told['text']}\n")
+
+    def test_prompts_of_standard_input(self):
+        lines = ["abc", "d e", "abc"]
+        told = self.told("--tokens", 12, prompt="-", stdin="\n".join(lines))
+        self.assertEqual([t["prompt"] for t in told], lines)
+        self.assertEqual(told[0], told[2])  # each as if it were alone
+        self.assertEqual(told[1], self.told("--tokens", 12, prompt="d e")[0])
+        done = self.generate("--tokens", 3, prompt="-", stdin="ab\ncd\n")
+        self.assertEqual([line[:2] for line in done.stdout.splitlines()], ["ab", "cd"])
+        self.assert_refused(self.generate(prompt="-", stdin=""), "standard input")
+        self.assert_refused(self.generate(prompt="-", stdin="a\n\nb\n"), "line 2")
+
+    def test_stop(self):
+        whole = self.told("--tokens", 60, "--temperature", 0)[0]["text"]
+        for stops in ([" "], [whole[5:8]], [whole[3:6], "zzz"], [whole[7:9], whole[9:12]]):
+            flags = [part for stop in stops for part in ("--stop", stop)]
+            told, = self.told("--tokens", 60, "--temperature", 0, *flags)
+            ends = [whole.find(stop) for stop in stops if stop in whole]
+            self.assertEqual(told["text"], whole[:min(ends)])
+            self.assertEqual(told["ended_by"], "stop")
+            plain = self.generate("--tokens", 60, "--temperature", 0, *flags)
+            self.assertEqual(plain.stdout, "abc" + whole[:min(ends)] + "\n")
+        told, = self.told("--tokens", 60, "--temperature", 0, "--stop", whole[-3:] + "never")
+        self.assertEqual((told["text"], told["ended_by"]), (whole, "length"))
+
+    def test_sampling(self):
+        greedy = self.told("--tokens", 40, "--temperature", 0)[0]["ids"]
+        for narrow in (["--top-p", 1e-6], ["--min-p", 1], ["--top-k", 1]):
+            self.assertEqual(self.told("--tokens", 40, *narrow)[0]["ids"], greedy, narrow)
+        free = self.told("--tokens", 40, "--temperature", 2)[0]["ids"]
+        self.assertNotEqual(self.told("--tokens", 40, "--temperature", 2, "--top-p", 0.5)[0]["ids"], free)
+        self.assertNotEqual(self.told("--tokens", 40, "--temperature", 2, "--min-p", 0.3)[0]["ids"], free)
+        varied = self.told("--tokens", 40, "--temperature", 0, "--repetition-penalty", 1e6)[0]["ids"]
+        self.assertGreater(len(set(varied)), len(set(greedy)))
+        self.assertEqual(self.told("--tokens", 40, "--temperature", 2)[0]["ids"], free)
+
+    def test_refusals(self):
+        for flag, value, name in (("--top-p", 0, "top_p"), ("--top-p", 1.5, "top_p"),
+                                  ("--min-p", -1, "min_p"), ("--top-k", -2, "top_k"),
+                                  ("--repetition-penalty", 0, "repetition_penalty"),
+                                  ("--temperature", "nan", "temperature")):
+            self.assert_refused(self.generate(flag, value), name, value)
+        self.assert_refused(self.generate("--stop", ""), "--stop")
+        self.assert_refused(self.generate(into="/dev/full"), "No space left")
+
+
+if __name__ == "__main__":
+    e2e.unittest.main()

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""dspeed plan against what the run then takes: its own account, and the process as the system saw it."""
+import json
+import os
+import re
+import sys
+
+sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
+import e2e  # noqa: E402
+
+STATE = ("weights", "gradients", "master", "moments")
+SIZES = ["--layers", 6, "--heads", 6, "--width", 384, "--context", 128, "--batch", 8]
+
+# (ranks, flags, config)
+CONFIGS = [
+    (1, [], {}),
+    (1, ["--dtype", "bf16"], {}),
+    (2, [], {"zero_optimization": {"stage": 0}}),
+    (2, ["--recompute"], {"zero_optimization": {"stage": 1}}),
+    (2, ["--dtype", "bf16"], {"zero_optimization": {"stage": 2}}),
+    (4, ["--dtype", "bf16", "--recompute"], {"zero_optimization": {"stage": 3}}),
+    (4, [], {"zero_optimization": {"stage": 3, "stage3_max_live_parameters": 4000000}}),
+    (2, ["--dtype", "fp16"], {"gradient_accumulation_steps": 2, "zero_optimization": {"stage": 3}}),
+]
+
+
+class Plan(e2e.DspeedTest):
+    def forecast(self, *arguments):
+        done = self.dspeed("plan", "--json", "--data", self.data, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_against_runs(self):
+        for number, (ranks, flags, config) in enumerate(CONFIGS):
+            path = self.folder / "ds_config.json"
+            path.write_text(json.dumps(config))
+            flags = [*SIZES, "--ranks", ranks, "--config", path, *flags]
+            plan = self.forecast(*flags)
+            done = self.dspeed("train", "--data", self.data, *flags, "--steps", 2, "--eval-every", 2,
+                               "--log", self.folder / "log")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            lines = (self.folder / "log/log.jsonl").read_text().splitlines()
+            held = {}
+            for line in lines:
+                held = json.loads(line).get("memory", held)
+            planned = plan["rank_bytes"]
+            for kind in (*STATE, "windows"):
+                self.assertLessEqual(abs(planned[kind] - held[kind]), 0.01 * held[kind], (number, kind))
+            scratch = planned["activations"] + planned["scratch"]
+            self.assertLessEqual(abs(scratch - held["scratch"]), 0.01 * held["scratch"], number)
+            peak = float(re.search(r"process peak +([\d.]+) MiB", done.stdout)[1]) * 2**20
+            error = plan["peak_bytes"] / peak - 1
+            if os.environ.get("VERBOSE"):
+                print(f"{number}: {ranks} ranks {config} {flags[-1]}: plan "
+                      f"{plan['peak_bytes'] / 2**20:.1f} MiB, run {peak / 2**20:.1f} MiB, "
+                      f"{100 * error:+.2f} %; state {sum(planned[k] for k in STATE)}, "
+                      f"held {sum(held[k] for k in STATE)}")
+            self.assertLess(abs(error), 0.05, (number, plan["peak_bytes"], peak))
+
+    def test_says_what_does_not_fit(self):
+        """A model that no machine of ours holds, planned in a moment."""
+        told = self.forecast("--layers", 48, "--width", 16384, "--heads", 64)
+        self.assertGreater(told["peak_bytes"], 2e12)
+        done = self.dspeed("plan", "--data", self.data, "--layers", 48, "--width", 16384, "--heads", 64,
+                           "--ranks", 8)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for part in ("does not fit", "gradients", "activations", "8 ranks", "the process", "peak"):
+            self.assertIn(part, done.stdout)
+
+    def test_refusals(self):
+        self.assert_refused(self.dspeed("plan"), "--data")
+        self.assert_refused(self.dspeed("plan", "--data", self.data, "--ranks", 3, "--batch", 4), 3, 4)
+        self.assert_refused(self.dspeed("plan", "--data", self.data, "--width", 7, "--heads", 2), 7, 2)
+
+
+if __name__ == "__main__":
+    e2e.unittest.main()

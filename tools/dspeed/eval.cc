@@ -1,0 +1,155 @@
+// dspeed eval
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <optional>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "command.h"
+#include "infer/text_score.h"
+#include "interrupt.h"
+#include "loaded_model.h"
+#include "npy.h"
+
+namespace ds::tool {
+namespace {
+
+struct EvalFlags {
+  std::string model, data, per_token, tokenizer;
+  std::optional<std::string> dtype;
+  infer::ScoreOptions score;
+  int threads = 0;
+  bool json = false;
+};
+
+struct Score {
+  int64_t tokens = 0, predicted = 0;
+  int64_t bytes = 0;  // that the predicted tokens stand for
+  double nats = 0;    // lost over all of them
+  double seconds = 0;
+
+  double loss() const { return nats / static_cast<double>(predicted); }
+  double bits_per_byte() const { return nats / std::log(2.0) / static_cast<double>(bytes); }
+};
+
+Status Measure(const EvalFlags& flags, LoadedModel& loaded, std::span<const int32_t> tokens,
+               Score& score) {
+  std::optional<NpyFile> file;  // before the work, for it may not be writable
+  if (!flags.per_token.empty()) {
+    DS_ASSIGN(NpyFile created, NpyFile::Create(flags.per_token, score.tokens - 1));
+    file.emplace(std::move(created));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  Status written;
+  const auto add = [&](double log_probability) {
+    score.nats -= log_probability;
+    ++score.predicted;
+    if (file.has_value()) written = file->Append(static_cast<float>(log_probability));
+    return written.ok() && Interrupted() == 0;
+  };
+  DS_TRY(infer::ScoreText(*loaded.model, loaded.pool, tokens, flags.score, add));
+  DS_TRY(written);
+  if (score.predicted < score.tokens - 1) {
+    return Error(Code::kCancelled, "interrupted after {} of {} tokens", score.predicted,
+                 score.tokens);
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  score.seconds = seconds.count();
+  return file.has_value() ? file->Commit() : Status();
+}
+
+void PrintJson(const EvalFlags& flags, const LoadedModel& loaded, const infer::ScoreOptions& used,
+               const Score& score) {
+  const nlohmann::ordered_json json = {
+      {"model", flags.model},
+      {"data", flags.data},
+      {"dtype", DTypeName(loaded.weights->dtype())},
+      {"context", used.context},
+      {"stride", used.stride},
+      {"tokens", score.tokens},
+      {"predicted", score.predicted},
+      {"bytes", score.bytes},
+      {"loss", score.loss()},
+      {"perplexity", std::exp(score.loss())},
+      {"bits_per_byte", score.bits_per_byte()},
+      {"seconds", score.seconds},
+      {"tokens_per_second", static_cast<double>(score.predicted) / score.seconds}};
+  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::ScoreOptions& used,
+               const Score& score) {
+  fmt::print("model            {}, {}\n", flags.model, DTypeName(loaded.weights->dtype()));
+  fmt::print("text             {}: {} tokens, {} of them predicted\n", flags.data, score.tokens,
+             score.predicted);
+  fmt::print("windows          {} tokens, {} new in each\n", used.context, used.stride);
+  fmt::print("loss             {:.4f} nats a token\n", score.loss());
+  fmt::print("perplexity       {:.4f}\n", std::exp(score.loss()));
+  fmt::print("bits per byte    {:.4f}\n", score.bits_per_byte());
+  fmt::print("speed            {:.0f} tokens/s\n",
+             static_cast<double>(score.predicted) / score.seconds);
+  if (!flags.per_token.empty()) fmt::print("each token       {}\n", flags.per_token);
+}
+
+Status Eval(const EvalFlags& flags) {
+  DS_ASSIGN(const MappedFile file, MappedFile::Open(flags.data));
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
+                              file.bytes().size());
+  DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
+                                          .tokenizer = flags.tokenizer,
+                                          .dtype = flags.dtype,
+                                          .threads = flags.threads}));
+  auto encoded = loaded->Encode(text);
+  if (!encoded.ok()) {
+    return Error(encoded.status().code(), "{}: {}", flags.data, encoded.status().message());
+  }
+  const std::vector<int32_t>& tokens = *encoded;
+  if (tokens.size() < 2) {
+    return InvalidArgument("{}: has {} tokens, at least 2 are needed: the first is not predicted",
+                           flags.data, tokens.size());
+  }
+  auto used = infer::ResolveScore(flags.score, *loaded->model);
+  if (!used.ok()) {
+    return Error(used.status().code(), "--context {}, --stride {}: {}", flags.score.context,
+                 flags.score.stride, used.status().message());
+  }
+  Score score{.tokens = std::ssize(tokens),
+              .bytes = static_cast<int64_t>(text.size() - loaded->Decode(tokens[0]).size())};
+  CatchInterrupts();
+  DS_TRY(Measure(flags, *loaded, tokens, score));
+  flags.json ? PrintJson(flags, *loaded, *used, score) : PrintText(flags, *loaded, *used, score);
+  return {};
+}
+
+}  // namespace
+
+void AddEval(CLI::App& app, Chosen& chosen) {
+  const auto flags = std::make_shared<EvalFlags>();
+  CLI::App& eval = *app.add_subcommand("eval", "Measure how well a model foretells a text");
+  eval.add_option("--model", flags->model, "A folder that dspeed train --save wrote")->required();
+  eval.add_option("--data", flags->data,
+                  "The text, all of it: every token but the first is predicted once")
+      ->required();
+  eval.add_option("--tokenizer", flags->tokenizer,
+                  "Another than the one in that folder: bytes, a folder or a file");
+  eval.add_option("--context", flags->score.context,
+                  "Tokens that the model reads at once; 0: as many as it can")
+      ->capture_default_str();
+  eval.add_option("--stride", flags->score.stride,
+                  "Tokens that are new in each window but the first; 0: half the context. Smaller: "
+                  "each prediction sees more of the text, and it takes longer")
+      ->capture_default_str();
+  eval.add_option("--dtype", flags->dtype, "fp32, bf16 or fp16; default: as the model was saved");
+  eval.add_option("--per-token", flags->per_token,
+                  "Write the log-probability of each predicted token to this file, as a NumPy "
+                  "array of fp32: element i is of token i + 1");
+  eval.add_flag("--json", flags->json, "As JSON");
+  eval.add_option("--threads", flags->threads, "CPU threads; 0: one a core")->capture_default_str();
+  eval.footer(
+      "Example\n"
+      "  dspeed eval --model model --data held-out.txt --stride 32");
+  eval.callback([&chosen, flags] { chosen = [flags] { return Eval(*flags); }; });
+}
+
+}  // namespace ds::tool

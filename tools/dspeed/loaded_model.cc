@@ -1,0 +1,53 @@
+#include "loaded_model.h"
+
+#include "command.h"
+#include "engine/assembly.h"
+#include "infer/model_folder.h"
+#include "model/decoder.h"
+#include "model/family.h"
+#include "text.h"
+
+namespace ds::tool {
+
+Result<DType> ParseDType(std::string_view name) {
+  if (name == "fp32" || name == "f32" || name == "float32") return DType::kF32;
+  if (name == "bf16" || name == "bfloat16") return DType::kBF16;
+  if (name == "fp16" || name == "f16" || name == "float16") return DType::kF16;
+  return InvalidArgument("--dtype is {}, expected fp32, bf16 or fp16", name);
+}
+
+Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
+  if (asked.threads < 0 || asked.threads > 4096) {
+    return InvalidArgument("--threads is {}, expected 0 to 4096", asked.threads);
+  }
+  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(asked.folder));
+  DType type = config.dtype.value_or(DType::kF32);
+  if (asked.dtype.has_value()) {
+    DS_ASSIGN(type, ParseDType(*asked.dtype));
+  }
+  auto loaded = std::make_unique<LoadedModel>(CpuThreads(asked.threads));
+  DS_ASSIGN(loaded->tokenizer,
+            OpenModelTokenizer(asked.tokenizer, asked.folder, config.config.vocab));
+  loaded->gemm = CreateGemm();
+  loaded->weights.emplace(type, loaded->pool, loaded->account);
+  const model::DecoderOptions options{.cache_tokens =
+                                          std::min(asked.cache_tokens, config.config.context)};
+  DS_ASSIGN(loaded->model, model::Decoder::Create(config.config, options, loaded->pool,
+                                                  *loaded->gemm, loaded->account));
+  DS_TRY(infer::LoadModel(asked.folder, *loaded->model, *loaded->weights));
+  return loaded;
+}
+
+Result<std::vector<int32_t>> LoadedModel::Encode(std::string_view text) const {
+  DS_ASSIGN(std::vector<int32_t> tokens, tokenizer->Encode(text));
+  tokens.insert(tokens.begin(), tokenizer->before().begin(), tokenizer->before().end());
+  return tokens;
+}
+
+std::string LoadedModel::Decode(int32_t token) const {
+  std::string text;
+  if (tokenizer->IsSpecial(token) || !tokenizer->DecodeOne(token, text).ok()) text.clear();
+  return text;
+}
+
+}  // namespace ds::tool

@@ -1,0 +1,29 @@
+// The memory that a run will need, by kind, from its plan alone: what `dspeed plan` prints. Nothing
+// of the model is allocated.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "train_plan.h"
+
+namespace ds::tool {
+
+struct MemoryForecast {
+  struct Part {
+    const char* name;
+    int64_t bytes;  // a rank
+  };
+  std::vector<Part> parts;  // while it trains
+  int64_t rank_bytes = 0;   // their sum
+  // What is there once a process: the program and its libraries, the text, threads.
+  int64_t process_bytes = 0;
+  // The most that the process with all its ranks holds in memory at once.
+  int64_t peak_bytes = 0;
+};
+
+Result<MemoryForecast> ForecastMemory(const TrainPlan& plan);
+
+}  // namespace ds::tool

@@ -1,0 +1,150 @@
+#include "svg_panel.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace ds::tool {
+namespace {
+
+// 1, 2 or 5 times a power of ten, so that about `count` of them fill the range.
+double TickStep(double range, double count) {
+  const double rough = range / count;
+  const double power = std::pow(10.0, std::floor(std::log10(rough)));
+  for (const double factor : {1.0, 2.0, 5.0}) {
+    if (rough <= factor * power) return factor * power;
+  }
+  return 10 * power;
+}
+
+double YTicks(const Box& box) { return std::max(3.0, box.height / 60); }
+double XTicks(const Box& box) { return std::max(4.0, box.width / 90); }
+
+std::string At(const Panel& panel, const Points& points) {
+  std::string at;
+  for (const auto& [x, y] : points) at += fmt::format("{:.1f},{:.1f} ", panel.X(x), panel.Y(y));
+  return at;
+}
+
+}  // namespace
+
+Panel::Panel(const Box& box, double x1, double y0, double y1)
+    : box_(box), x1_(std::max(1.0, x1)), y0_(y0), y1_(y1) {
+  if (!(y1_ > y0_)) y1_ = y0_ + (y0_ != 0 ? std::abs(y0_) : 1);
+  const double step = TickStep(y1_ - y0_, YTicks(box_));
+  y0_ = std::floor(y0_ / step) * step;
+  y1_ = std::ceil(y1_ / step) * step;
+}
+
+std::string Panel::Frame(const std::string& title, const std::string& x_label) const {
+  std::string svg;
+  const double right = box_.left + box_.width, bottom = box_.top + box_.height;
+  const double y_step = TickStep(y1_ - y0_, YTicks(box_));
+  for (double y = y0_; y <= y1_ + y_step / 2; y += y_step) {
+    const double shown = std::abs(y) < y_step / 1e6 ? 0 : y;
+    svg += fmt::format(
+        "<line x1='{:.1f}' y1='{:.1f}' x2='{:.1f}' y2='{:.1f}' class='grid'/>"
+        "<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='end'>{:.6g}</text>\n",
+        box_.left, Y(y), right, Y(y), box_.left - 8, Y(y) + 4, shown);
+  }
+  const double x_step = std::max(1.0, TickStep(x1_, XTicks(box_)));
+  for (double x = 0; x <= x1_; x += x_step) {
+    svg +=
+        fmt::format("<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='middle'>{:.6g}</text>\n",
+                    X(x), bottom + 18, x);
+  }
+  svg += fmt::format(
+      "<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='middle'>{}</text>\n"
+      "<text x='{:.1f}' y='{:.1f}' class='name'>{}</text>\n",
+      box_.left + box_.width / 2, bottom + 36, EscapeXml(x_label), box_.left, box_.top - 10,
+      EscapeXml(title));
+  return svg;
+}
+
+std::string Panel::Line(const Points& points, const std::string& css) const {
+  if (points.empty()) return "";
+  return fmt::format("<polyline class='{}' points='{}'/>\n", css, At(*this, points));
+}
+
+std::string Panel::Dots(const Points& points, const std::string& css) const {
+  std::string svg;
+  for (const auto& [x, y] : points) {
+    svg += fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='3' class='{}'/>\n", X(x), Y(y), css);
+  }
+  return svg;
+}
+
+std::string Panel::Area(const Points& lower, const Points& upper, const std::string& css) const {
+  if (upper.empty()) return "";
+  Points outline = upper;
+  outline.insert(outline.end(), lower.rbegin(), lower.rend());
+  return fmt::format("<polygon class='{}' points='{}'/>\n", css, At(*this, outline));
+}
+
+std::string Panel::Legend(std::span<const Key> keys) const {
+  std::string svg;
+  double x = box_.left + box_.width;
+  const double y = box_.top - 10;
+  for (size_t i = keys.size(); i-- > 0;) {
+    const Key& key = keys[i];
+    x -= 6.6 * static_cast<double>(key.text.size()) + (key.area ? 26 : 38);
+    if (key.area) {
+      svg += fmt::format("<rect x='{:.0f}' y='{:.0f}' width='10' height='10' class='{}'/>", x,
+                         y - 9, key.css);
+    } else {
+      svg += fmt::format("<line x1='{0:.0f}' y1='{2:.0f}' x2='{1:.0f}' y2='{2:.0f}' class='{3}'/>",
+                         x, x + 22, y - 4, key.css);
+    }
+    svg += fmt::format("<text x='{:.0f}' y='{:.0f}' class='tick'>{}</text>\n",
+                       x + (key.area ? 14 : 27), y, EscapeXml(key.text));
+  }
+  return svg;
+}
+
+std::string EscapeXml(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else
+      out += c;
+  }
+  return out;
+}
+
+void Extent::Add(double value) {
+  if (!std::isfinite(value)) return;
+  low = empty ? value : std::min(low, value);
+  high = empty ? value : std::max(high, value);
+  empty = false;
+}
+
+void Extent::Add(const Points& points) {
+  for (const auto& [x, y] : points) Add(y);
+}
+
+Points Smooth(const Points& points) {
+  const double keep = 1.0 - 1.0 / std::max(2.0, static_cast<double>(points.size()) / 40);
+  Points out;
+  double sum = 0, weight = 0;
+  for (const auto& [x, y] : points) {
+    sum = keep * sum + y;
+    weight = keep * weight + 1;
+    out.emplace_back(x, sum / weight);
+  }
+  return out;
+}
+
+Points Thin(const Points& points) {
+  const size_t every = points.size() / 2000 + 1;
+  Points out;
+  for (size_t i = 0; i < points.size(); i += every) out.push_back(points[i]);
+  return out;
+}
+
+}  // namespace ds::tool
