@@ -7,19 +7,19 @@
 namespace ds::comm {
 namespace {
 
-constexpr size_t kLetter = 128 << 10;  // bytes of a message that are on their way at once
+constexpr size_t kWirePiece = 128 << 10;  // bytes of a message that are on their way at once
 
-size_t RoomFor(int size) { return std::clamp<size_t>(size * (16 << 10), 256 << 10, 512 << 10); }
+size_t WireRoom(int size) { return std::clamp<size_t>(size * (16 << 10), 256 << 10, 512 << 10); }
 
 // What one rank tells another.
 struct Note {
-  enum Kind : int32_t { kCame, kIsIn, kLeft, kLetter, kAccepted, kRefused } kind = kCame;
+  enum Kind : int32_t { kCame, kIsIn, kLeft, kWirePiece, kAccepted, kRefused } kind = kCame;
   Post post;
 };
 
 // All that MPI reads or writes. It outlives a stage whose messages are not over.
 struct Memory {
-  Memory(int size, size_t room) : out(room), in(2 * size * room), letter(kLetter), notes(size) {}
+  Memory(int size, size_t room) : out(room), in(2 * size * room), letter(kWirePiece), notes(size) {}
   std::vector<std::byte> out, in, letter;
   std::vector<Note> notes;  // from each rank
   Note header, answer;
@@ -29,7 +29,7 @@ class WireStage final : public Stage {
  public:
   explicit WireStage(WireGroup group)
       : group_(std::move(group)),
-        room_(RoomFor(size())),
+        room_(WireRoom(size())),
         memory_(std::make_unique<Memory>(size(), room_)),
         notes_(size()),
         moves_(2 * size()),
@@ -229,7 +229,7 @@ Status WireStage::AwaitOne(int peer, void*& request) {
 Status WireStage::Send(std::string_view what, int to, std::span<const std::byte> data) {
   if (!place_->broken()) place_->Note(rank(), "send", what, data.size());
   DS_TRY(Tell(to, kNotes, Note::kIsIn));
-  DS_TRY(Tell(to, kLetters, Note::kLetter));
+  DS_TRY(Tell(to, kLetters, Note::kWirePiece));
   DS_TRY(Start(false, to, kAnswers, &memory_->answer, sizeof(Note), &answer_));
   DS_TRY(AwaitOne(to, answer_));
   if (memory_->answer.kind == Note::kRefused) {
@@ -238,7 +238,7 @@ Status WireStage::Send(std::string_view what, int to, std::span<const std::byte>
     return place_->Refuse(rank(), to);
   }
   for (size_t at = 0; at < data.size();) {
-    const size_t count = std::min(kLetter, data.size() - at);
+    const size_t count = std::min(kWirePiece, data.size() - at);
     std::memcpy(memory_->letter.data(), data.data() + at, count);
     DS_TRY(Start(true, to, kLetters, memory_->letter.data(), count, &letter_));
     DS_TRY(AwaitOne(to, letter_));
@@ -260,7 +260,7 @@ Status WireStage::Recv(std::string_view what, int from, std::span<std::byte> dat
   }
   DS_TRY(Tell(from, kAnswers, Note::kAccepted));
   for (size_t at = 0; at < data.size();) {
-    const size_t count = std::min(kLetter, data.size() - at);
+    const size_t count = std::min(kWirePiece, data.size() - at);
     DS_TRY(Start(false, from, kLetters, memory_->letter.data(), count, &letter_));
     DS_TRY(AwaitOne(from, letter_));
     std::memcpy(data.data() + at, memory_->letter.data(), count);

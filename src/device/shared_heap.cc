@@ -15,7 +15,7 @@ namespace ds::device {
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr size_t kHugePage = 2 << 20;
+constexpr size_t kHugeBytes = 2 << 20;
 constexpr uint64_t kMostOfAll = uint64_t{16} << 40;  // addresses that the heaps of a host may take
 
 size_t Up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
@@ -26,27 +26,27 @@ size_t BytesFor(int sharers) {
   const auto memory =
       static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   return Up(std::min(2 * memory, kMostOfAll / static_cast<uint64_t>(std::max(1, sharers))),
-            kHugePage);
+            kHugeBytes);
 }
 
 // At an address from which huge pages can be had.
 std::byte* MapAligned(int file, size_t bytes, int protection) {
-  void* wide = mmap(nullptr, bytes + kHugePage, PROT_NONE,
+  void* wide = mmap(nullptr, bytes + kHugeBytes, PROT_NONE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (wide == MAP_FAILED) return nullptr;
   auto* begin = static_cast<std::byte*>(wide);
   const size_t skip =
-      Up(reinterpret_cast<uintptr_t>(begin), kHugePage) - reinterpret_cast<uintptr_t>(begin);
+      Up(reinterpret_cast<uintptr_t>(begin), kHugeBytes) - reinterpret_cast<uintptr_t>(begin);
   void* data =
       mmap(begin + skip, bytes, protection, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, file, 0);
   if (data == MAP_FAILED) {
     const int why = errno;
-    munmap(wide, bytes + kHugePage);
+    munmap(wide, bytes + kHugeBytes);
     errno = why;
     return nullptr;
   }
   if (skip > 0) munmap(begin, skip);
-  if (skip < kHugePage) munmap(begin + skip + bytes, kHugePage - skip);
+  if (skip < kHugeBytes) munmap(begin + skip + bytes, kHugeBytes - skip);
   // A child has nothing to do with it, and would write to the same pages.
   (void)madvise(data, bytes, MADV_DONTFORK);
   return static_cast<std::byte*>(data);
@@ -92,7 +92,7 @@ Result<std::unique_ptr<SharedHeap>> SharedHeap::Create(size_t bytes) {
 
 // Pages are had now: one that is found missing later would kill the process.
 bool SharedHeap::Commit(size_t offset, size_t bytes) {
-  if (bytes >= kHugePage) (void)madvise(base_ + offset, bytes, MADV_HUGEPAGE);
+  if (bytes >= kHugeBytes) (void)madvise(base_ + offset, bytes, MADV_HUGEPAGE);
 #ifdef MADV_POPULATE_WRITE
   if (madvise(base_ + offset, bytes, MADV_POPULATE_WRITE) == 0) return true;
   if (errno != EINVAL) return false;
@@ -103,7 +103,7 @@ bool SharedHeap::Commit(size_t offset, size_t bytes) {
 
 std::byte* SharedHeap::Allocate(size_t bytes) {
   if (bytes == 0 || bytes > bytes_ || id_.process != getpid()) return nullptr;
-  const size_t size = Up(bytes, kPage), unit = bytes >= kHugePage ? kHugePage : kPage;
+  const size_t size = Up(bytes, kPage), unit = bytes >= kHugeBytes ? kHugeBytes : kPage;
   size_t offset = 0;
   {
     const std::lock_guard lock(mutex_);

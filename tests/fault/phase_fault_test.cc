@@ -6,17 +6,17 @@ namespace {
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr int kRounds = 4;
-constexpr double kStallSeconds = 2;  // healthy ranks must not look late on a busy machine
+constexpr double kPhaseStallSeconds = 2;  // healthy ranks must not look late on a busy machine
 #else
 constexpr int kRounds = 20;
-constexpr double kStallSeconds = 0.3;
+constexpr double kPhaseStallSeconds = 0.3;
 #endif
 
 class PhaseFault : public testing::TestWithParam<std::tuple<Phase, int, bool>> {};
 
 TEST_P(PhaseFault, EveryPeerNamesRankAndOperation) {
   const auto [phase, stage, overlap] = GetParam();
-  RunFaults(phase, stage, overlap, kRounds, kStallSeconds);
+  RunFaults(phase, stage, overlap, kRounds, kPhaseStallSeconds);
 }
 
 INSTANTIATE_TEST_SUITE_P(Phases, PhaseFault,
