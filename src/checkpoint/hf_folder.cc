@@ -100,8 +100,8 @@ const TensorView* HfFolder::Find(std::string_view name) const {
   return nullptr;
 }
 
-Status HfFolder::Read(const std::string& name, std::span<const int64_t> shape,
-                      std::span<float> out) {
+Result<const TensorView*> HfFolder::Expect(const std::string& name,
+                                           std::span<const int64_t> shape) {
   const TensorView* view = Find(name);
   if (view == nullptr && name.starts_with(prefix_)) {
     view = Find(std::string_view(name).substr(prefix_.size()));
@@ -111,15 +111,21 @@ Status HfFolder::Read(const std::string& name, std::span<const int64_t> shape,
     return InvalidArgument("{}: tensor {} has shape {}, expected {}", weights_, view->name,
                            ShapeText(view->shape), ShapeText(shape));
   }
-  read_.insert(view->name);
+  expected_.insert(view->name);
+  return view;
+}
+
+Status HfFolder::Read(const std::string& name, std::span<const int64_t> shape,
+                      std::span<float> out) {
+  DS_ASSIGN(const TensorView* view, Expect(name, shape));
   return ReadAsFloat(*view, out);
 }
 
-std::vector<std::string> HfFolder::Unread() const {
+std::vector<std::string> HfFolder::Unexpected() const {
   std::vector<std::string> names;
   for (const SafetensorsReader& shard : shards_) {
     for (const TensorView& view : shard.tensors()) {
-      if (!read_.contains(view.name)) names.push_back(view.name);
+      if (!expected_.contains(view.name)) names.push_back(view.name);
     }
   }
   return names;

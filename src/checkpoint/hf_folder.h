@@ -46,10 +46,13 @@ class HfFolder {
   // Null: in no file.
   const TensorView* Find(std::string_view name) const;
 
-  // Widened to fp32. Fails by name when the tensor is missing or has another shape.
+  // The tensor that a model has of that name: `name`, or without the prefix. Fails by name when it
+  // is missing or has another shape.
+  Result<const TensorView*> Expect(const std::string& name, std::span<const int64_t> shape);
+  // Its values, widened to fp32.
   Status Read(const std::string& name, std::span<const int64_t> shape, std::span<float> out);
-  // Names of the file that no Read asked for: what a model did not understand.
-  std::vector<std::string> Unread() const;
+  // Names of the file that nobody expected: what a model did not understand.
+  std::vector<std::string> Unexpected() const;
 
  private:
   HfFolder(std::string path, std::string prefix, std::string config)
@@ -59,7 +62,7 @@ class HfFolder {
   std::string path_, prefix_, config_json_;
   std::string weights_;  // the file that says where tensors are
   std::vector<SafetensorsReader> shards_;
-  std::set<std::string> read_;
+  std::set<std::string> expected_;
 };
 
 }  // namespace ds::checkpoint

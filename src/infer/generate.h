@@ -14,13 +14,14 @@ namespace ds::infer {
 
 struct GenerateOptions {
   int64_t tokens = 256;  // to generate
+  int64_t window = 0;    // tokens that the model sees at most; 0: its context
   SamplingOptions sampling = {};
 };
 
 // Called with each token as it is chosen; false ends the generation (not an error).
 using TokenCallback = FunctionRef<bool(int32_t token)>;
 
-// The model sees the last tokens that fit its context. When that is full, the older half of it is
+// The model sees the last tokens that fit the window. When that is full, the older half of it is
 // dropped and the rest read again: positions are absolute, so to move by one would be to read it
 // all again for every token.
 Status Generate(model::Model& model, std::span<const int32_t> prompt,

@@ -32,9 +32,13 @@ bool IsBuffer(std::string_view name) {
          name.ends_with(".rotary_emb.inv_freq");
 }
 
-Status CheckUnread(const std::string& path, const HfFolder& folder, const model::Model& model) {
+// All that the model needs is there, and nothing else.
+Status CheckTensors(const std::string& path, HfFolder& folder, const model::Model& model) {
+  for (const Param* param : model.params()) {
+    DS_TRY(folder.Expect(param->spec.name, param->spec.shape).status());
+  }
   const std::string& embedding = model.params()[0]->spec.name;  // the first that is used
-  for (const std::string& name : folder.Unread()) {
+  for (const std::string& name : folder.Unexpected()) {
     if (IsBuffer(name)) continue;
     if (name == "lm_head.weight" &&
         RepeatsEmbedding(folder, embedding, model.name_prefix(), *folder.Find(name))) {
@@ -62,10 +66,10 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
 
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store) {
   DS_ASSIGN(HfFolder hf, HfFolder::Open(folder, std::string(model.name_prefix())));
-  DS_TRY(model.RegisterParams(store, [&](const Param& param, std::span<float> values) {
+  DS_TRY(CheckTensors(folder, hf, model));  // before the store has a part of it
+  return model.RegisterParams(store, [&](const Param& param, std::span<float> values) {
     return hf.Read(param.spec.name, param.spec.shape, values);
-  }));
-  return CheckUnread(folder, hf, model);
+  });
 }
 
 Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,

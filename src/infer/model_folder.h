@@ -13,9 +13,10 @@ namespace ds::infer {
 // What config.json says, checked.
 Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 
-// Registers the model's parameters with the values of the folder. A tensor that the model has no
-// use for is an error by name, but for what GPT-2 files are known to carry beside the weights: mask
-// buffers, and an lm_head that repeats the embedding.
+// Registers the model's parameters with the values of the folder. A tensor that is missing or of
+// another shape is an error by name, before anything is registered. So is one that the model has no
+// use for, but for what GPT-2 files are known to carry beside the weights: mask buffers, and an
+// lm_head that repeats the embedding.
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store);
 
 // Writes config.json and the weights in the store's dtype, one unit gathered at a time. Every rank

@@ -32,6 +32,7 @@ class Decoder final : public Model {
 
   int64_t vocab() const override { return config_.vocab; }
   int64_t context() const override { return config_.context; }
+  int64_t longest() const;  // tokens of a sequence that is read at once
   const DecoderConfig& config() const { return config_; }
   ParamList params() const override { return params_; }
   Status RegisterParams(ParamStore& store, ParamFill fill) override;
@@ -66,7 +67,6 @@ class Decoder final : public Model {
   Status Extend(const int32_t* ids, int64_t tokens, float* logits);
 
   bool learned() const { return wpe_.has_value(); }
-  int64_t longest() const;  // tokens of a sequence
   int64_t cache_tokens() const;
 
   const DecoderConfig config_;

@@ -128,6 +128,7 @@ Status ShardedStore::OpenGrad(Param& param) {
     const PhaseTimer timer(phases_.reduce, TraceLane::kCompute, "wait for a window");
     DS_TRY(Sticky(reducer_->Open(unit, context_.placement.shards_gradients())));
   }
+  ++gradients_;
   return {};
 }
 

@@ -61,6 +61,9 @@ class ShardedStore final : public ParamStore, public StateSource {
   Status AddGrad(ParamId id, DType dtype, const void* grad) override;
   Result<GradView> BeginGrad(ParamId id) override;
   Status EndGrad(ParamId id) override;
+  // Gradients that were ever begun: who fails midway in handing some over learns whether one is
+  // there.
+  int64_t gradients() const { return gradients_; }
 
   // The rule of parameters registered with this group; groups count from 0. `text` tells the
   // hyper-parameters: compared over the ranks.
@@ -144,6 +147,7 @@ class ShardedStore final : public ParamStore, public StateSource {
   bool sealed_ = false;
   Status failure_;
   int64_t micro_step_ = 0;
+  int64_t gradients_ = 0;
 
   WindowPool windows_;
   std::vector<std::unique_ptr<Unit>> units_;

@@ -41,7 +41,7 @@ TEST(HfFolder, RoundTrip) {
     float a[4];
     ASSERT_TRUE(hf->Read("transformer.a", std::vector<int64_t>{2, 2}, a).ok());
     EXPECT_EQ(a[0], 1.5f);
-    EXPECT_EQ(hf->Unread(), std::vector<std::string>{"b"});
+    EXPECT_EQ(hf->Unexpected(), std::vector<std::string>{"b"});
   }
 }
 
@@ -68,7 +68,7 @@ TEST(HfFolder, ReadsShardsThroughTheirIndex) {
   float value = 0;
   ASSERT_TRUE(hf->Read("b", std::vector<int64_t>{1}, {&value, 1}).ok());
   EXPECT_EQ(value, 2.0f);
-  EXPECT_EQ(hf->Unread(), std::vector<std::string>{"a"});
+  EXPECT_EQ(hf->Unexpected(), std::vector<std::string>{"a"});
 }
 
 TEST(HfFolder, AnIndexThatLiesIsNamed) {
