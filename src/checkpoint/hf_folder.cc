@@ -17,7 +17,7 @@ Result<SafetensorsWriter> CreateWriter(const std::string& folder, const HfModel&
   std::vector<TensorInfo> tensors = model.tensors;
   for (TensorInfo& info : tensors) info.dtype = SafetensorsDType(model.dtype);
   DS_TRY(MakeDirectories(folder));
-  return SafetensorsWriter::Create(folder + kWeightsName, tensors);
+  return SafetensorsWriter::Create(folder + "/" + model.weights_name, tensors);
 }
 
 }  // namespace
@@ -43,7 +43,7 @@ Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write
   DS_TRY(disk);
   if (!write) return {};
   DS_TRY(writer->Finish());
-  return WriteFileAtomic(folder + kConfigName, model.config_json);
+  return WriteFileAtomic(folder + "/" + model.config_name, model.config_json);
 }
 
 Result<HfFolder> HfFolder::Open(const std::string& folder, std::string optional_prefix) {

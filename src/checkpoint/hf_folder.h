@@ -18,6 +18,8 @@ namespace ds::checkpoint {
 
 struct HfModel {
   std::string config_json;
+  const char* config_name = "config.json";
+  const char* weights_name = "model.safetensors";
   DType dtype = DType::kF32;        // of every tensor
   std::vector<TensorInfo> tensors;  // name and shape; their dtype is set from the above
 };

@@ -1,18 +1,20 @@
 #include "infer/model_folder.h"
 
 #include <cstring>
-#include <optional>
+#include <vector>
 
 #include "base/file.h"
 #include "checkpoint/hf_folder.h"
+#include "infer/unit_walk.h"
+#include "kernels/ops.h"
 
 namespace ds::infer {
 namespace {
 
 using checkpoint::HfFolder;
 using checkpoint::TensorView;
+using model::IsLora;
 using model::Param;
-using model::ParamList;
 
 // The head of a tied model may be stored a second time; another one would be another model.
 bool RepeatsEmbedding(const HfFolder& folder, std::string_view embedding, std::string_view prefix,
@@ -35,6 +37,7 @@ bool IsBuffer(std::string_view name) {
 // All that the model needs is there, and nothing else.
 Status CheckTensors(const std::string& path, HfFolder& folder, const model::Model& model) {
   for (const Param* param : model.params()) {
+    if (IsLora(param->spec.name)) continue;
     DS_TRY(folder.Expect(param->spec.name, param->spec.shape).status());
   }
   const std::string& embedding = model.params()[0]->spec.name;  // the first that is used
@@ -49,12 +52,26 @@ Status CheckTensors(const std::string& path, HfFolder& folder, const model::Mode
   return {};
 }
 
-// The parameters of the unit that begins at `first`.
-ParamList UnitAt(ParamList params, size_t first) {
-  size_t end = first + 1;
-  while (end < params.size() && params[end]->spec.unit == params[first]->spec.unit) ++end;
-  return params.subspan(first, end - first);
-}
+// The weights with their adapters, one parameter at a time.
+class Merger {
+ public:
+  explicit Merger(DType dtype) : dtype_(dtype) {}
+
+  std::span<const std::byte> Merge(const Param& param) {
+    values_.resize(static_cast<size_t>(param.spec.numel()));
+    const kernels::Ops& ops = kernels::BestOps(dtype_);
+    model::MergeAdapter(ops, pool_, param, values_);
+    bytes_.resize(values_.size() * DTypeBytes(dtype_));
+    ops.from_float(pool_, std::ssize(values_), values_.data(), bytes_.data());
+    return bytes_;
+  }
+
+ private:
+  const DType dtype_;
+  TaskPool pool_{1};
+  std::vector<float> values_;
+  std::vector<std::byte> bytes_;
+};
 
 }  // namespace
 
@@ -65,34 +82,34 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
 }
 
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store) {
+  return LoadModel(folder, model, store, [&](const Param& param, std::span<float>) {
+    return Status(Code::kInternal, param.spec.name + ": of an adapter, and nothing to fill it");
+  });
+}
+
+Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
+                 model::ParamFill fill_adapter) {
   DS_ASSIGN(HfFolder hf, HfFolder::Open(folder, std::string(model.name_prefix())));
   DS_TRY(CheckTensors(folder, hf, model));  // before the store has a part of it
   return model.RegisterParams(store, [&](const Param& param, std::span<float> values) {
+    if (IsLora(param.spec.name)) return fill_adapter(param, values);
     return hf.Read(param.spec.name, param.spec.shape, values);
   });
 }
 
 Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,
                  bool write) {
-  const ParamList params = model.params();
-  checkpoint::HfModel hf{.config_json = model.HfConfig(), .dtype = store.dtype(), .tensors = {}};
-  for (const Param* param : params) hf.tensors.push_back({param->spec.name, "", param->spec.shape});
-
-  std::optional<model::Acquired> unit;
-  size_t unit_end = 0;
-  return checkpoint::WriteHfFolder(
-      folder, hf, write, [&](size_t index, checkpoint::ByteSink sink) -> Status {
-        if (index == unit_end) {
-          const ParamList members = UnitAt(params, index);
-          unit.emplace(store, members);
-          DS_TRY(unit->Acquire());
-          unit_end = index + members.size();
-        }
-        const Param& param = *params[index];
-        const size_t bytes = static_cast<size_t>(param.spec.numel()) * DTypeBytes(store.dtype());
-        DS_TRY(sink({static_cast<const std::byte*>(param.data), bytes}));
-        return index + 1 == unit_end ? unit->Release() : Status();
-      });
+  UnitWalk walk(store, model.params(), [](const Param& param) { return !IsLora(param.spec.name); });
+  const checkpoint::HfModel hf{
+      .config_json = model.HfConfig(), .dtype = store.dtype(), .tensors = walk.Tensors()};
+  Merger merger(store.dtype());
+  const auto bytes_of = [&](const Param& param) {
+    const bool merges = write && param.adapter != nullptr;
+    return merges ? merger.Merge(param) : walk.BytesOf(param);
+  };
+  return checkpoint::WriteHfFolder(folder, hf, write, [&](size_t index, checkpoint::ByteSink sink) {
+    return walk.Hand(index, bytes_of, sink);
+  });
 }
 
 }  // namespace ds::infer

@@ -18,6 +18,9 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 // use for, but for what GPT-2 files are known to carry beside the weights: mask buffers, and an
 // lm_head that repeats the embedding.
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store);
+// The same of a model with adapters, which the folder does not have.
+Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
+                 model::ParamFill fill_adapter);
 
 // Writes config.json and the weights in the store's dtype, one unit gathered at a time. Every rank
 // calls it; those with `write` false store nothing. An error of the disk is known to the writer

@@ -98,12 +98,15 @@ struct Ops {
   Op<void(int64_t rows, int64_t width, int64_t stride, bool accumulate, const void* dy,
           void* dbias)>
       bias_grad;
+  // x[i] *= a.
+  Op<void(int64_t n, float a, void* x)> scale;
 
   // y = gamma * (x - mean) * rstd + beta over each row; mean, rstd [rows] are kept for backward.
   Op<void(int64_t rows, int64_t width, float eps, const void* x, const void* gamma,
           const void* beta, void* y, float* mean, float* rstd)>
       layer_norm_forward;
-  // dx += the gradient (residual streams always add); dgamma, dbeta (+)= by `accumulate`.
+  // dx += the gradient (residual streams always add); dgamma, dbeta (+)= by `accumulate`. Either
+  // may be null, dgamma with dbeta only: what is frozen has no gradient.
   Op<void(int64_t rows, int64_t width, bool accumulate, const void* x, const void* gamma,
           const float* mean, const float* rstd, const void* dy, void* dx, void* dgamma,
           void* dbeta)>
@@ -116,7 +119,7 @@ struct Ops {
           const void* x, const void* gamma, void* y, float* rstd)>
       rms_norm_forward;
   // dx = the gradient, or dx += with `add`; rows of dy and dx lie dy_stride apart, and dx may be dy
-  // unless it adds. dgamma [width] (+)= by `accumulate`.
+  // unless it adds. dgamma [width] (+)= by `accumulate`, or null.
   Op<void(int64_t rows, int64_t heads, int64_t width, int64_t x_stride, int64_t dy_stride,
           bool accumulate, bool add, const void* x, const void* gamma, const float* rstd,
           const void* dy, void* dx, void* dgamma)>

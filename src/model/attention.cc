@@ -8,16 +8,16 @@ namespace ds::model {
 namespace {
 
 std::vector<Linear> Projections(const DecoderConfig& config, const std::string& name,
-                                const std::string& unit, float stddev) {
+                                const std::string& unit, const LayerOptions& options) {
   const std::vector<std::string>& names = config.family->names.qkv;
   std::vector<Linear> parts;
   parts.reserve(names.size());  // parameters stay where they are
   for (size_t i = 0; i < names.size(); ++i) {
     const int64_t heads = i == 0 ? config.heads : config.key_heads();
     const int64_t out = names.size() == 1 ? config.qkv_width() : heads * config.dim();
-    parts.emplace_back(
-        name + names[i], unit,
-        Linear::Options{config.width, out, config.family->layout, config.qkv_bias, stddev});
+    parts.emplace_back(name + names[i], unit,
+                       Linear::Options{config.width, out, config.family->layout, config.qkv_bias,
+                                       options.stddev, options.lora});
   }
   return parts;
 }
@@ -25,7 +25,7 @@ std::vector<Linear> Projections(const DecoderConfig& config, const std::string& 
 }  // namespace
 
 AttentionLayer::AttentionLayer(const DecoderConfig& config, int64_t layer, const std::string& name,
-                               const std::string& unit, const InitSpread& spread)
+                               const std::string& unit, const LayerOptions& options)
     : width_(config.width),
       heads_(config.heads),
       key_heads_(config.key_heads()),
@@ -34,10 +34,10 @@ AttentionLayer::AttentionLayer(const DecoderConfig& config, int64_t layer, const
       rotate_(config.family->positions == Positions::kRope),
       norm_(config.family->norm, name + config.family->names.attention_norm, unit, config.width,
             config.norm_eps),
-      parts_(Projections(config, name, unit, spread.weights)),
+      parts_(Projections(config, name, unit, options)),
       proj_(name + config.family->names.attention_out, unit,
             {config.heads * config.dim(), config.width, config.family->layout, config.out_bias,
-             spread.residual}) {
+             options.residual_stddev, options.lora}) {
   if (!config.family->qk_norm) return;
   query_norm_.emplace(name + config.family->names.query_norm, unit, heads_, dim_, config.norm_eps);
   key_norm_.emplace(name + config.family->names.key_norm, unit, key_heads_, dim_, config.norm_eps);
@@ -69,6 +69,8 @@ void AttentionLayer::PlanScratch(const Compute& compute, const Shape& shape, boo
                                  Carver& carver) {
   attention_scratch_ =
       carver.Bytes(compute.ops.attention_scratch_bytes(compute.lane.pool(), shape.tokens, dim_));
+  for (Linear& part : parts_) part.PlanScratch(shape.rows(), backward, carver);
+  proj_.PlanScratch(shape.rows(), backward, carver);
   if (!backward) return;
   d_narrow_ = carver.Elements(shape.rows() * std::max(width_, out_width()));
   d_qkv_ = carver.Elements(shape.rows() * qkv_width());

@@ -4,19 +4,15 @@
 
 #include "model/family.h"
 #include "model/layer.h"
+#include "model/linear.h"
 
 namespace ds::model {
-
-// Spread of fresh weights: of all, and of those whose product goes to the residual stream.
-struct InitSpread {
-  float weights, residual;
-};
 
 class AttentionLayer final : public Layer {
  public:
   // `name`: "transformer.h.0.", `unit`: "h.0".
   AttentionLayer(const DecoderConfig& config, int64_t layer, const std::string& name,
-                 const std::string& unit, const InitSpread& spread);
+                 const std::string& unit, const LayerOptions& options);
 
   void AppendParams(std::vector<Param*>& params) override;
   void Plan(const Compute& compute, const Shape& shape, Carver& carver) override;

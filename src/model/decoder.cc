@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/ranges.h>
+
 #include "base/trace.h"
 #include "model/attention.h"
 #include "model/mlp.h"
@@ -17,19 +19,19 @@ Param Table(const std::string& name, const std::string& unit, int64_t rows, int6
           .init = {InitRule::Kind::kNormal, kStddev}};
 }
 
-Block MakeBlock(const DecoderConfig& config, int64_t layer) {
+Block MakeBlock(const DecoderConfig& config, const LoraConfig* lora, int64_t layer) {
   const Family& family = *config.family;
   // Residual projections start smaller, so that the stream's variance does not grow with depth.
-  const InitSpread spread = {kStddev,
-                             kStddev / std::sqrt(2.0f * static_cast<float>(config.layers))};
+  const LayerOptions options = {
+      kStddev, kStddev / std::sqrt(2.0f * static_cast<float>(config.layers)), lora};
   const std::string unit = fmt::format("{}{}", family.names.block, layer);
   const std::string name = family.names.prefix + unit + ".";
   std::vector<std::unique_ptr<Layer>> layers;
-  layers.push_back(std::make_unique<AttentionLayer>(config, layer, name, unit, spread));
+  layers.push_back(std::make_unique<AttentionLayer>(config, layer, name, unit, options));
   if (family.mlp == MlpKind::kGelu) {
-    layers.push_back(std::make_unique<GeluLayer>(config, name, unit, spread));
+    layers.push_back(std::make_unique<GeluLayer>(config, name, unit, options));
   } else {
-    layers.push_back(std::make_unique<SwigluLayer>(config, name, unit, spread));
+    layers.push_back(std::make_unique<SwigluLayer>(config, name, unit, options));
   }
   return Block(std::move(layers), config.width);
 }
@@ -41,7 +43,14 @@ Result<std::unique_ptr<Decoder>> Decoder::Create(const DecoderConfig& config,
                                                  const device::Lane& lane, kernels::Gemm& gemm,
                                                  device::MemoryAccount& account) {
   DS_TRY(config.Check());
-  return std::unique_ptr<Decoder>(new Decoder(config, options, lane, gemm, account));
+  DecoderOptions settled = options;
+  if (settled.lora.has_value()) {
+    DS_TRY(settled.lora->Check());
+    settled.lora->targets = config.family->Adapted(settled.lora->targets);
+  }
+  std::unique_ptr<Decoder> decoder(new Decoder(config, settled, lane, gemm, account));
+  DS_TRY(decoder->CheckAdapters());
+  return decoder;
 }
 
 Decoder::Decoder(const DecoderConfig& config, const DecoderOptions& options,
@@ -68,11 +77,33 @@ Decoder::Decoder(const DecoderConfig& config, const DecoderOptions& options,
   params_ = embed_params_;
   blocks_.reserve(static_cast<size_t>(config.layers));
   for (int64_t i = 0; i < config.layers; ++i) {
-    blocks_.push_back(MakeBlock(config, i));
+    blocks_.push_back(MakeBlock(config, lora(), i));
     params_.insert(params_.end(), blocks_.back().params().begin(), blocks_.back().params().end());
   }
   params_.insert(params_.end(), head_.norm_params().begin(), head_.norm_params().end());
   if (head_weight_.has_value()) params_.push_back(&*head_weight_);
+  for (Param* param : params_) {
+    const std::string& name = param->spec.name;
+    if (lora() != nullptr) param->spec.trainable = IsLora(name);
+    if (!options.train_biases && name.ends_with(".bias")) param->spec.trainable = false;
+  }
+}
+
+Status Decoder::CheckAdapters() const {
+  if (lora() == nullptr) return {};
+  for (const std::string& target : lora()->targets) {
+    const LoraConfig alone{.targets = {target}};
+    const bool found = std::any_of(params_.begin(), params_.end(), [&](const Param* param) {
+      const std::string_view name = param->spec.name;
+      return param->adapter != nullptr && alone.Names(name.substr(0, name.rfind('.')));
+    });
+    if (!found) {
+      return Error(Code::kConfig, "an adapter for \"{}\": this {} has {}", target,
+                   config_.family->model_type,
+                   fmt::join(config_.family->Adapted({"all-linear"}), ", "));
+    }
+  }
+  return {};
 }
 
 Status Decoder::RegisterParams(ParamStore& store, ParamFill fill) {
@@ -258,7 +289,8 @@ Status Decoder::BackwardBlocks(const Pass& pass) {
 
 // The rows of the stream's gradient go to those of the table that they came from.
 Status Decoder::AddEmbeddingGrad(const Pass& pass, const Param& table, const int32_t* ids) {
-  DS_ASSIGN(const GradView grad, compute_->store.BeginGrad(table.id));
+  DS_ASSIGN(const GradView grad, BeginGrad(compute_->store, table));
+  if (grad.data == nullptr) return {};
   const int64_t rows = table.spec.shape[0];
   if (!grad.accumulate) {
     if (&table == &wte_ && config_.tied) {
@@ -269,7 +301,7 @@ Status Decoder::AddEmbeddingGrad(const Pass& pass, const Param& table, const int
   }
   compute_->ops.embedding_backward(lane_, pass.shape.rows(), config_.width, rows, ids, d_stream_,
                                    grad.data);
-  return compute_->store.EndGrad(table.id);
+  return EndGrad(compute_->store, table);
 }
 
 Status Decoder::BackwardEmbedding(const Pass& pass) {

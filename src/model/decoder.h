@@ -19,6 +19,8 @@ struct DecoderOptions {
   bool recompute = false;
   int64_t cache_tokens = 0;           // most tokens of a generation, prompt and all; 0: the context
   const kernels::Ops* ops = nullptr;  // null: the best of the store's dtype
+  std::optional<LoraConfig> lora = {};  // adapters are trained, and the rest is frozen
+  bool train_biases = true;             // false: they stay as they begin
 };
 
 class Decoder final : public Model {
@@ -45,6 +47,9 @@ class Decoder final : public Model {
   int64_t activation_bytes() const override { return memory_.bytes() + cache_memory_.bytes(); }
   std::string HfConfig() const override;
   std::string_view name_prefix() const override;
+  const LoraConfig* lora() const override {
+    return options_.lora.has_value() ? &*options_.lora : nullptr;
+  }
 
  private:
   enum class Keep { kAll, kBlockInputs, kNothing };  // of a forward pass, for its backward
@@ -53,6 +58,7 @@ class Decoder final : public Model {
           kernels::Gemm& gemm, device::MemoryAccount& account);
   Status CheckBatch(const TokenBatch& batch, bool targets) const;
   Status CheckFirstKeys(const TokenBatch& batch) const;
+  Status CheckAdapters() const;
   // Makes the memory hold this shape.
   Status Prepare(Keep keep, const Shape& shape);
   void Place(Keep keep, const Shape& shape, Carver& carver);

@@ -56,6 +56,18 @@ const Family* FindFamily(std::string_view model_type) {
 
 std::string FamilyNames() { return "gpt2, llama, mistral, qwen2 or qwen3"; }
 
+std::set<std::string> Family::Adapted(const std::set<std::string>& targets) const {
+  const auto last = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
+  // Queries and values, as in the paper; where there is one product for all, that.
+  if (targets.empty()) return {last(names.qkv.front()), last(names.qkv.back())};
+  std::set<std::string> adapted = targets;
+  if (adapted.erase("all-linear") == 0) return adapted;
+  for (const std::string& name : names.qkv) adapted.insert(last(name));
+  for (const std::string& name : names.mlp_in) adapted.insert(last(name));
+  adapted.insert({last(names.attention_out), last(names.mlp_out)});
+  return adapted;
+}
+
 Status RefuseUnless(const Json& json, const char* key, const Json& expected) {
   const auto it = json.find(key);
   if (it == json.end() || it->is_null() || *it == expected) return {};

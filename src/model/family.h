@@ -3,14 +3,15 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
 #include "base/json.h"
 #include "base/status.h"
 #include "model/decoder_config.h"
-#include "model/linear.h"
 #include "model/norm.h"
+#include "model/param_use.h"
 #include "tensor/dtype.h"
 
 namespace ds::model {
@@ -49,6 +50,9 @@ struct Family {
   // for that is not supported, by name.
   Status (*read)(const Json& json, DecoderConfig& config);
   void (*write)(const DecoderConfig& config, Json& json);
+
+  // Which products of a block adapters are for: what LoraConfig::targets means.
+  std::set<std::string> Adapted(const std::set<std::string>& targets) const;
 };
 
 // A file each.

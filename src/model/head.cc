@@ -63,17 +63,19 @@ void Head::Chunk(const Compute& compute, int64_t begin, int64_t rows, float scal
                             losses_ + begin);
   if (weight_grad == nullptr) return;
 
-  product = {.m = vocab_,
-             .n = width_,
-             .k = rows,
-             .lda = vocab_,
-             .ldb = width_,
-             .ldc = width_,
-             .trans_a = true,
-             .accumulate = weight_grad->accumulate || begin > 0,
-             .in = dtype,
-             .out = dtype};
-  Matmul(compute.gemm, compute.lane, product, logits_, normed, weight_grad->data);
+  if (weight_grad->data != nullptr) {
+    product = {.m = vocab_,
+               .n = width_,
+               .k = rows,
+               .lda = vocab_,
+               .ldb = width_,
+               .ldc = width_,
+               .trans_a = true,
+               .accumulate = weight_grad->accumulate || begin > 0,
+               .in = dtype,
+               .out = dtype};
+    Matmul(compute.gemm, compute.lane, product, logits_, normed, weight_grad->data);
+  }
   product = {.m = rows,
              .n = width_,
              .k = vocab_,
@@ -122,11 +124,11 @@ Result<double> Head::LossAndGrad(const Pass& pass, const void* x, const int32_t*
   {
     Acquired weight(compute.store, weight_param_);
     DS_TRY(weight.Acquire());
-    DS_ASSIGN(const GradView grad, compute.store.BeginGrad(weight_.id));
+    DS_ASSIGN(const GradView grad, BeginGrad(compute.store, weight_));
     for (int64_t begin = 0; begin < rows; begin += chunk_rows()) {
       Chunk(compute, begin, std::min(chunk_rows(), rows - begin), scale, &grad);
     }
-    if (!tied_) DS_TRY(compute.store.EndGrad(weight_.id));
+    if (!tied_) DS_TRY(EndGrad(compute.store, weight_));
     DS_TRY(weight.Release());
   }
   // The residual stream begins here: backward of the norm adds to nothing.

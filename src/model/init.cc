@@ -27,11 +27,19 @@ void NormalGroup(uint64_t seed, uint64_t stream, uint64_t group, float stddev, f
   }
 }
 
+void UniformGroup(uint64_t seed, uint64_t stream, uint64_t group, float bound, float out[4]) {
+  const auto bits = RandomBits(seed, stream, group);
+  for (int i = 0; i < 4; ++i) {
+    out[i] = static_cast<float>(bound * (static_cast<double>(bits[i]) * 0x1p-31 - 1.0));
+  }
+}
+
 }  // namespace
 
 Status FillRandom(TaskPool& pool, uint64_t seed, const Param& param, std::span<float> values) {
-  if (param.init.kind != InitRule::Kind::kNormal) {
-    std::fill(values.begin(), values.end(), param.init.kind == InitRule::Kind::kOnes ? 1.0f : 0.0f);
+  const InitRule::Kind kind = param.init.kind;
+  if (kind != InitRule::Kind::kNormal && kind != InitRule::Kind::kUniform) {
+    std::fill(values.begin(), values.end(), kind == InitRule::Kind::kOnes ? 1.0f : 0.0f);
     return {};
   }
   constexpr int64_t kTile = 1 << 14;
@@ -41,7 +49,8 @@ Status FillRandom(TaskPool& pool, uint64_t seed, const Param& param, std::span<f
     const int64_t end = std::min(n, (tile + 1) * kTile);
     for (int64_t i = tile * kTile; i < end; i += 4) {
       float group[4];
-      NormalGroup(seed, stream, static_cast<uint64_t>(i / 4), param.init.stddev, group);
+      const auto fill = kind == InitRule::Kind::kNormal ? NormalGroup : UniformGroup;
+      fill(seed, stream, static_cast<uint64_t>(i / 4), param.init.spread, group);
       std::copy_n(group, std::min<int64_t>(4, end - i), values.begin() + i);
     }
   });

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "model/arena.h"
+#include "model/lora.h"
 #include "model/param_use.h"
 
 namespace ds::model {
@@ -31,6 +32,13 @@ struct Pass {
   const int32_t *first_keys = nullptr, *windowed_keys = nullptr;
 
   const int32_t* first_key(int64_t window) const { return window > 0 ? windowed_keys : first_keys; }
+};
+
+// What a layer is told beside the sizes of its family.
+struct LayerOptions {
+  // Spread of fresh weights: of all, and of those whose product goes to the residual stream.
+  float stddev, residual_stddev;
+  const LoraConfig* lora = nullptr;  // null: no adapters
 };
 
 // Activations are kept by the layer, in memory placed by Plan, from Forward to Backward.

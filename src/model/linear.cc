@@ -1,5 +1,7 @@
 #include "model/linear.h"
 
+#include <cmath>
+
 namespace ds::model {
 
 using kernels::GemmShape;
@@ -13,29 +15,72 @@ Linear::Linear(const std::string& name, const std::string& unit, const Options& 
                                                        : std::vector{out_, in_},
                        unit, /*weight_decay=*/true},
               .init = {InitRule::Kind::kNormal, options.stddev}} {
-  if (!options.bias) return;
-  bias_ = Param{.spec = {name + ".bias", {out_}, unit, /*weight_decay=*/false}, .init = {}};
+  if (options.bias) {
+    bias_ = Param{.spec = {name + ".bias", {out_}, unit, /*weight_decay=*/false}, .init = {}};
+  }
+  if (options.lora == nullptr || !options.lora->Names(name)) return;
+  const int64_t rank = options.lora->rank;
+  // As PEFT begins: A as torch's Linear does, B zero, so that the model is the one below at first.
+  const float bound = 1.0f / std::sqrt(static_cast<float>(in_));
+  adapter_ = Adapter{.a = {.spec = {name + ".lora_A.weight", {rank, in_}, unit, true},
+                           .init = {InitRule::Kind::kUniform, bound}},
+                     .b = {.spec = {name + ".lora_B.weight", {out_, rank}, unit, true}, .init = {}},
+                     .merge = {.scale = options.lora->scale(), .layout = layout_}};
 }
 
 void Linear::AppendParams(std::vector<Param*>& params) {
   params.push_back(&weight_);
   if (bias_.has_value()) params.push_back(&*bias_);
+  if (!adapter_.has_value()) return;
+  params.push_back(&adapter_->a);
+  params.push_back(&adapter_->b);
+  adapter_->merge.a = &adapter_->a;
+  adapter_->merge.b = &adapter_->b;
+  weight_.adapter = &adapter_->merge;
+}
+
+void Linear::PlanScratch(int64_t rows, bool backward, Carver& carver) {
+  if (!adapter_.has_value()) return;
+  const int64_t elements = rows * adapter_->a.spec.shape[0];
+  adapter_->low = carver.Elements(elements);
+  if (backward) adapter_->d_low = carver.Elements(elements);
+}
+
+// What backward needs of it again is a small product: it is not kept.
+void Linear::Lower(const Compute& compute, int64_t rows, const void* x) const {
+  const int64_t rank = adapter_->a.spec.shape[0];
+  const GemmShape shape{.m = rows,
+                        .n = rank,
+                        .k = in_,
+                        .lda = in_,
+                        .ldb = in_,
+                        .ldc = rank,
+                        .trans_b = true,
+                        .in = compute.ops.dtype,
+                        .out = compute.ops.dtype};
+  Matmul(compute.gemm, compute.lane, shape, x, adapter_->a.data, adapter_->low);
+  compute.ops.scale(compute.lane, rows * rank, adapter_->merge.scale, adapter_->low);
 }
 
 void Linear::Product(const Compute& compute, int64_t rows, const void* x, int64_t stride,
                      void* y) const {
   const bool out_in = layout_ == WeightLayout::kOutIn;
   const DType dtype = compute.ops.dtype;
-  const GemmShape shape{.m = rows,
-                        .n = out_,
-                        .k = in_,
-                        .lda = in_,
-                        .ldb = out_in ? in_ : out_,
-                        .ldc = stride,
-                        .trans_b = out_in,
-                        .in = dtype,
-                        .out = dtype};
+  GemmShape shape{.m = rows,
+                  .n = out_,
+                  .k = in_,
+                  .lda = in_,
+                  .ldb = out_in ? in_ : out_,
+                  .ldc = stride,
+                  .trans_b = out_in,
+                  .in = dtype,
+                  .out = dtype};
   Matmul(compute.gemm, compute.lane, shape, x, weight_.data, y);
+  if (!adapter_.has_value()) return;
+  Lower(compute, rows, x);
+  shape.k = shape.lda = shape.ldb = adapter_->a.spec.shape[0];
+  shape.trans_b = shape.accumulate = true;
+  Matmul(compute.gemm, compute.lane, shape, adapter_->low, adapter_->b.data, y);
 }
 
 void Linear::AddBias(const Compute& compute, int64_t rows, int64_t stride, void* y) const {
@@ -47,47 +92,91 @@ void Linear::InputGrad(const Compute& compute, int64_t rows, int64_t stride, con
                        bool accumulate, void* dx) const {
   const bool out_in = layout_ == WeightLayout::kOutIn;
   const DType dtype = compute.ops.dtype;
-  const GemmShape shape{.m = rows,
-                        .n = in_,
-                        .k = out_,
-                        .lda = stride,
-                        .ldb = out_in ? in_ : out_,
-                        .ldc = in_,
-                        .trans_b = !out_in,
-                        .accumulate = accumulate,
-                        .in = dtype,
-                        .out = dtype};
+  GemmShape shape{.m = rows,
+                  .n = in_,
+                  .k = out_,
+                  .lda = stride,
+                  .ldb = out_in ? in_ : out_,
+                  .ldc = in_,
+                  .trans_b = !out_in,
+                  .accumulate = accumulate,
+                  .in = dtype,
+                  .out = dtype};
   Matmul(compute.gemm, compute.lane, shape, dy, weight_.data, dx);
+  if (!adapter_.has_value()) return;
+  shape.k = shape.lda = adapter_->a.spec.shape[0];
+  shape.ldb = in_;
+  shape.trans_b = false;
+  shape.accumulate = true;
+  Matmul(compute.gemm, compute.lane, shape, adapter_->d_low, adapter_->a.data, dx);
+}
+
+// dB = dy^T low, d_low = s dy B, dA = d_low^T x.
+Status Linear::AdapterGrads(const Compute& compute, int64_t rows, const void* x, int64_t stride,
+                            const void* dy) const {
+  ParamStore& store = compute.store;
+  const int64_t rank = adapter_->a.spec.shape[0];
+  GemmShape shape{.m = out_,
+                  .n = rank,
+                  .k = rows,
+                  .lda = stride,
+                  .ldb = rank,
+                  .ldc = rank,
+                  .trans_a = true,
+                  .in = compute.ops.dtype,
+                  .out = compute.ops.dtype};
+  Lower(compute, rows, x);
+  DS_ASSIGN(const GradView db, BeginGrad(store, adapter_->b));
+  shape.accumulate = db.accumulate;
+  Matmul(compute.gemm, compute.lane, shape, dy, adapter_->low, db.data);
+  DS_TRY(EndGrad(store, adapter_->b));
+
+  shape.m = rows;
+  shape.k = out_;
+  shape.trans_a = shape.accumulate = false;
+  Matmul(compute.gemm, compute.lane, shape, dy, adapter_->b.data, adapter_->d_low);
+  compute.ops.scale(compute.lane, rows * rank, adapter_->merge.scale, adapter_->d_low);
+
+  DS_ASSIGN(const GradView da, BeginGrad(store, adapter_->a));
+  shape.m = shape.lda = rank;
+  shape.n = shape.ldb = shape.ldc = in_;
+  shape.k = rows;
+  shape.trans_a = true;
+  shape.accumulate = da.accumulate;
+  Matmul(compute.gemm, compute.lane, shape, adapter_->d_low, x, da.data);
+  return EndGrad(store, adapter_->a);
 }
 
 Status Linear::ParamGrads(const Compute& compute, int64_t rows, const void* x, int64_t stride,
                           const void* dy) const {
-  ParamStore& store = compute.store;
   const DType dtype = compute.ops.dtype;
   const bool out_in = layout_ == WeightLayout::kOutIn;
-  DS_ASSIGN(const GradView dw, store.BeginGrad(weight_.id));
-  GemmShape shape{.m = in_,
-                  .n = out_,
-                  .k = rows,
-                  .lda = in_,
-                  .ldb = stride,
-                  .ldc = out_,
-                  .trans_a = true,
-                  .accumulate = dw.accumulate,
-                  .in = dtype,
-                  .out = dtype};
-  if (out_in) {
-    std::swap(shape.m, shape.n);
-    std::swap(shape.lda, shape.ldb);
-    shape.ldc = in_;
+  if (adapter_.has_value()) DS_TRY(AdapterGrads(compute, rows, x, stride, dy));
+  DS_ASSIGN(const GradView dw, BeginGrad(compute.store, weight_));
+  if (dw.data != nullptr) {
+    GemmShape shape{.m = in_,
+                    .n = out_,
+                    .k = rows,
+                    .lda = in_,
+                    .ldb = stride,
+                    .ldc = out_,
+                    .trans_a = true,
+                    .accumulate = dw.accumulate,
+                    .in = dtype,
+                    .out = dtype};
+    if (out_in) {
+      std::swap(shape.m, shape.n);
+      std::swap(shape.lda, shape.ldb);
+      shape.ldc = in_;
+    }
+    Matmul(compute.gemm, compute.lane, shape, out_in ? dy : x, out_in ? x : dy, dw.data);
+    DS_TRY(EndGrad(compute.store, weight_));
   }
-  Matmul(compute.gemm, compute.lane, shape, out_in ? dy : x, out_in ? x : dy, dw.data);
-  DS_TRY(store.EndGrad(weight_.id));
-  if (!bias_.has_value()) return {};
+  if (!bias_.has_value() || !bias_->spec.trainable) return {};
 
-  DS_ASSIGN(const GradView db, store.BeginGrad(bias_->id));
+  DS_ASSIGN(const GradView db, BeginGrad(compute.store, *bias_));
   compute.ops.bias_grad(compute.lane, rows, out_, stride, db.accumulate, dy, db.data);
-  return store.EndGrad(bias_->id);
+  return EndGrad(compute.store, *bias_);
 }
 
 }  // namespace ds::model

@@ -1,18 +1,15 @@
-// y = x W + b, which the layers share. It hands its gradients to the store as soon as they are
-// written.
+// y = x W + b, which the layers share, with a low-rank adapter beside W where one is trained (Hu et
+// al., "LoRA", 2021): y = x W + b + s (x A^T) B^T. It hands its gradients to the store as soon as
+// they are written.
 #pragma once
 
 #include <optional>
 
+#include "model/arena.h"
+#include "model/lora.h"
 #include "model/param_use.h"
 
 namespace ds::model {
-
-// How W lies in memory and in the file.
-enum class WeightLayout {
-  kInOut,  // [in, out], GPT-2's Conv1D
-  kOutIn,  // [out, in], the others' Linear
-};
 
 class Linear {
  public:
@@ -20,33 +17,50 @@ class Linear {
     int64_t in, out;
     WeightLayout layout;
     bool bias;
-    float stddev;  // of fresh weights
+    float stddev;                      // of fresh weights
+    const LoraConfig* lora = nullptr;  // an adapter, if this product is one that it names
   };
   Linear(const std::string& name, const std::string& unit, const Options& options);
 
+  // They stay where they are from here on.
   void AppendParams(std::vector<Param*>& params);
   int64_t in() const { return in_; }
   int64_t out() const { return out_; }
   // Null without one. Who comes behind the product adds it, fused where it can.
   const void* bias() const { return bias_.has_value() ? bias_->data : nullptr; }
 
+  // What the adapter needs while a pass is in the layer.
+  void PlanScratch(int64_t rows, bool backward, Carver& carver);
+
   // Rows of y, and of dy, may be a part of longer ones, which lie `stride` apart.
   // y [rows, out] = x W, without b.
   void Product(const Compute& compute, int64_t rows, const void* x, int64_t stride, void* y) const;
   // b is added to y, where there is one.
   void AddBias(const Compute& compute, int64_t rows, int64_t stride, void* y) const;
-  // dx [rows, in] = dy W^T, or is added to it.
-  void InputGrad(const Compute& compute, int64_t rows, int64_t stride, const void* dy,
-                 bool accumulate, void* dx) const;
   // The gradients of W and b, from x and dy.
   Status ParamGrads(const Compute& compute, int64_t rows, const void* x, int64_t stride,
                     const void* dy) const;
+  // dx [rows, in] = dy W^T, or is added to it. Behind ParamGrads of the same dy.
+  void InputGrad(const Compute& compute, int64_t rows, int64_t stride, const void* dy,
+                 bool accumulate, void* dx) const;
 
  private:
+  // [rank, in] and [out, rank], as PEFT has them, whatever the layout of W.
+  struct Adapter {
+    Param a, b;
+    LowRank merge;          // of W
+    void* low = nullptr;    // s x A^T, [rows, rank]
+    void* d_low = nullptr;  // its gradient times s, [rows, rank]
+  };
+  void Lower(const Compute& compute, int64_t rows, const void* x) const;
+  Status AdapterGrads(const Compute& compute, int64_t rows, const void* x, int64_t stride,
+                      const void* dy) const;
+
   const int64_t in_, out_;
   const WeightLayout layout_;
   Param weight_;
   std::optional<Param> bias_;
+  std::optional<Adapter> adapter_;
 };
 
 }  // namespace ds::model

@@ -4,28 +4,30 @@ namespace ds::model {
 namespace {
 
 Linear In(const DecoderConfig& config, size_t index, const std::string& name,
-          const std::string& unit, float stddev) {
+          const std::string& unit, const LayerOptions& options) {
   return {name + config.family->names.mlp_in[index],
           unit,
-          {config.width, config.mlp_width(), config.family->layout, config.mlp_bias, stddev}};
+          {config.width, config.mlp_width(), config.family->layout, config.mlp_bias, options.stddev,
+           options.lora}};
 }
 Linear Out(const DecoderConfig& config, const std::string& name, const std::string& unit,
-           float stddev) {
+           const LayerOptions& options) {
   return {name + config.family->names.mlp_out,
           unit,
-          {config.mlp_width(), config.width, config.family->layout, config.mlp_bias, stddev}};
+          {config.mlp_width(), config.width, config.family->layout, config.mlp_bias,
+           options.residual_stddev, options.lora}};
 }
 
 }  // namespace
 
 GeluLayer::GeluLayer(const DecoderConfig& config, const std::string& name, const std::string& unit,
-                     const InitSpread& spread)
+                     const LayerOptions& options)
     : width_(config.width),
       inner_(config.mlp_width()),
       norm_(config.family->norm, name + config.family->names.mlp_norm, unit, width_,
             config.norm_eps),
-      fc_(In(config, 0, name, unit, spread.weights)),
-      proj_(Out(config, name, unit, spread.residual)) {}
+      fc_(In(config, 0, name, unit, options)),
+      proj_(Out(config, name, unit, options)) {}
 
 void GeluLayer::AppendParams(std::vector<Param*>& params) {
   norm_.AppendParams(params);
@@ -43,6 +45,7 @@ void GeluLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
 }
 
 void GeluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, Carver& carver) {
+  for (Linear* each : {&fc_, &proj_}) each->PlanScratch(shape.rows(), backward, carver);
   if (!backward) return;
   d_narrow_ = carver.Elements(shape.rows() * width_);
   d_wide_ = carver.Elements(shape.rows() * inner_);
@@ -73,14 +76,14 @@ Status GeluLayer::Backward(const Pass& pass, const void* x, void* dx) {
 }
 
 SwigluLayer::SwigluLayer(const DecoderConfig& config, const std::string& name,
-                         const std::string& unit, const InitSpread& spread)
+                         const std::string& unit, const LayerOptions& options)
     : width_(config.width),
       inner_(config.mlp_width()),
       norm_(config.family->norm, name + config.family->names.mlp_norm, unit, width_,
             config.norm_eps),
-      gate_(In(config, 0, name, unit, spread.weights)),
-      up_(In(config, 1, name, unit, spread.weights)),
-      proj_(Out(config, name, unit, spread.residual)) {}
+      gate_(In(config, 0, name, unit, options)),
+      up_(In(config, 1, name, unit, options)),
+      proj_(Out(config, name, unit, options)) {}
 
 void SwigluLayer::AppendParams(std::vector<Param*>& params) {
   norm_.AppendParams(params);
@@ -99,6 +102,7 @@ void SwigluLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
 }
 
 void SwigluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, Carver& carver) {
+  for (Linear* each : {&gate_, &up_, &proj_}) each->PlanScratch(shape.rows(), backward, carver);
   if (!backward) return;
   d_narrow_ = carver.Elements(shape.rows() * width_);
   d_gated_ = carver.Elements(shape.rows() * inner_);

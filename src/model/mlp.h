@@ -2,9 +2,10 @@
 // SwiGLU.
 #pragma once
 
-#include "model/attention.h"
 #include "model/family.h"
 #include "model/layer.h"
+#include "model/linear.h"
+#include "model/norm.h"
 
 namespace ds::model {
 
@@ -12,7 +13,7 @@ namespace ds::model {
 class GeluLayer final : public Layer {
  public:
   GeluLayer(const DecoderConfig& config, const std::string& name, const std::string& unit,
-            const InitSpread& spread);
+            const LayerOptions& options);
 
   void AppendParams(std::vector<Param*>& params) override;
   void Plan(const Compute& compute, const Shape& shape, Carver& carver) override;
@@ -37,7 +38,7 @@ class GeluLayer final : public Layer {
 class SwigluLayer final : public Layer {
  public:
   SwigluLayer(const DecoderConfig& config, const std::string& name, const std::string& unit,
-              const InitSpread& spread);
+              const LayerOptions& options);
 
   void AppendParams(std::vector<Param*>& params) override;
   void Plan(const Compute& compute, const Shape& shape, Carver& carver) override;

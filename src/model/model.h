@@ -8,6 +8,7 @@
 
 #include "base/function_ref.h"
 #include "base/status.h"
+#include "model/lora.h"
 #include "model/param_use.h"
 
 namespace ds::model {
@@ -58,6 +59,8 @@ class Model {
   virtual std::string HfConfig() const = 0;
   // Of the names of all tensors but the head: older folders leave it out.
   virtual std::string_view name_prefix() const = 0;
+  // Null: it has no adapters.
+  virtual const LoraConfig* lora() const { return nullptr; }
 };
 
 // Random values by each parameter's own rule: Philox, one stream a name, so that they depend on

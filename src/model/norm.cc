@@ -36,22 +36,22 @@ void Norm::Forward(const Compute& compute, int64_t rows, const void* x, void* y,
 Status Norm::Backward(const Compute& compute, int64_t rows, const void* x, const float* mean,
                       const float* rstd, const void* dy, void* dx) const {
   ParamStore& store = compute.store;
-  DS_ASSIGN(const GradView dw, store.BeginGrad(weight_.id));
+  DS_ASSIGN(const GradView dw, BeginGrad(store, weight_));
   if (!bias_.has_value()) {
     compute.ops.rms_norm_backward(compute.lane, rows, /*heads=*/1, width_, width_, width_,
                                   dw.accumulate, /*add=*/true, x, weight_.data, rstd, dy, dx,
                                   dw.data);
-    return store.EndGrad(weight_.id);
+    return EndGrad(store, weight_);
   }
-  DS_ASSIGN(const GradView db, store.BeginGrad(bias_->id));
-  if (dw.accumulate != db.accumulate) {
+  DS_ASSIGN(const GradView db, BeginGrad(store, *bias_));
+  if (db.data != nullptr && dw.accumulate != db.accumulate) {
     return InvalidState("{}: one of its gradients is to be added to, {} is not", weight_.spec.name,
                         bias_->spec.name);
   }
   compute.ops.layer_norm_backward(compute.lane, rows, width_, dw.accumulate, x, weight_.data, mean,
                                   rstd, dy, dx, dw.data, db.data);
-  DS_TRY(store.EndGrad(weight_.id));
-  return store.EndGrad(bias_->id);
+  DS_TRY(EndGrad(store, weight_));
+  return EndGrad(store, *bias_);
 }
 
 HeadNorm::HeadNorm(const std::string& name, const std::string& unit, int64_t heads, int64_t dim,
@@ -66,11 +66,11 @@ void HeadNorm::Forward(const Compute& compute, int64_t rows, int64_t x_stride, c
 
 Status HeadNorm::Backward(const Compute& compute, int64_t rows, int64_t x_stride, const void* x,
                           const float* rstd, int64_t dy_stride, void* dy) const {
-  DS_ASSIGN(const GradView dw, compute.store.BeginGrad(weight_.id));
+  DS_ASSIGN(const GradView dw, BeginGrad(compute.store, weight_));
   compute.ops.rms_norm_backward(compute.lane, rows, heads_, dim_, x_stride, dy_stride,
                                 dw.accumulate, /*add=*/false, x, weight_.data, rstd, dy, dy,
                                 dw.data);
-  return compute.store.EndGrad(weight_.id);
+  return EndGrad(compute.store, weight_);
 }
 
 }  // namespace ds::model

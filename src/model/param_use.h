@@ -16,16 +16,32 @@ namespace ds::model {
 
 // How a fresh parameter is filled.
 struct InitRule {
-  enum class Kind { kZeros, kOnes, kNormal };
+  enum class Kind { kZeros, kOnes, kNormal, kUniform };
   Kind kind = Kind::kZeros;
-  float stddev = 0;  // kNormal, mean 0
+  float spread = 0;  // the standard deviation of kNormal, the largest value of kUniform; mean 0
 };
+
+// How the weights of a product lie in memory and in the file.
+enum class WeightLayout {
+  kInOut,  // [in, out], GPT-2's Conv1D
+  kOutIn,  // [out, in], the others' Linear
+};
+
+struct LowRank;
 
 struct Param {
   ParamSpec spec;
   InitRule init;
-  ParamId id = -1;             // set at registration
-  const void* data = nullptr;  // the full weights, while acquired
+  ParamId id = -1;                   // set at registration
+  const void* data = nullptr;        // the full weights, while acquired
+  const LowRank* adapter = nullptr;  // what is trained beside these weights
+};
+
+// An adapter: scale b a, [out, in], is added to the weights it belongs to.
+struct LowRank {
+  const Param *a = nullptr, *b = nullptr;  // [rank, in] [out, rank]
+  float scale = 1;
+  WeightLayout layout = WeightLayout::kOutIn;  // of the weights
 };
 
 using ParamList = std::span<Param* const>;
@@ -42,6 +58,15 @@ struct Compute {
     return static_cast<std::byte*>(base) + elements * static_cast<int64_t>(DTypeBytes(ops.dtype));
   }
 };
+
+// Of a frozen parameter there is no gradient: its view has no data, and nothing is ended.
+inline Result<GradView> BeginGrad(ParamStore& store, const Param& param) {
+  if (!param.spec.trainable) return GradView{};
+  return store.BeginGrad(param.id);
+}
+inline Status EndGrad(ParamStore& store, const Param& param) {
+  return param.spec.trainable ? store.EndGrad(param.id) : Status();
+}
 
 // Holds a unit's parameters acquired, all or none; given back by Release, or on leaving a scope
 // with an error.

@@ -33,6 +33,11 @@ void BiasGrad(TaskPool&, int64_t rows, int64_t width, int64_t stride, bool accum
   }
 }
 
+template <typename T>
+void Scale(TaskPool&, int64_t n, float a, void* x) {
+  for (int64_t i = 0; i < n; ++i) Store<T>(x, i, static_cast<double>(a) * Load<T>(x, i));
+}
+
 // gelu_new: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))  (Hendrycks & Gimpel 2016)
 constexpr double kRootTwoOverPi = 0.79788456080286535588;
 constexpr double kCubic = 0.044715;
@@ -120,6 +125,7 @@ void FillElementwise(Ops& ops) {
   ops.add_bias = AddBias<T>;
   ops.add_bias_residual = AddBiasResidual<T>;
   ops.bias_grad = BiasGrad<T>;
+  ops.scale = Scale<T>;
   ops.bias_gelu_forward = BiasGeluForward<T>;
   ops.gelu_backward = GeluBackward<T>;
   ops.swiglu_forward = SwigluForward<T>;

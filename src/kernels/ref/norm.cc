@@ -32,15 +32,15 @@ void Backward(TaskPool&, int64_t rows, int64_t width, bool accumulate, const voi
   const auto xhat = [&](int64_t r, int64_t c) {
     return (Load<T>(x, r * width + c) - static_cast<double>(mean[r])) * rstd[r];
   };
-  for (int64_t c = 0; c < width; ++c) {
+  for (int64_t c = 0; dgamma != nullptr && c < width; ++c) {
     double dg = accumulate ? Load<T>(dgamma, c) : 0.0;
-    double db = accumulate ? Load<T>(dbeta, c) : 0.0;
+    double db = accumulate && dbeta != nullptr ? Load<T>(dbeta, c) : 0.0;
     for (int64_t r = 0; r < rows; ++r) {
       dg += Load<T>(dy, r * width + c) * xhat(r, c);
       db += Load<T>(dy, r * width + c);
     }
     Store<T>(dgamma, c, dg);
-    Store<T>(dbeta, c, db);
+    if (dbeta != nullptr) Store<T>(dbeta, c, db);
   }
   for (int64_t r = 0; r < rows; ++r) {
     double sum = 0, dot = 0;  // of dxhat, and of dxhat * xhat
@@ -86,7 +86,7 @@ void RmsBackward(TaskPool&, int64_t rows, int64_t heads, int64_t width, int64_t 
   const auto xhat = [&](int64_t r, int64_t h, int64_t c) {
     return static_cast<double>(Load<T>(x, r * x_stride + h * width + c)) * rstd[r * heads + h];
   };
-  for (int64_t c = 0; c < width; ++c) {
+  for (int64_t c = 0; dgamma != nullptr && c < width; ++c) {
     double sum = accumulate ? Load<T>(dgamma, c) : 0.0;
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t h = 0; h < heads; ++h) {

@@ -69,6 +69,16 @@ void BiasGrad(TaskPool& pool, int64_t rows, int64_t width, int64_t stride, bool 
   });
 }
 
+template <typename T>
+void Scale(TaskPool& pool, int64_t n, float a, void* x_) {
+  T* x = static_cast<T*>(x_);
+  const VF factor = hn::Set(F32(), a);
+  ForTiles(pool, n, [&](int64_t at, int64_t count) HWY_ATTR {
+    Map(
+        count, x + at, [factor](VF v) HWY_ATTR { return factor * v; }, x + at);
+  });
+}
+
 // gelu_new: 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3)  (Hendrycks & Gimpel 2016).
 // 0.5 (1 + tanh(u)) is the logistic function of 2u, which loses nothing where tanh is near -1.
 constexpr float kTwoRoot = 1.59576912160573f;  // 2 sqrt(2/pi)
@@ -238,6 +248,7 @@ void FillRow(Ops& ops) {
   ops.add_bias = AddBias<T>;
   ops.add_bias_residual = AddBiasResidual<T>;
   ops.bias_grad = BiasGrad<T>;
+  ops.scale = Scale<T>;
   ops.bias_gelu_forward = BiasGeluForward<T>;
   ops.gelu_backward = GeluBackward<T>;
   ops.swiglu_forward = SwigluForward<T>;

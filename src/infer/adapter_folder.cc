@@ -1,0 +1,92 @@
+#include "infer/adapter_folder.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/file.h"
+#include "infer/unit_walk.h"
+
+namespace ds::infer {
+namespace {
+
+using model::Param;
+
+constexpr char kConfigName[] = "adapter_config.json";
+constexpr char kWeightsName[] = "adapter_model.safetensors";
+
+bool Exists(const std::string& path) {
+  std::error_code none;
+  return std::filesystem::exists(path, none);
+}
+
+bool IsAdapter(const Param& param) { return model::IsLora(param.spec.name); }
+
+}  // namespace
+
+bool IsAdapterFolder(const std::string& folder) { return Exists(folder + "/" + kConfigName); }
+
+Result<AdapterFolder> AdapterFolder::Open(const std::string& folder) {
+  const std::string path = folder + "/" + kConfigName, weights = folder + "/" + kWeightsName;
+  DS_ASSIGN(const std::string text, ReadFile(path));
+  DS_ASSIGN(model::LoraConfig config, model::ParseLoraConfig(text, path));
+  DS_ASSIGN(checkpoint::SafetensorsReader reader, checkpoint::SafetensorsReader::Open(weights));
+  // PEFT takes it from the working directory.
+  const std::string beside = folder + "/" + config.base;
+  if (!Exists(config.base + "/config.json")) {
+    if (config.base.starts_with('/') || !Exists(beside + "/config.json")) {
+      return Error(Code::kNotFound,
+                   "{}: base_model_name_or_path is \"{}\", where there is no config.json", path,
+                   config.base);
+    }
+    config.base = beside;
+  }
+  return AdapterFolder(weights, std::move(config), std::move(reader));
+}
+
+Status AdapterFolder::Fill(const Param& param, std::span<float> values) const {
+  const std::string name = model::PeftName(param.spec.name);
+  const checkpoint::TensorView* view = reader_.Find(name);
+  if (view == nullptr) return Error(Code::kNotFound, "{}: has no tensor {}", path_, name);
+  if (view->shape != param.spec.shape) {
+    return InvalidArgument("{}: tensor {} has shape {}, expected {}", path_, name,
+                           checkpoint::ShapeText(view->shape),
+                           checkpoint::ShapeText(param.spec.shape));
+  }
+  return ReadAsFloat(*view, values);
+}
+
+Status AdapterFolder::CheckNames(const model::Model& model) const {
+  const model::ParamList params = model.params();
+  for (const checkpoint::TensorView& view : reader_.tensors()) {
+    const bool known = std::any_of(params.begin(), params.end(), [&](const Param* param) {
+      return IsAdapter(*param) && model::PeftName(param->spec.name) == view.name;
+    });
+    if (known) continue;
+    return Error(Code::kUnsupported, "{}: tensor {} is not a part of these adapters", path_,
+                 view.name);
+  }
+  return {};
+}
+
+Status SaveAdapter(const std::string& folder, const model::Model& model, ParamStore& store,
+                   bool write) {
+  const model::ParamList params = model.params();
+  const auto adapted = std::find_if(params.begin(), params.end(),
+                                    [](const Param* param) { return param->adapter != nullptr; });
+  if (model.lora() == nullptr || adapted == params.end()) {
+    return InvalidState("{}: the model has no adapters to save", folder);
+  }
+  UnitWalk walk(store, params, IsAdapter);
+  const checkpoint::HfModel hf{
+      .config_json = ToPeftConfig(*model.lora(), (*adapted)->adapter->layout),
+      .config_name = kConfigName,
+      .weights_name = kWeightsName,
+      .dtype = store.dtype(),
+      .tensors = walk.Tensors(model::PeftName)};
+  const auto bytes_of = [&](const Param& param) { return walk.BytesOf(param); };
+  return checkpoint::WriteHfFolder(folder, hf, write, [&](size_t index, checkpoint::ByteSink sink) {
+    return walk.Hand(index, bytes_of, sink);
+  });
+}
+
+}  // namespace ds::infer

@@ -1,0 +1,41 @@
+// Adapters in the folder form of Hugging Face's PEFT: adapter_config.json and
+// adapter_model.safetensors, beside a model that lies elsewhere.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "base/status.h"
+#include "checkpoint/safetensors.h"
+#include "model/model.h"
+
+namespace ds::infer {
+
+bool IsAdapterFolder(const std::string& folder);
+
+class AdapterFolder {
+ public:
+  // The folder of the model below is looked for where the file says, and from this folder on.
+  static Result<AdapterFolder> Open(const std::string& folder);
+
+  // With the place where its base was found.
+  const model::LoraConfig& config() const { return config_; }
+  // The values of one parameter of an adapter.
+  Status Fill(const model::Param& param, std::span<float> values) const;
+  // That the file has nothing that this model has not.
+  Status CheckNames(const model::Model& model) const;
+
+ private:
+  AdapterFolder(std::string path, model::LoraConfig config, checkpoint::SafetensorsReader reader)
+      : path_(std::move(path)), config_(std::move(config)), reader_(std::move(reader)) {}
+
+  std::string path_;  // of the weights
+  model::LoraConfig config_;
+  checkpoint::SafetensorsReader reader_;
+};
+
+// Collective as SaveModel is.
+Status SaveAdapter(const std::string& folder, const model::Model& model, ParamStore& store,
+                   bool write);
+
+}  // namespace ds::infer
