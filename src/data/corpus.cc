@@ -93,17 +93,21 @@ TokenSpan Corpus::all() const {
   return std::visit(Visitor(), tokens_);
 }
 
-double UnigramEntropy(TokenSpan tokens, int64_t vocab) {
-  std::vector<int64_t> counts(static_cast<size_t>(vocab));
-  tokens.Typed([&](const auto* ids) {
-    for (size_t i = 0; i < tokens.size(); ++i) ++counts[ids[i] & ~TokenSpan::kNoLoss];
-  });
-  const auto n = static_cast<double>(tokens.size());
+double UnigramEntropy(std::span<const WeightedText> texts, int64_t vocab) {
+  std::vector<double> parts(static_cast<size_t>(vocab));
+  for (const auto& [tokens, weight] : texts) {
+    std::vector<int64_t> counts(parts.size());
+    tokens.Typed([&, n = tokens.size()](const auto* ids) {
+      for (size_t i = 0; i < n; ++i) ++counts[ids[i] & ~TokenSpan::kNoLoss];
+    });
+    const auto n = static_cast<double>(std::max<size_t>(1, tokens.size()));
+    for (size_t i = 0; i < parts.size(); ++i) {
+      parts[i] += weight * (static_cast<double>(counts[i]) / n);
+    }
+  }
   double entropy = 0;
-  for (const int64_t count : counts) {
-    if (count == 0) continue;
-    const double p = static_cast<double>(count) / n;
-    entropy -= p * std::log(p);
+  for (const double part : parts) {
+    if (part > 0) entropy -= part * std::log(part);
   }
   return entropy;
 }

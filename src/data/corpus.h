@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -51,7 +52,8 @@ class Corpus {
   size_t train_ = 0;
 };
 
-// Of the tokens one by one, in nats a token: the loss of the best model that knows no context.
-double UnigramEntropy(TokenSpan tokens, int64_t vocab);
+// Of the tokens one by one, in nats a token: the loss of the best model that knows no context, on
+// texts that are drawn from by their weights, which add up to 1.
+double UnigramEntropy(std::span<const WeightedText> texts, int64_t vocab);
 
 }  // namespace ds::data

@@ -148,15 +148,17 @@ Status EncodeDocuments(Documents& documents, const token::Tokenizer& tokenizer, 
   }
 }
 
-Result<std::unique_ptr<token::Tokenizer>> CharactersOf(Documents& documents) {
+Result<std::unique_ptr<token::Tokenizer>> CharactersOf(std::span<Documents> sources) {
   token::CharacterSet characters;
-  if (documents.several()) DS_TRY(characters.Add("\n", "the end of a document"));
-  for (Document document;;) {
-    DS_ASSIGN(const bool more, documents.Next(document));
-    if (!more) break;
-    DS_TRY(characters.Add(document.text, document.what));
+  for (Documents& documents : sources) {
+    if (documents.several()) DS_TRY(characters.Add("\n", "the end of a document"));
+    for (Document document;;) {
+      DS_ASSIGN(const bool more, documents.Next(document));
+      if (!more) break;
+      DS_TRY(characters.Add(document.text, document.what));
+    }
+    documents.Rewind();
   }
-  documents.Rewind();
   return characters.Make();
 }
 

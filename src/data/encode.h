@@ -29,6 +29,6 @@ Status EncodeDocuments(Documents& documents, const token::Tokenizer& tokenizer, 
                        FunctionRef<bool(const EncodeProgress&)> progress);
 
 // All characters of the documents, and what ends one where there may be several.
-Result<std::unique_ptr<token::Tokenizer>> CharactersOf(Documents& documents);
+Result<std::unique_ptr<token::Tokenizer>> CharactersOf(std::span<Documents> sources);
 
 }  // namespace ds::data

@@ -1,27 +1,64 @@
 #include "data/sampler.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 
 #include "base/rng.h"
 
 namespace ds::data {
 namespace {
 
-// Keeps the draws apart from others of the same seed; the step takes the lower bits.
-constexpr uint64_t kStream = uint64_t{0x5A} << 56;
+// Keep the draws apart from others of the same seed; the step takes the lower bits.
+constexpr uint64_t kStream = uint64_t{0x5A} << 56, kMixStream = uint64_t{0x5B} << 56;
+// From sample to sample, the golden section of the circle: of all steps the one whose places lie
+// most evenly, however many there are (Knuth, "The Art of Computer Programming" 3, section 6.4).
+constexpr uint64_t kGoldenSection = 0x9E3779B97F4A7C15;
 
 }  // namespace
 
 Result<Sampler> Sampler::Create(TokenSpan text, int64_t tokens, uint64_t seed) {
-  if (tokens < 1 || static_cast<int64_t>(text.size()) < tokens + 1) {
-    return InvalidArgument("a text of {} tokens has no window of {} and one after it", text.size(),
-                           tokens);
+  return Create(std::array{WeightedText{text}}, 1, tokens, seed);
+}
+
+Result<Sampler> Sampler::Create(std::span<const WeightedText> texts, int64_t batch, int64_t tokens,
+                                uint64_t seed) {
+  if (texts.empty()) return InvalidArgument("no texts to draw from");
+  if (batch < 1) return InvalidArgument("steps of {} samples, expected 1 or more", batch);
+  Sampler sampler(batch, tokens, seed);
+  double sum = 0, end = 0;
+  for (const auto& [text, weight] : texts) {
+    if (tokens < 1 || static_cast<int64_t>(text.size()) < tokens + 1) {
+      return InvalidArgument("a text of {} tokens has no window of {} and one after it",
+                             text.size(), tokens);
+    }
+    if (!(std::isfinite(weight) && weight > 0)) {
+      return InvalidArgument("a text of weight {}, expected a finite number above 0", weight);
+    }
+    sum += weight;
   }
-  return Sampler(text, tokens, seed);
+  if (!std::isfinite(sum)) return InvalidArgument("the weights of the texts add up to {}", sum);
+  for (const auto& [text, weight] : texts) {
+    end += weight / sum;
+    sampler.texts_.push_back(text);
+    sampler.ends_.push_back(end < 1 ? static_cast<uint64_t>(end * 0x1p64) : UINT64_MAX);
+  }
+  const auto bits = RandomBits(seed, kMixStream, 0);
+  sampler.first_ = uint64_t{bits[0]} << 32 | bits[1];
+  return sampler;
+}
+
+size_t Sampler::TextOf(int64_t step, int64_t index) const {
+  const auto sample =
+      static_cast<uint64_t>(step) * static_cast<uint64_t>(batch_) + static_cast<uint64_t>(index);
+  const uint64_t place = first_ + sample * kGoldenSection;
+  size_t text = 0;
+  while (text + 1 < ends_.size() && place >= ends_[text]) ++text;
+  return text;
 }
 
 int64_t Sampler::WindowStart(int64_t step, int64_t index) const {
-  const uint64_t places = text_.size() - static_cast<uint64_t>(tokens_);
+  const uint64_t places = texts_[TextOf(step, index)].size() - static_cast<uint64_t>(tokens_);
   return static_cast<int64_t>(RandomBelow(seed_, kStream + static_cast<uint64_t>(step),
                                           static_cast<uint64_t>(index), places));
 }
@@ -29,8 +66,8 @@ int64_t Sampler::WindowStart(int64_t step, int64_t index) const {
 void Sampler::Fill(int64_t step, int64_t first, int64_t count, int32_t* ids,
                    int32_t* targets) const {
   for (int64_t i = 0; i < count; ++i) {
-    FillWindow(text_, WindowStart(step, first + i), tokens_, ids + i * tokens_,
-               targets + i * tokens_);
+    FillWindow(texts_[TextOf(step, first + i)], WindowStart(step, first + i), tokens_,
+               ids + i * tokens_, targets + i * tokens_);
   }
 }
 

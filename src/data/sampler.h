@@ -1,6 +1,6 @@
-// Which windows of a text a step sees: a pure function of (seed, step, index in the global batch).
-// There is no state, so nothing is saved, and who computes a sample (rank, accumulation step) makes
-// no difference to what it is.
+// Which windows of which text a step sees: a pure function of (seed, step, index in the global
+// batch). There is no state, so nothing is saved, and who computes a sample (rank, accumulation
+// step) makes no difference to what it is.
 #pragma once
 
 #include <cstdint>
@@ -16,20 +16,28 @@ class Sampler {
  public:
   // Windows of `tokens` and the one token after them, of `text` that outlives the sampler.
   static Result<Sampler> Create(TokenSpan text, int64_t tokens, uint64_t seed);
+  // Of several texts, for steps of `batch` samples. Of the first n samples of a run a text has its
+  // part of n, and at most a few more or less: they are dealt out evenly, not drawn.
+  static Result<Sampler> Create(std::span<const WeightedText> texts, int64_t batch, int64_t tokens,
+                                uint64_t seed);
 
   int64_t tokens() const { return tokens_; }
-  // Where in the text sample `index` of the global batch of `step` begins.
+  // Which text sample `index` of the global batch of `step` is of, and where in it it begins.
+  size_t TextOf(int64_t step, int64_t index) const;
   int64_t WindowStart(int64_t step, int64_t index) const;
   // Samples first ... first + count - 1 of the step: ids and targets [count, tokens]. A micro-batch
   // of b on rank r of w in accumulation step a has first = (a * w + r) * b.
   void Fill(int64_t step, int64_t first, int64_t count, int32_t* ids, int32_t* targets) const;
 
  private:
-  Sampler(TokenSpan text, int64_t tokens, uint64_t seed)
-      : text_(text), tokens_(tokens), seed_(seed) {}
+  Sampler(int64_t batch, int64_t tokens, uint64_t seed)
+      : batch_(batch), tokens_(tokens), seed_(seed) {}
 
-  TokenSpan text_;
-  int64_t tokens_;
+  std::vector<TokenSpan> texts_;
+  // Where on a circle of 2^64 places the part of each text ends; that of the last is the whole.
+  std::vector<uint64_t> ends_;
+  uint64_t first_ = 0;  // the place of the first sample of the run
+  int64_t batch_, tokens_;
   uint64_t seed_;
 };
 

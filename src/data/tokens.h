@@ -56,4 +56,10 @@ class TokenSpan {
   size_t size_ = 0, width_ = 1;
 };
 
+// A text of several that are drawn from.
+struct WeightedText {
+  TokenSpan text;
+  double weight = 1;  // above 0; what counts is its part of the sum of all
+};
+
 }  // namespace ds::data

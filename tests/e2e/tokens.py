@@ -116,6 +116,32 @@ class Tokens(e2e.DspeedTest):
         refused = self.dspeed("train", "--data", lines, *e2e.MODEL)
         self.assert_refused(refused, lines, "line 1", "text: missing")
 
+    def test_mixed(self):
+        """Texts by weight: the same samples on any number of ranks, and after a resume."""
+        lines = self.folder / "b=c.jsonl"
+        lines.write_text(json.dumps({"text": "xyz " * 600}) + "\n")
+        alone, mix = self.data, ["--data", f"{lines}=0.25", "--batch", 4, "--eval-every", 2]
+        config = {"scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 2}}}
+        self.data = f"{alone}=0.75"
+        done = self.train("run", *mix, "--steps", 4, config=config)
+        for part in (f"{alone}: 6000 bytes", "75.0 %", f"{lines}: 2401 bytes", "25.0 %"):
+            self.assertIn(part, done.stdout)
+        last = self.log("run")[-1]
+        self.assertAlmostEqual(last["val_loss"], 0.75 * last["val_losses"][0] +
+                               0.25 * last["val_losses"][1], 9)
+        self.train("part", *mix, "--steps", 2, config=config)
+        self.train("part", *mix, "--steps", 4, "--resume", config=config)
+        self.assertEqual(self.curve("part"), self.curve("run"))
+        self.assertEqual(self.weights("part"), self.weights("run"))
+        self.train("two", *mix, "--steps", 4, "--ranks", 2, config=config)
+        for one, two in zip(self.log("run"), self.log("two")):
+            self.assertAlmostEqual(one["loss"], two["loss"], 4)
+        self.data = alone
+        refused = self.dspeed(*self.train_arguments("run", "--batch", 4, "--resume"))
+        self.assert_refused(refused, "cannot resume", "[0.75,0.25]", "[1.0]")
+        refused = self.dspeed("train", "--data", f"{alone}=0", *e2e.MODEL)
+        self.assert_refused(refused, alone, "weight is 0")
+
     def test_conversations(self):
         chat = self.folder / "chat.jsonl"
         draw = random.Random(1)

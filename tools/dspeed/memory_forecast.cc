@@ -82,13 +82,16 @@ int64_t TraceBytes(const TrainPlan& plan) {
 
 }  // namespace
 
-Result<MemoryForecast> ForecastMemory(const TrainPlan& plan) {
+Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
+                                      std::span<const data::WeightedSource> texts) {
   const auto gemm = CreateGemm();
   MemoryForecast forecast;
   forecast.process_bytes = ProcessBytes(plan, *gemm);
-  std::error_code error;
-  const auto text = std::filesystem::file_size(plan.flags.text.data, error);
-  if (!error) forecast.process_bytes += static_cast<int64_t>(text);
+  for (const data::WeightedSource& text : texts) {
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(text.source.path, error);
+    if (!error) forecast.process_bytes += static_cast<int64_t>(bytes);
+  }
 
   TaskPool pool(1);
   DS_ASSIGN(const ModelFacts facts, FactsOf(plan, pool, *gemm));

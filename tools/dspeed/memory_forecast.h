@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct MemoryForecast {
   int64_t peak_bytes = 0;
 };
 
-Result<MemoryForecast> ForecastMemory(const TrainPlan& plan);
+// `texts`: what --data names.
+Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
+                                      std::span<const data::WeightedSource> texts);
 
 }  // namespace ds::tool

@@ -61,10 +61,9 @@ void PrintText(const TrainPlan& plan, const MemoryForecast& forecast) {
 
 Status Plan(TrainFlags flags, bool as_json) {
   flags.ranks = flags.asked_ranks.value_or(1);
-  DS_ASSIGN(const Text text, OpenTrainText(flags));
-  (void)text;  // the flags know its vocabulary now
-  DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
-  DS_ASSIGN(const MemoryForecast forecast, ForecastMemory(plan));
+  DS_ASSIGN(const TrainText text, OpenTrainText(flags));
+  DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));  // the flags know the vocabulary now
+  DS_ASSIGN(const MemoryForecast forecast, ForecastMemory(plan, text.sources));
   as_json ? PrintJson(plan, forecast) : PrintText(plan, forecast);
   return {};
 }

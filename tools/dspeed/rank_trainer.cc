@@ -13,13 +13,14 @@
 namespace ds::tool {
 
 Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
-                                                         const data::Corpus& text,
+                                                         const data::Mix& texts,
                                                          const token::Tokenizer* tokenizer,
                                                          comm::Communicator& comm, TaskPool& pool,
                                                          kernels::Gemm& gemm) {
-  DS_ASSIGN(const data::Sampler sampler,
-            data::Sampler::Create(text.train(), plan.context, plan.flags.seed));
-  std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, text, tokenizer, comm, sampler));
+  DS_ASSIGN(
+      const data::Sampler sampler,
+      data::Sampler::Create(texts.train(), plan.engine.train_batch, plan.context, plan.flags.seed));
+  std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, texts, tokenizer, comm, sampler));
   DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
   Engine& engine = *trainer->engine_;
   const model::DecoderOptions options{.recompute = plan.flags.recompute};
@@ -70,14 +71,29 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
   return result;
 }
 
-Result<double> RankTrainer::ValidationLoss() {
+Result<ValidationLosses> RankTrainer::ValidationLoss() {
   const TraceSpan span(TraceLane::kStep, "validation");
-  const auto text = text_.validation();
+  const auto count = static_cast<int64_t>(texts_.size());
+  std::vector<double> sums(2 * texts_.size());  // a pair a text
+  for (size_t i = 0; i < texts_.size(); ++i) {
+    DS_TRY(AddLosses(texts_.corpus(i).validation(),
+                     std::max(kLeastWindows, kValidationWindows / count),
+                     std::span(sums).subspan(2 * i).first<2>()));
+  }
+  DS_TRY(engine_->store().EndEvaluation());
+  DS_TRY(comm_.AllReduce("validation loss", sums));
+  ValidationLosses losses;
+  for (size_t i = 0; i < texts_.size(); ++i) {
+    losses.each.push_back(sums[2 * i] / std::max(1.0, sums[2 * i + 1]));
+    losses.mean += texts_.part(i) * losses.each.back();
+  }
+  return losses;
+}
+
+Status RankTrainer::AddLosses(data::TokenSpan text, int64_t most, std::span<double, 2> sums) {
   const int64_t context = plan_.context, micro = plan_.engine.micro_batch;
-  const auto starts =
-      data::EvenWindows(static_cast<int64_t>(text.size()), context, kValidationWindows);
+  const auto starts = data::EvenWindows(static_cast<int64_t>(text.size()), context, most);
   const auto windows = static_cast<int64_t>(starts.size());
-  double sums[2] = {0, 0};  // of the losses, and of the tokens that have one
   // Every rank makes as many passes as the others: what is beyond the last window counts nothing.
   for (int64_t round = 0; round * micro * comm_.size() < windows; ++round) {
     for (int64_t i = 0; i < micro; ++i) {
@@ -96,14 +112,15 @@ Result<double> RankTrainer::ValidationLoss() {
     sums[1] += static_cast<double>(targets_.size()) -
                static_cast<double>(std::count(targets_.begin(), targets_.end(), -1));
   }
-  DS_TRY(engine_->store().EndEvaluation());
-  DS_TRY(comm_.AllReduce("validation loss", sums));
-  return sums[0] / std::max(1.0, sums[1]);
+  return {};
 }
 
 // What two runs must have alike for the one to be the continuation of the other.
 Json RankTrainer::Facts() const {
-  const auto all = text_.all().bytes();
+  const auto bytes_of = [&](size_t i) { return texts_.corpus(i).all().bytes(); };
+  const auto checksum = [&](size_t i) {
+    return fmt::format("{:016x}", XXH3_64bits(bytes_of(i).data(), bytes_of(i).size()));
+  };
   Json facts = {{"family", plan_.model.family->model_type},
                 {"layers", plan_.model.layers},
                 {"heads", plan_.model.heads},
@@ -112,11 +129,22 @@ Json RankTrainer::Facts() const {
                 {"batch", plan_.engine.train_batch},
                 {"dtype", DTypeName(plan_.engine.dtype)},
                 {"seed", plan_.flags.seed},
-                {"data bytes", all.size()},
-                {"data checksum", fmt::format("{:016x}", XXH3_64bits(all.data(), all.size()))}};
+                {"data bytes", bytes_of(0).size()},
+                {"data checksum", checksum(0)}};
   if (plan_.model.vocab != 256) facts["vocabulary"] = plan_.model.vocab;  // else as ever
-  if (!plan_.bias) facts["bias"] = false;  // its state has other arrays
+  if (!plan_.bias) facts["bias"] = false;       // its state has other arrays
+  for (size_t i = 1; i < texts_.size(); ++i) {  // of one text as ever
+    facts[fmt::format("data {} bytes", i + 1)] = bytes_of(i).size();
+    facts[fmt::format("data {} checksum", i + 1)] = checksum(i);
+  }
+  if (texts_.size() > 1) facts["parts of the data"] = Parts();
   return facts;
+}
+
+Json RankTrainer::Parts() const {
+  Json parts = Json::array();
+  for (size_t i = 0; i < texts_.size(); ++i) parts.push_back(texts_.part(i));
+  return parts;
 }
 
 Status RankTrainer::Save(const std::string& folder, int64_t step) {
@@ -155,6 +183,10 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
 Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunManifest& manifest) {
   const std::string state = StateFolder(folder);
   const Json mine = Facts();
+  if (const Json parts = manifest.facts.value("parts of the data", Json({1.0})); parts != Parts()) {
+    return Error(Code::kConfig, "cannot resume {}: the parts of its data are {}, this run's are {}",
+                 folder, DumpJson(parts, -1), DumpJson(Parts(), -1));
+  }
   for (const auto& [name, value] : mine.items()) {
     const Json saved = manifest.facts.value(name, Json());
     if (saved != value) {

@@ -9,7 +9,7 @@
 
 #include "checkpoint/run_state.h"
 #include "comm/communicator.h"
-#include "data/corpus.h"
+#include "data/mix.h"
 #include "data/sampler.h"
 #include "engine/engine.h"
 #include "frozen_bias_store.h"
@@ -25,19 +25,24 @@ struct StepResult {
   bool stop = false;  // some rank was interrupted
 };
 
+struct ValidationLosses {
+  double mean = 0;           // over the texts, each as its part of the samples says
+  std::vector<double> each;  // in their order
+};
+
 class RankTrainer {
  public:
   // All outlive the trainer.
-  static Result<std::unique_ptr<RankTrainer>> Create(const TrainPlan& plan,
-                                                     const data::Corpus& text,
+  static Result<std::unique_ptr<RankTrainer>> Create(const TrainPlan& plan, const data::Mix& texts,
                                                      const token::Tokenizer* tokenizer,
                                                      comm::Communicator& comm, TaskPool& pool,
                                                      kernels::Gemm& gemm);
 
   // Step `step` (from 0): forward, backward and update on the samples of that step.
   Result<StepResult> Step(int64_t step);
-  // Mean loss over at most kValidationWindows windows of the validation text.
-  Result<double> ValidationLoss();
+  // Mean losses over windows of the parts for validation: at most kValidationWindows, or with
+  // several texts their share of it, but kLeastWindows of each.
+  Result<ValidationLosses> ValidationLoss();
 
   // The Hugging Face folder, and beside it in `state` what Restore() reads; `step` steps are done.
   Status Save(const std::string& folder, int64_t step);
@@ -49,17 +54,24 @@ class RankTrainer {
   model::Model& model() { return *model_; }
 
  private:
-  static constexpr int64_t kValidationWindows = 64;
+  static constexpr int64_t kValidationWindows = 64, kLeastWindows = 8;
 
-  RankTrainer(const TrainPlan& plan, const data::Corpus& text, const token::Tokenizer* tokenizer,
-              comm::Communicator& comm, const data::Sampler& sampler)
-      : plan_(plan), text_(text), tokenizer_(tokenizer), comm_(comm), sampler_(sampler) {}
+  RankTrainer(const TrainPlan& plan, const data::Mix& texts, const token::Tokenizer* tokenizer,
+              comm::Communicator& comm, data::Sampler sampler)
+      : plan_(plan),
+        texts_(texts),
+        tokenizer_(tokenizer),
+        comm_(comm),
+        sampler_(std::move(sampler)) {}
 
   model::TokenBatch Batch(int64_t count) const;
+  // The losses of a text's windows, and the tokens that have one, of this rank.
+  Status AddLosses(data::TokenSpan text, int64_t most, std::span<double, 2> sums);
   Json Facts() const;
+  Json Parts() const;  // of the texts
 
   const TrainPlan& plan_;
-  const data::Corpus& text_;
+  const data::Mix& texts_;
   const token::Tokenizer* const tokenizer_;  // null: the text came as ids
   comm::Communicator& comm_;
   const data::Sampler sampler_;

@@ -1,5 +1,8 @@
 #include "text.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "data/encode.h"
 #include "token/plain_tokenizers.h"
 
@@ -7,6 +10,10 @@ namespace ds::tool {
 
 void AddTextFlags(CLI::App& command, TextFlags& flags, const std::string& what) {
   command.add_option("--data", flags.data, what)->required();
+  AddReadingFlags(command, flags);
+}
+
+void AddReadingFlags(CLI::App& command, TextFlags& flags) {
   command
       .add_option("--format", flags.format,
                   "text (a file or a folder), jsonl, chat (JSON lines with messages), tokens "
@@ -22,20 +29,29 @@ void AddTextFlags(CLI::App& command, TextFlags& flags, const std::string& what) 
 Result<Text> OpenText(const TextFlags& flags) {
   Text text;
   DS_ASSIGN(text.source, data::Source::Find(flags.data, flags.format, flags.field));
-  if (flags.tokenizer == "chars") {
-    if (!text.source.text.has_value() || *text.source.text == data::TextFormat::kChat) {
-      return InvalidArgument("--tokenizer chars: {} is not a text to take characters from",
-                             flags.data);
-    }
-    DS_ASSIGN(data::Documents documents,
-              data::Documents::Open(flags.data, *text.source.text, flags.field));
-    DS_ASSIGN(text.tokenizer, data::CharactersOf(documents));
-  } else if (!flags.tokenizer.empty()) {
-    DS_ASSIGN(text.tokenizer, token::Tokenizer::Open(flags.tokenizer));
-  } else if (text.source.text.has_value()) {
-    text.tokenizer = token::MakeByteTokenizer();
-  }
+  DS_ASSIGN(text.tokenizer, OpenTokenizer(flags.tokenizer, {&text.source, 1}));
   return text;
+}
+
+Result<std::unique_ptr<token::Tokenizer>> OpenTokenizer(const std::string& name,
+                                                        std::span<const data::Source> sources) {
+  if (name == "chars") {
+    std::vector<data::Documents> all;
+    for (const data::Source& source : sources) {
+      if (!source.text.has_value() || *source.text == data::TextFormat::kChat) {
+        return InvalidArgument("--tokenizer chars: {} is not a text to take characters from",
+                               source.path);
+      }
+      DS_ASSIGN(data::Documents documents,
+                data::Documents::Open(source.path, *source.text, source.field));
+      all.push_back(std::move(documents));
+    }
+    return data::CharactersOf(all);
+  }
+  if (!name.empty()) return token::Tokenizer::Open(name);
+  const bool text = std::any_of(sources.begin(), sources.end(),
+                                [](const data::Source& source) { return source.text.has_value(); });
+  return text ? token::MakeByteTokenizer() : nullptr;
 }
 
 Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& name,

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/status.h"
@@ -18,16 +19,21 @@ struct TextFlags {
   std::string tokenizer;  // "": bytes for a text, none for a file of ids
 };
 
-// --data, --format, --field and --tokenizer, of which `what` says what the data is for.
+// --data, --format, --field and --tokenizer, of which `what` says what the data is for; and all but
+// the first of them.
 void AddTextFlags(CLI::App& command, TextFlags& flags, const std::string& what);
+void AddReadingFlags(CLI::App& command, TextFlags& flags);
 
 struct Text {
   data::Source source;
   std::unique_ptr<token::Tokenizer> tokenizer;  // null: the data are ids, and none was named
 };
 
-// The tokenizer that --tokenizer names; "chars" is made from the data.
 Result<Text> OpenText(const TextFlags& flags);
+// The tokenizer that the name says; "chars" is made from the sources, and without a name a text has
+// bytes.
+Result<std::unique_ptr<token::Tokenizer>> OpenTokenizer(const std::string& name,
+                                                        std::span<const data::Source> sources);
 
 // Of what the model of a folder was trained with: --tokenizer, or else what the folder holds, or
 // bytes where it holds nothing and the vocabulary is that of bytes.

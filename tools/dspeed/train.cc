@@ -30,7 +30,7 @@ double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 // What the ranks share. Rank 0 alone writes to it.
 struct Run {
   const TrainPlan& plan;
-  const data::Corpus& text;
+  const data::Mix& texts;
   const token::Tokenizer* tokenizer;  // null: the text came as ids
   const double entropy;
   std::optional<checkpoint::RunManifest> resumed;
@@ -53,8 +53,14 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
              plan.model.family->model_type, plan.model.layers, plan.model.heads, plan.model.width,
              plan.context, static_cast<double>(plan.model.parameters()) / 1e6,
              DTypeName(config.dtype));
-  fmt::print("text      {}: {} {}s, {} of them for validation\n", run.text.path(),
-             run.text.all().size(), run.unit(), run.text.validation().size());
+  for (size_t i = 0; i < run.texts.size(); ++i) {
+    const data::Corpus& text = run.texts.corpus(i);
+    fmt::print("text      {}: {} {}s, {} of them for validation{}\n", text.path(),
+               text.all().size(), run.unit(), text.validation().size(),
+               run.texts.size() == 1
+                   ? ""
+                   : fmt::format("; {:.1f} % of the samples", 100 * run.texts.part(i)));
+  }
   if (plan.model.vocab != 256) {
     fmt::print("tokens    {}, vocabulary {}\n",
                run.tokenizer == nullptr ? "as they lie in the file" : run.tokenizer->description(),
@@ -73,7 +79,7 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
 
 Status WritePlot(const Run& run) {
   const std::string title =
-      fmt::format("{}: {} ranks, ZeRO stage {}, {}", run.text.path(), run.plan.flags.ranks,
+      fmt::format("{}: {} ranks, ZeRO stage {}, {}", run.texts.name(), run.plan.flags.ranks,
                   run.plan.engine.zero.stage, DTypeName(run.plan.engine.dtype));
   const PlotOptions options = {title, run.entropy};
   const auto& entries = run.log->entries();
@@ -94,6 +100,9 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   if (last.val_loss.has_value()) {
     fmt::print("validation loss    {:.4f} nats a {} = {:.4f} bits\n", *last.val_loss, run.unit(),
                *last.val_loss / std::log(2.0));
+  }
+  for (size_t i = 0; i < last.val_losses.size(); ++i) {
+    fmt::print("  of {:<15} {:.4f}\n", run.texts.corpus(i).path(), last.val_losses[i]);
   }
   fmt::print("unigram entropy    {:.4f} nats a {} (a model that knows no context)\n", run.entropy,
              run.unit());
@@ -126,9 +135,7 @@ class RankLoop {
     entry.step = saved_ = first;
     const auto start = std::chrono::steady_clock::now();
     while (entry.step < flags_.steps && !stop_) DS_TRY(Step(entry));
-    if (first >= flags_.steps) {
-      DS_ASSIGN(entry.val_loss, trainer_.ValidationLoss());
-    }
+    if (first >= flags_.steps) DS_TRY(Validate(entry));
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (!flags_.save.empty() && saved_ < entry.step) DS_TRY(Save(entry.step));
     if (speaks_) {
@@ -174,15 +181,23 @@ class RankLoop {
              .skipped = result.info.skipped,
              .loss_scale = result.info.loss_scale,
              .val_loss = {},
+             .val_losses = {},
              .samples = entry.step * config.train_batch,
              .phases = PhasesSince(before),
              .memory = MemoryNow()};
     stop_ = result.stop;
     if (stop_ || entry.step == flags_.steps || entry.step % flags_.eval_every == 0) {
-      DS_ASSIGN(entry.val_loss, trainer_.ValidationLoss());
+      DS_TRY(Validate(entry));
     }
     if (speaks_) DS_TRY(Tell(entry));
     if (flags_.save_every > 0 && entry.step % flags_.save_every == 0) DS_TRY(Save(entry.step));
+    return {};
+  }
+
+  Status Validate(LogEntry& entry) {
+    DS_ASSIGN(ValidationLosses losses, trainer_.ValidationLoss());
+    entry.val_loss = losses.mean;
+    if (losses.each.size() > 1) entry.val_losses = std::move(losses.each);
     return {};
   }
 
@@ -296,12 +311,12 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
 
 // `group`: this process's rank among others, or null where the ranks are threads of this one.
 Status Train(TrainFlags flags, comm::Communicator* group) {
-  DS_ASSIGN(const Text source, OpenTrainText(flags));
+  DS_ASSIGN(const TrainText source, OpenTrainText(flags));
   const token::Tokenizer* const tokenizer = source.tokenizer.get();
   DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
   TaskPool pool(PoolThreads(flags, group));
-  DS_ASSIGN(const data::Corpus text,
-            data::Corpus::Open(source.source, tokenizer, plan.model.vocab, plan.context + 1, pool));
+  DS_ASSIGN(const data::Mix texts,
+            data::Mix::Open(source.sources, tokenizer, plan.model.vocab, plan.context + 1, pool));
   const bool speaks = group == nullptr || group->rank() == 0;
   if (speaks && !flags.log.empty()) DS_TRY(CheckWritable(flags.log));
   if (speaks && !flags.save.empty()) DS_TRY(CheckWritable(flags.save));
@@ -312,9 +327,9 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
   DS_ASSIGN(auto resumed, FindResumed(flags, speaks));
   CatchInterrupts();
   Run run{.plan = plan,
-          .text = text,
+          .texts = texts,
           .tokenizer = tokenizer,
-          .entropy = data::UnigramEntropy(text.all(), plan.model.vocab),
+          .entropy = data::UnigramEntropy(texts.all(), plan.model.vocab),
           .resumed = std::move(resumed),
           .pool = pool,
           .gemm = CreateGemm(),
@@ -329,7 +344,7 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
     const size_t mine = group != nullptr ? 0 : static_cast<size_t>(comm.rank());
     const Trace::Thread records(traces.empty() ? nullptr : traces[mine].get(), "rank");
     DS_ASSIGN(const auto trainer,
-              RankTrainer::Create(plan, text, tokenizer, comm, run.pool, *run.gemm));
+              RankTrainer::Create(plan, texts, tokenizer, comm, run.pool, *run.gemm));
     return RankLoop(run, *trainer, comm.rank() == 0).Go();
   };
   if (group != nullptr) {
@@ -379,8 +394,13 @@ Status Start(TrainFlags flags) {
 }  // namespace
 
 void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
-  AddTextFlags(train, flags->text, "The text; its last tenth is for validation");
-  train.get_option("--data")->required(false);  // --list-presets needs none
+  train  // not required: --list-presets needs none
+      .add_option(
+          "--data", flags->data,
+          "The text; its last tenth is for validation. Given more than once, as TEXT=WEIGHT, "
+          "each has that part of the samples; without =WEIGHT a weight of 1")
+      ->allow_extra_args(false);
+  AddReadingFlags(train, flags->text);
   train.add_option("--vocab", flags->asked_vocab,
                    "Ids that the model has, at least those of the tokenizer; for a file of ids "
                    "without one 50257");
@@ -455,6 +475,7 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
   train.footer(
       "Examples\n"
       "  dspeed train --data book.txt --log log --save model\n"
+      "  dspeed train --data book.txt=0.7 --data talk.jsonl=0.3 --log log --save model\n"
       "  dspeed train --data book.txt --ranks 4 --config zero3.json --dtype bf16 --save model\n"
       "  mpirun -n 4 dspeed train --data book.txt --save model --resume");
   train.callback([&chosen, flags] { chosen = [flags] { return Start(*flags); }; });

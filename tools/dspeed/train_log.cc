@@ -37,6 +37,9 @@ std::string ToJsonLine(const LogEntry& entry, const LogEntry* before) {
   if (entry.skipped) json["skipped"] = true;
   if (entry.loss_scale != 1) json["loss_scale"] = entry.loss_scale;
   if (entry.val_loss.has_value()) json["val_loss"] = Number(*entry.val_loss);
+  Json losses = Json::array();
+  for (const double loss : entry.val_losses) losses.push_back(Number(loss));
+  if (!losses.empty()) json["val_losses"] = losses;
   return json.dump() + "\n";
 }
 
@@ -111,6 +114,9 @@ std::optional<LogEntry> FromLine(std::string_view line) {
   entry.skipped = object.value("skipped", false);
   if (object.contains("loss_scale")) entry.loss_scale = NumberAt(object, "loss_scale");
   if (object.contains("val_loss")) entry.val_loss = NumberAt(object, "val_loss");
+  for (const Json& loss : object.value("val_losses", Json::array())) {
+    entry.val_losses.push_back(loss.is_number() ? loss.get<double>() : std::nan(""));
+  }
   ReadMore(object, entry);
   return entry;
 }

@@ -31,7 +31,8 @@ struct LogEntry {
   bool skipped = false;  // the norm was not finite
   double loss_scale = 1;
   std::optional<double> val_loss;
-  int64_t samples = 0;  // trained on so far, over all ranks
+  std::vector<double> val_losses;  // of each text, where there are several
+  int64_t samples = 0;             // trained on so far, over all ranks
   PhaseMs phases;
   std::array<int64_t, device::kMemoryKinds> memory = {};  // bytes that rank 0 holds, by kind
 

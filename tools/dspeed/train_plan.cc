@@ -16,7 +16,7 @@ constexpr int64_t kFolderContext = 1024;  // of a model that was made for more, 
 // Ids without a tokenizer are most often those of GPT-2, whose programs write them as uint16.
 constexpr int64_t kGpt2Vocab = 50257;
 
-Result<int64_t> VocabOf(const TrainFlags& flags, const Text& text) {
+Result<int64_t> VocabOf(const TrainFlags& flags, const TrainText& text) {
   const int64_t least = text.tokenizer == nullptr ? 1 : text.tokenizer->vocab();
   // A model that exists knows how many there are.
   const int64_t unknown = flags.model.empty() ? kGpt2Vocab : 1;
@@ -27,7 +27,7 @@ Result<int64_t> VocabOf(const TrainFlags& flags, const Text& text) {
 
 }  // namespace
 
-Result<Text> OpenTrainText(TrainFlags& flags) {
+Result<TrainText> OpenTrainText(TrainFlags& flags) {
   DS_TRY(CheckFlags(flags));
   if (flags.text.tokenizer.empty() && !flags.model.empty()) {
     const bool none = token::Tokenizer::Open(flags.model).status().code() == Code::kNotFound;
@@ -36,7 +36,15 @@ Result<Text> OpenTrainText(TrainFlags& flags) {
     DS_ASSIGN(const Preset preset, FindPreset(flags.preset));
     if (preset.tokenizer != "bytes") flags.text.tokenizer = preset.tokenizer;
   }
-  DS_ASSIGN(Text text, OpenText(flags.text));
+  TrainText text;
+  std::vector<data::Source> sources;
+  for (const std::string& path : flags.data) {
+    DS_ASSIGN(data::WeightedSource source,
+              data::WeightedSource::Find(path, flags.text.format, flags.text.field));
+    sources.push_back(source.source);
+    text.sources.push_back(std::move(source));
+  }
+  DS_ASSIGN(text.tokenizer, OpenTokenizer(flags.text.tokenizer, sources));
   DS_ASSIGN(flags.vocab, VocabOf(flags, text));
   if (text.tokenizer != nullptr) flags.end_of_text = text.tokenizer->end_of_text().value_or(-1);
   return text;
@@ -47,7 +55,7 @@ Status CheckFlags(const TrainFlags& flags) {
     if (value >= least) return {};
     return InvalidArgument("{} is {}, expected {} or more", flag, value, least);
   };
-  if (flags.text.data.empty()) return InvalidArgument("--data is needed: the text to train on");
+  if (flags.data.empty()) return InvalidArgument("--data is needed: the text to train on");
   if (flags.asked_steps.has_value()) DS_TRY(least("--steps", *flags.asked_steps, 1));
   DS_TRY(least("--trace-events", flags.trace_events(), 1));
   if (flags.trace_events() > int64_t{1} << 26) {

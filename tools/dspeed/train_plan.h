@@ -8,8 +8,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
+#include "data/mix.h"
 #include "engine/config.h"
 #include "model/family.h"
 #include "text.h"
@@ -17,7 +19,8 @@
 namespace ds::tool {
 
 struct TrainFlags {
-  TextFlags text;
+  std::vector<std::string> data;  // --data, one or more
+  TextFlags text;                 // but for its data
   std::string preset = "small", config;
   std::string model;  // a Hugging Face folder to go on from; empty: fresh weights
   std::optional<std::string> family;
@@ -56,9 +59,14 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags);
 
 // What can be said of them alone.
 Status CheckFlags(const TrainFlags& flags);
-// The text and its tokenizer: the one that is asked for, else that of the model, else that of the
-// preset. The flags learn what it knows.
-Result<Text> OpenTrainText(TrainFlags& flags);
+struct TrainText {
+  std::vector<data::WeightedSource> sources;
+  std::unique_ptr<token::Tokenizer> tokenizer;  // null: the data are ids, and none was named
+};
+
+// The texts and their tokenizer: the one that is asked for, else that of the model, else that of
+// the preset. The flags learn what it knows.
+Result<TrainText> OpenTrainText(TrainFlags& flags);
 Result<TrainPlan> PlanTraining(const TrainFlags& asked);
 
 }  // namespace ds::tool

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 
 #include "data/encode.h"
@@ -105,7 +106,7 @@ TEST_F(CorpusTest, Characters) {
   const std::string path = dir_.Write("t", "b\u00e9a\u00e9");
   auto source = Source::Find(path, "auto", "text");
   auto documents = Documents::Open(path, TextFormat::kText, "text");
-  const auto tokenizer = CharactersOf(*documents).Take();
+  const auto tokenizer = CharactersOf({&*documents, 1}).Take();
   EXPECT_EQ(tokenizer->vocab(), 3);
   auto corpus = Corpus::Open(*source, tokenizer.get(), 3, 2, pool_);
   ASSERT_TRUE(corpus.ok()) << corpus.status().message();
@@ -123,10 +124,16 @@ TEST(UnigramEntropy, OfKnownTexts) {
   const std::vector<uint8_t> same(10, 7), two = {1, 2, 1, 2};
   std::vector<uint16_t> all;
   for (int i = 0; i < 256; ++i) all.push_back(static_cast<uint16_t>(i));
-  EXPECT_EQ(UnigramEntropy(same, 256), 0);
-  EXPECT_NEAR(UnigramEntropy(two, 256), std::log(2.0), 1e-12);
-  EXPECT_NEAR(UnigramEntropy(all, 300), std::log(256.0), 1e-12);
-  EXPECT_EQ(UnigramEntropy({}, 256), 0);
+  const auto entropy = [](const TokenSpan& text, int64_t vocab) {
+    return UnigramEntropy(std::array{WeightedText{text}}, vocab);
+  };
+  EXPECT_EQ(entropy(same, 256), 0);
+  EXPECT_NEAR(entropy(two, 256), std::log(2.0), 1e-12);
+  EXPECT_NEAR(entropy(all, 300), std::log(256.0), 1e-12);
+  EXPECT_EQ(entropy({}, 256), 0);
+  // Half 7, a quarter each 1 and 2: 1.5 bits, however long the texts are.
+  EXPECT_NEAR(UnigramEntropy(std::array{WeightedText{same, 0.5}, WeightedText{two, 0.5}}, 256),
+              1.5 * std::log(2.0), 1e-12);
 }
 
 }  // namespace

@@ -68,6 +68,74 @@ TEST(Sampler, SeedsAndStepsDiffer) {
   EXPECT_TRUE(Sampler::Create(text, 99999, 1).ok());
 }
 
+// Of every beginning of a run, as many samples as the weights say.
+TEST(Sampler, TextsHaveTheirPartsOfTheSamples) {
+  const auto text = Text(100);
+  const WeightedText texts[] = {{text, 3.5}, {text, 1}, {text, 0.5}, {text, 1e-3}};
+  const double parts[] = {3.5 / 5.001, 1 / 5.001, 0.5 / 5.001, 1e-3 / 5.001};
+  for (const auto& [seed, batch] : {std::pair<uint64_t, int64_t>(1, 1), {2, 8}, {3, 12}}) {
+    auto sampler = Sampler::Create(texts, batch, 16, seed);
+    ASSERT_TRUE(sampler.ok()) << sampler.status().message();
+    double counts[4] = {};
+    for (int64_t n = 0; n < 200000; ++n) {
+      ++counts[sampler->TextOf(n / batch, n % batch)];
+      for (int i = 0; i < 4; ++i) {
+        ASSERT_NEAR(counts[i], parts[i] * static_cast<double>(n + 1), 6) << n << " samples";
+      }
+    }
+  }
+}
+
+TEST(Sampler, ASampleOfSeveralTextsIsOfTheOneThatItNames) {
+  const std::vector<uint8_t> a(40, 1);
+  const std::vector<uint16_t> b(3000, 2);
+  const WeightedText texts[] = {{a, 1}, {b, 2}};
+  auto sampler = Sampler::Create(texts, 6, 16, 7), again = Sampler::Create(texts, 6, 16, 7);
+  auto other = Sampler::Create(texts, 6, 16, 8);
+  ASSERT_TRUE(sampler.ok());
+  std::vector<int32_t> ids(16 * 6), targets(ids.size());
+  std::set<int64_t> starts;
+  int differ = 0;
+  for (const int64_t step : {5, 0, 1000000, 5}) {  // in any order
+    sampler->Fill(step, 0, 6, ids.data(), targets.data());
+    for (int64_t i = 0; i < 6; ++i) {
+      const size_t text = sampler->TextOf(step, i);
+      EXPECT_EQ(text, again->TextOf(step, i));
+      EXPECT_EQ(sampler->WindowStart(step, i), again->WindowStart(step, i));
+      EXPECT_EQ(ids[static_cast<size_t>(i) * 16], static_cast<int32_t>(text + 1));
+      if (text == 1) starts.insert(sampler->WindowStart(step, i));
+      EXPECT_LE(sampler->WindowStart(step, i), text == 0 ? 40 - 17 : 3000 - 17);
+      differ += sampler->TextOf(step, i) != other->TextOf(step, i);
+    }
+  }
+  EXPECT_GT(*starts.rbegin(), 40);
+  EXPECT_GT(differ, 0);
+}
+
+// One text of a list is what the text is alone.
+TEST(Sampler, OneOfOneIsAsAlone) {
+  const auto text = Text(5000);
+  const WeightedText texts[] = {{text, 0.3}};
+  auto alone = Sampler::Create(text, 16, 42), listed = Sampler::Create(texts, 12, 16, 42);
+  for (int64_t i = 0; i < 100; ++i) {
+    EXPECT_EQ(alone->WindowStart(i, i % 12), listed->WindowStart(i, i % 12));
+  }
+}
+
+TEST(Sampler, RefusesTextsThatCannotBeDrawnFrom) {
+  const auto text = Text(100);
+  const auto refusal = [&](std::vector<WeightedText> texts, int64_t batch = 1) {
+    return Sampler::Create(texts, batch, 16, 1).status().message();
+  };
+  EXPECT_EQ(refusal({}), "no texts to draw from");
+  EXPECT_EQ(refusal({{text, 1}}, 0), "steps of 0 samples, expected 1 or more");
+  EXPECT_EQ(refusal({{text, 1}, {text, 0}}),
+            "a text of weight 0, expected a finite number above 0");
+  EXPECT_EQ(refusal({{text, 1e308}, {text, 1e308}}), "the weights of the texts add up to inf");
+  EXPECT_EQ(refusal({{text, 1}, {TokenSpan(text).first(16), 1}}),
+            "a text of 16 tokens has no window of 16 and one after it");
+}
+
 TEST(FillWindow, LeavesOutWhatIsNotLearned) {
   const std::vector<uint32_t> text = {1, 2 | TokenSpan::kNoLoss, 3, 4};
   std::vector<int32_t> ids(3), targets(3);

@@ -1,0 +1,83 @@
+#include "data/mix.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "support/temp_dir.h"
+#include "token/plain_tokenizers.h"
+
+namespace ds::data {
+namespace {
+
+using test::TempDir;
+
+class MixTest : public testing::Test {
+ protected:
+  Result<Mix> Open(const std::vector<std::string>& paths, int64_t window = 9) {
+    std::vector<WeightedSource> sources;
+    for (const std::string& path : paths) {
+      DS_ASSIGN(WeightedSource source, WeightedSource::Find(path, "auto", "text"));
+      sources.push_back(std::move(source));
+    }
+    return Mix::Open(sources, bytes_.get(), 256, window, pool_);
+  }
+  std::string Refusal(const std::vector<std::string>& paths) {
+    return Open(paths).status().message();
+  }
+
+  TempDir dir_;
+  TaskPool pool_{2};
+  const std::unique_ptr<token::Tokenizer> bytes_ = token::MakeByteTokenizer();
+};
+
+TEST_F(MixTest, EveryTextIsSplitByItself) {
+  const std::string a = dir_.Write("a", std::string(1000, 'a'));
+  const std::string b = dir_.Write("b.jsonl", "{\"text\": \"" + std::string(199, 'b') + "\"}");
+  auto mix = Open({a + "=3", b});
+  ASSERT_TRUE(mix.ok()) << mix.status().message();
+  ASSERT_EQ(mix->size(), 2u);
+  EXPECT_EQ(mix->part(0), 0.75);
+  EXPECT_EQ(mix->part(1), 0.25);
+  EXPECT_EQ(mix->name(), a + " + " + b);
+  EXPECT_EQ(mix->train()[0].text.size(), 900u);
+  EXPECT_EQ(mix->train()[1].text.size(), 180u);
+  EXPECT_EQ(mix->train()[1].text[0], 'b');
+  EXPECT_EQ(mix->corpus(1).validation().size(), 20u);
+  EXPECT_EQ(mix->all()[1].weight, 0.25);
+}
+
+TEST_F(MixTest, NamesMayHaveASignOfTheirOwn) {
+  const auto found = [&](const std::string& name) {
+    auto source = WeightedSource::Find(dir_.file(name), "auto", "text");
+    EXPECT_TRUE(source.ok()) << source.status().message();
+    return std::pair(source->source.path.substr(dir_.path().size() + 1), source->weight);
+  };
+  EXPECT_EQ(found("a=2"), std::pair(std::string("a"), 2.0));
+  dir_.Write("a=2", "text");
+  EXPECT_EQ(found("a=2"), std::pair(std::string("a=2"), 1.0));
+  EXPECT_EQ(found("a=2=3e-1"), std::pair(std::string("a=2"), 0.3));
+  EXPECT_EQ(found("a=2.0"), std::pair(std::string("a"), 2.0));
+  EXPECT_EQ(found("b=c"), std::pair(std::string("b=c"), 1.0));  // not there, and told so when read
+}
+
+TEST_F(MixTest, NamesWhatIsWrong) {
+  const std::string a = dir_.Write("a", std::string(1000, 'a'));
+  for (const char* weight : {"0", "-1", "nan", "inf", "-inf", "1e999", "", "2x", "x"}) {
+    EXPECT_EQ(Refusal({a + "=" + weight}), "--data " + a + "=" + weight + ": the weight is " +
+                                               weight + ", expected a finite number above 0");
+  }
+  EXPECT_EQ(Refusal({a + "=1e308", a + "=1e308"}),
+            a + ": its weight is 1e+308 of inf, expected a part of 1e-09 or more");
+  EXPECT_EQ(Refusal({a, a + "=1e-12"}),
+            a + ": its weight is 1e-12 of 1.000000000001, expected a part of 1e-09 or more");
+  EXPECT_EQ(Refusal({a, dir_.file("none") + "=2"}),
+            dir_.file("none") + ": cannot open: No such file or directory");
+  EXPECT_EQ(Refusal({a, dir_.Write("short", "12345678901234567")}),
+            dir_.file("short") +
+                ": has 17 bytes, at least 18 are needed: a window of 9 for training and one for "
+                "validation");
+}
+
+}  // namespace
+}  // namespace ds::data
