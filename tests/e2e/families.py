@@ -48,6 +48,85 @@ class Families(e2e.DspeedTest):
             self.assertLess(self.log(family + "-again")[0]["loss"], log[0]["loss"] - 0.2)
             self.assertIn(family, again.stdout)
 
+    def test_adapters(self):
+        for family in FAMILIES:
+            folder = GOLDEN / family
+            first = None
+            for stage, flags, ranks in ((0, [], 2), (3, ["--recompute"], 2), (1, [], 1)):
+                name = f"{family}-{stage}"
+                self.train(name, "--model", folder, "--context", 24, "--steps", 8, "--lr", 0.02,
+                           "--lora-rank", 4, "--ranks", ranks, *flags, config=config(stage),
+                           model=[])
+                if ranks == 2:
+                    got = (self.curve(name), self.adapters(name))
+                    first = first or got
+                    self.assertEqual(got, first, name)
+            out = self.folder / f"{family}-0/model"
+            self.assertFalse((out / "model.safetensors").exists())
+            told = json.loads((out / "adapter_config.json").read_text())
+            self.assertEqual((told["r"], told["lora_alpha"], told["fan_in_fan_out"]),
+                             (4, 8, family == "gpt2"))
+            log = self.log(f"{family}-0")
+            self.assertLess(log[-1]["loss"], log[0]["loss"] - 0.1, family)
+            merged = self.folder / f"{family}-merged"
+            done = self.dspeed("merge", "--model", out, "--out", merged)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            losses = [json.loads(self.dspeed("eval", "--model", each, "--data", self.data,
+                                             "--tokenizer", "bytes", "--json").stdout)["loss"]
+                      for each in (out, merged, folder)]
+            self.assertAlmostEqual(losses[0], losses[1], 4)
+            self.assertLess(losses[0], losses[2] - 0.1)
+
+    def adapters(self, name):
+        return (self.folder / name / "model/adapter_model.safetensors").read_bytes()
+
+    def test_adapters_are_gone_on_from_and_resumed(self):
+        lora = ["--context", 24, "--lr", 0.02, "--save-every", 4]
+        fresh = ["--model", GOLDEN / "llama", "--lora-rank", 2, "--lora-targets", "all-linear"]
+        self.train("whole", *lora, *fresh, "--steps", 8, "--config", self.schedule(), model=[])
+        self.train("half", *lora, *fresh, "--steps", 4, "--config", self.schedule(), model=[])
+        self.train("half", *lora, *fresh, "--steps", 8, "--resume", "--ranks", 2, "--config",
+                   self.schedule(), model=[])
+        self.assertEqual(self.log("half")[-1]["step"], 8)
+        self.assertAlmostEqual(self.log("half")[-1]["loss"], self.log("whole")[-1]["loss"], 5)
+        again = self.train("again", "--model", self.folder / "whole/model", *lora, "--steps", 2,
+                           model=[])
+        self.assertIn("rank 2", again.stdout)
+        self.assertLess(self.log("again")[0]["loss"], self.log("whole")[0]["loss"] - 0.1)
+        told = json.loads((self.folder / "again/model/adapter_config.json").read_text())
+        self.assertEqual(sorted(told["target_modules"]), sorted(
+            "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()))
+        done = self.dspeed(*self.train_arguments("half", *lora, "--model", GOLDEN / "llama",
+                                                 "--steps", 9, "--resume", "--config",
+                                                 self.schedule(), model=[]))
+        self.assert_refused(done, "adapters", "q_proj", "null")
+
+    def schedule(self):
+        path = self.folder / "schedule.json"
+        path.write_text(json.dumps({"train_batch_size": 8, "scheduler": {
+            "type": "WarmupLR", "params": {"warmup_num_steps": 2}}}))
+        return path
+
+    def test_adapter_refusals(self):
+        llama = GOLDEN / "llama"
+        self.refuse(llama, "--lora-alpha", "--lora-rank", flags=["--lora-alpha", 3])
+        self.refuse(llama, "rank", "0", flags=["--lora-rank", 0])
+        self.refuse(llama, "c_attn", "gate_proj", flags=["--lora-rank", 2, "--lora-targets",
+                                                         "c_attn"])
+        self.assert_refused(self.dspeed(*self.train_arguments("x", "--lora-rank", 2)),
+                            "--lora-rank 2", "--model")
+        self.assert_refused(self.dspeed("merge", "--model", llama, "--out", self.folder / "x"),
+                            "adapter_config.json")
+        broken = self.folder / "adapters"
+        shutil.copytree(GOLDEN / "lora", broken)
+        told = json.loads((broken / "adapter_config.json").read_text())
+        told["base_model_name_or_path"] = "meta-llama/Llama-2-7b"
+        (broken / "adapter_config.json").write_text(json.dumps(told))
+        self.refuse(broken, "base_model_name_or_path", "meta-llama/Llama-2-7b")
+        told.update(base_model_name_or_path=str(GOLDEN / "llama"), r=3)
+        (broken / "adapter_config.json").write_text(json.dumps(told))
+        self.refuse(broken, "lora_A", "[4, 32]", "[3, 32]")
+
     def test_shards(self):
         self.train("run", "--model", GOLDEN / "llama_rope_llama3", "--context", 24, "--steps", 2,
                    model=[])

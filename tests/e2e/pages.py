@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
 import e2e  # noqa: E402
 
-COMMANDS = ["train", "plan", "generate", "eval", "tokenize", "tokenizer", "config",
+COMMANDS = ["train", "plan", "generate", "eval", "merge", "tokenize", "tokenizer", "config",
             "report", "bench", "man", "completion"]
 
 

@@ -121,6 +121,52 @@ TYPED_TEST(LlamaOpsTest, RmsNormBackward) {
   });
 }
 
+// What is frozen has no gradient, and dx is the same.
+TYPED_TEST(LlamaOpsTest, NormsWithoutGradientsOfWeights) {
+  using T = TypeParam;
+  constexpr int64_t kRowCount = 9, kWidth = 65;
+  const auto x = Random<T>(kRowCount * kWidth, 1), gamma = Random<T>(kWidth, 2);
+  const auto dy = Random<T>(kRowCount * kWidth, 3);
+  const auto mean = Random<float>(kRowCount, 4, 0.1f), rstd = Random<float>(kRowCount, 5);
+  const auto check = [&](const Ops& ops) {
+    const auto layer = [&](T* dgamma, T* dbeta) {
+      auto dx = dy;
+      ops.layer_norm_backward(this->one_, kRowCount, kWidth, /*accumulate=*/true, x.data(),
+                              gamma.data(), mean.data(), rstd.data(), dy.data(), dx.data(), dgamma,
+                              dbeta);
+      return dx;
+    };
+    const auto rms = [&](T* dgamma) {
+      auto dx = dy;
+      ops.rms_norm_backward(this->one_, kRowCount, 1, kWidth, kWidth, kWidth, true, true, x.data(),
+                            gamma.data(), rstd.data(), dy.data(), dx.data(), dgamma);
+      return dx;
+    };
+    std::vector<T> with_both(kWidth), with_one(kWidth), beta(kWidth), of_rms(kWidth);
+    const auto whole = layer(with_both.data(), beta.data());
+    ASSERT_EQ(Bytes(layer(with_one.data(), nullptr)), Bytes(whole));
+    ASSERT_EQ(Bytes(with_one), Bytes(with_both));
+    ASSERT_EQ(Bytes(layer(nullptr, nullptr)), Bytes(whole));
+    ASSERT_EQ(Bytes(rms(nullptr)), Bytes(rms(of_rms.data())));
+  };
+  check(this->ref_);
+  this->ForLevels(check);
+}
+
+TYPED_TEST(LlamaOpsTest, Scale) {
+  using T = TypeParam;
+  this->ForLevels([&](const Ops& ops) {
+    for (const int64_t n : {0, 1, 33, 40000}) {
+      const auto run = [&](const Ops& by, TaskPool& pool) {
+        auto x = Random<T>(n, 1);
+        by.scale(pool, n, 0.3f, x.data());
+        return x;
+      };
+      ASSERT_EQ(Bytes(run(ops, this->three_)), Bytes(run(this->ref_, this->one_))) << n;
+    }
+  });
+}
+
 TYPED_TEST(LlamaOpsTest, Swiglu) {
   using T = TypeParam;
   this->ForLevels([&](const Ops& ops) {

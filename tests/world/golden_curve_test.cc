@@ -1,7 +1,9 @@
-// Fine-tuning of a folder that transformers made, over ranks and stages: the curve that torch took.
+// Fine-tuning of a folder that transformers made, or of adapters that PEFT made beside one, over
+// ranks and stages: the curve that torch took.
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "base/json.h"
 #include "engine/assembly.h"
 #include "engine/engine.h"
+#include "infer/adapter_folder.h"
 #include "infer/model_folder.h"
 #include "model/decoder.h"
 #include "support/golden.h"
@@ -17,7 +20,6 @@ namespace ds {
 namespace {
 
 constexpr int64_t kTokens = 24, kRows = 4;
-constexpr int kSteps = 20;
 
 struct Curve {
   std::vector<double> losses, norms;
@@ -56,22 +58,31 @@ Status Tune(const Tuning& run, comm::Communicator& comm, TaskPool& pool, const J
           "zero_optimization": {{"stage": {}}}}})",
       run.stage);
   const std::string folder = test::GoldenPath(std::string("hf/") + run.name);
+  std::optional<infer::AdapterFolder> adapters;
+  if (infer::IsAdapterFolder(folder)) {
+    DS_ASSIGN(auto opened, infer::AdapterFolder::Open(folder));
+    adapters.emplace(std::move(opened));
+  }
+  const std::string base = adapters.has_value() ? adapters->config().base : folder;
   DS_ASSIGN(const std::string corpus, ReadFile(test::GoldenPath("hf/corpus.txt")));
   DS_ASSIGN(const EngineConfig config, ParseConfig(text, comm.size()));
   const auto gemm = CreateGemm();
   DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
-  DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(folder));
-  const model::DecoderOptions options{.recompute = run.recompute};
+  DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(base));
+  model::DecoderOptions options{.recompute = run.recompute};
+  if (adapters.has_value()) options.lora = adapters->config();
   DS_ASSIGN(const auto model,
             model::Decoder::Create(hf.config, options, pool, *gemm, engine->memory()));
-  DS_TRY(infer::LoadModel(folder, *model, engine->store()));
+  DS_TRY(infer::LoadModel(base, *model, engine->store(),
+                          [&](const model::Param& param, std::span<float> values) {
+                            return adapters->Fill(param, values);
+                          }));
   DS_TRY(engine->Seal());
   const int64_t mine = kRows / comm.size();
   const auto here = static_cast<float>(mine * (kTokens - 1));
   std::vector<int32_t> ids, targets;
-  for (int step = 0; step < kSteps; ++step) {
-    FillRows(corpus, facts["train"]["offsets"][static_cast<size_t>(step)], comm.rank() * mine, mine,
-             ids, targets);
+  for (const Json& offsets : facts["train"]["offsets"]) {
+    FillRows(corpus, offsets, comm.rank() * mine, mine, ids, targets);
     const model::TokenBatch batch = {mine, kTokens, ids.data(), targets.data()};
     DS_ASSIGN(double loss, model->ForwardBackward(batch, 1.0f / here));
     DS_ASSIGN(const StepInfo info, engine->Step());
@@ -104,7 +115,7 @@ TEST_P(GoldenCurve, IsTheSameOverRanksAndStages) {
         EXPECT_EQ(curve, first);
       }
     }
-    for (size_t step = 0; step < kSteps; ++step) {
+    for (size_t step = 0; step < facts["curve"].size(); ++step) {
       const Json& want = facts["curve"][step];
       EXPECT_NEAR(first.losses[step], want["loss"].get<double>(), 1e-5 * first.losses[step])
           << step;
@@ -115,7 +126,7 @@ TEST_P(GoldenCurve, IsTheSameOverRanksAndStages) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, GoldenCurve,
-                         ::testing::Values("gpt2", "llama", "mistral", "qwen2", "qwen3"),
+                         ::testing::Values("gpt2", "llama", "mistral", "qwen2", "qwen3", "lora"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

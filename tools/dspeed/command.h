@@ -16,6 +16,7 @@ using Chosen = std::function<Status()>;
 void AddTrain(CLI::App& app, Chosen& chosen);
 void AddPlan(CLI::App& app, Chosen& chosen);
 void AddGenerate(CLI::App& app, Chosen& chosen);
+void AddMerge(CLI::App& app, Chosen& chosen);
 void AddEval(CLI::App& app, Chosen& chosen);
 void AddConfig(CLI::App& app, Chosen& chosen);
 void AddTokenize(CLI::App& app, Chosen& chosen);

@@ -2,7 +2,9 @@
 
 #include "command.h"
 #include "engine/assembly.h"
+#include "infer/adapter_folder.h"
 #include "infer/model_folder.h"
+#include "lora_flags.h"
 #include "model/decoder.h"
 #include "model/family.h"
 #include "text.h"
@@ -20,21 +22,34 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
   if (asked.threads < 0 || asked.threads > 4096) {
     return InvalidArgument("--threads is {}, expected 0 to 4096", asked.threads);
   }
-  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(asked.folder));
+  std::string base = asked.folder;
+  LoraFlags adapters;
+  DS_TRY(FindAdapters(base, adapters));
+  DS_ASSIGN(const auto lora, PlanLora(base, adapters));
+  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(base));
   DType type = config.dtype.value_or(DType::kF32);
   if (asked.dtype.has_value()) {
     DS_ASSIGN(type, ParseDType(*asked.dtype));
   }
   auto loaded = std::make_unique<LoadedModel>(CpuThreads(asked.threads));
-  DS_ASSIGN(loaded->tokenizer,
-            OpenModelTokenizer(asked.tokenizer, asked.folder, config.config.vocab));
+  auto tokenizer = OpenModelTokenizer(asked.tokenizer, {asked.folder, base}, config.config.vocab);
+  if (asked.reads_text) DS_TRY(tokenizer.status());
+  if (tokenizer.ok()) loaded->tokenizer = std::move(tokenizer).Take();
   loaded->gemm = CreateGemm();
   loaded->weights.emplace(type, loaded->pool, loaded->account);
-  const model::DecoderOptions options{.cache_tokens =
-                                          std::min(asked.cache_tokens, config.config.context)};
+  const model::DecoderOptions options{
+      .cache_tokens = std::min(asked.cache_tokens, config.config.context), .lora = lora};
   DS_ASSIGN(loaded->model, model::Decoder::Create(config.config, options, loaded->pool,
                                                   *loaded->gemm, loaded->account));
-  DS_TRY(infer::LoadModel(asked.folder, *loaded->model, *loaded->weights));
+  if (!lora.has_value()) {
+    DS_TRY(infer::LoadModel(base, *loaded->model, *loaded->weights));
+    return loaded;
+  }
+  DS_ASSIGN(const auto values, infer::AdapterFolder::Open(asked.folder));
+  DS_TRY(values.CheckNames(*loaded->model));
+  DS_TRY(infer::LoadModel(
+      base, *loaded->model, *loaded->weights,
+      [&](const model::Param& param, std::span<float> out) { return values.Fill(param, out); }));
   return loaded;
 }
 

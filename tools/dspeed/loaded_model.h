@@ -40,6 +40,7 @@ struct ModelAsked {
   std::optional<std::string> dtype;  // fp32, bf16, fp16; else that of the folder
   int threads = 0;                   // as in CpuThreads()
   int64_t cache_tokens = 0;          // of a generation at most; 0: the context
+  bool reads_text = true;            // false: it may have no tokenizer
 };
 Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked);
 

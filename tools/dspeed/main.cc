@@ -46,6 +46,7 @@ int Run(int argc, char** argv) {
   ds::tool::AddGenerate(app, chosen);
   ds::tool::AddTokenize(app, chosen);
   ds::tool::AddTokenizer(app, chosen);
+  ds::tool::AddMerge(app, chosen);
   ds::tool::AddEval(app, chosen);
   ds::tool::AddConfig(app, chosen);
   ds::tool::AddReport(app, chosen);

@@ -8,7 +8,6 @@
 #include "base/trace.h"
 #include "command.h"
 #include "engine/assembly.h"
-#include "frozen_bias_store.h"
 #include "matmul_speed.h"
 #include "model/decoder.h"
 #include "optim/rules.h"
@@ -56,12 +55,11 @@ struct ModelFacts {
 Result<ModelFacts> FactsOf(const TrainPlan& plan, TaskPool& pool, kernels::Gemm& gemm) {
   device::MemoryAccount nobody;
   SpecStore specs(plan.engine.dtype);
-  FrozenBiasStore frozen(specs, nobody);
-  const model::DecoderOptions options{.recompute = plan.flags.recompute};
+  const model::DecoderOptions options{
+      .recompute = plan.flags.recompute, .lora = plan.lora, .train_biases = plan.bias};
   DS_ASSIGN(const auto model, model::Decoder::Create(plan.model, options, pool, gemm, nobody));
-  ParamStore& store = plan.bias ? static_cast<ParamStore&>(specs) : frozen;
   DS_TRY(
-      model->RegisterParams(store, [](const model::Param&, std::span<float>) { return Status(); }));
+      model->RegisterParams(specs, [](const model::Param&, std::span<float>) { return Status(); }));
   return ModelFacts{specs.specs(),
                     model->PlanActivationBytes(plan.engine.micro_batch, plan.context)};
 }

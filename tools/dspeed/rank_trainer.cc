@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/trace.h"
+#include "infer/adapter_folder.h"
 #include "infer/model_folder.h"
 #include "interrupt.h"
 #include "model/decoder.h"
@@ -23,18 +24,24 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, texts, tokenizer, comm, sampler));
   DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
   Engine& engine = *trainer->engine_;
-  const model::DecoderOptions options{.recompute = plan.flags.recompute};
+  const model::DecoderOptions options{
+      .recompute = plan.flags.recompute, .lora = plan.lora, .train_biases = plan.bias};
   DS_ASSIGN(trainer->model_,
             model::Decoder::Create(plan.model, options, pool, gemm, engine.memory()));
-  ParamStore* store = &engine.store();
-  if (!plan.bias) store = &trainer->frozen_biases_.emplace(*store, engine.memory());
-  if (!plan.flags.model.empty()) {
-    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, *store));
+  const auto fresh = [&](const model::Param& param, std::span<float> values) {
+    return model::FillRandom(pool, plan.flags.seed, param, values);
+  };
+  if (!plan.flags.lora.folder.empty()) {
+    DS_ASSIGN(const auto adapters, infer::AdapterFolder::Open(plan.flags.lora.folder));
+    DS_TRY(adapters.CheckNames(*trainer->model_));
+    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, engine.store(),
+                            [&](const model::Param& param, std::span<float> values) {
+                              return adapters.Fill(param, values);
+                            }));
+  } else if (!plan.flags.model.empty()) {
+    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, engine.store(), fresh));
   } else {
-    DS_TRY(trainer->model_->RegisterParams(
-        *store, [&](const model::Param& param, std::span<float> values) {
-          return model::FillRandom(pool, plan.flags.seed, param, values);
-        }));
+    DS_TRY(trainer->model_->RegisterParams(engine.store(), fresh));
   }
   DS_TRY(engine.Seal());
   const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.context);
@@ -132,7 +139,10 @@ Json RankTrainer::Facts() const {
                 {"data bytes", bytes_of(0).size()},
                 {"data checksum", checksum(0)}};
   if (plan_.model.vocab != 256) facts["vocabulary"] = plan_.model.vocab;  // else as ever
-  if (!plan_.bias) facts["bias"] = false;       // its state has other arrays
+  if (!plan_.bias) facts["bias"] = false;  // its state has other arrays
+  if (const model::LoraConfig* lora = model_->lora(); lora != nullptr) {
+    facts["adapters"] = {{"rank", lora->rank}, {"scale", lora->scale()}, {"of", lora->targets}};
+  }
   for (size_t i = 1; i < texts_.size(); ++i) {  // of one text as ever
     facts[fmt::format("data {} bytes", i + 1)] = bytes_of(i).size();
     facts[fmt::format("data {} checksum", i + 1)] = checksum(i);
@@ -160,7 +170,8 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   checkpoint::RunManifest manifest{step, static_cast<int64_t>(save), comm_.size(), {}};
   DS_TRY(checkpoint::WriteRunSlices(state, manifest, comm_.rank(), engine_->store()));
   DS_TRY(comm_.Barrier("save"));
-  DS_TRY(infer::SaveModel(folder, *model_, engine_->store(), writes));
+  const auto write = model_->lora() != nullptr ? infer::SaveAdapter : infer::SaveModel;
+  DS_TRY(write(folder, *model_, engine_->store(), writes));
   DS_TRY(engine_->store().EndEvaluation());
   if (writes) {
     if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));
@@ -196,6 +207,10 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
   }
   if (plan_.bias && manifest.facts.value("bias", Json(true)) != true) {
     return Error(Code::kConfig, "cannot resume {}: its bias is false, this run's is true", folder);
+  }
+  if (model_->lora() == nullptr && manifest.facts.contains("adapters")) {
+    return Error(Code::kConfig, "cannot resume {}: its adapters are {}, this run's are null",
+                 folder, DumpJson(manifest.facts["adapters"], -1));
   }
   Engine::Counters counters;
   DS_TRY(RequireKey(manifest.facts, "applied steps", counters.step));

@@ -12,7 +12,6 @@
 #include "data/mix.h"
 #include "data/sampler.h"
 #include "engine/engine.h"
-#include "frozen_bias_store.h"
 #include "kernels/gemm.h"
 #include "model/model.h"
 #include "train_plan.h"
@@ -76,9 +75,8 @@ class RankTrainer {
   comm::Communicator& comm_;
   const data::Sampler sampler_;
   std::unique_ptr<Engine> engine_;
-  std::optional<FrozenBiasStore> frozen_biases_;  // between the model and the engine
-  std::unique_ptr<model::Model> model_;           // uses the engine
-  std::vector<int32_t> ids_, targets_;            // of one micro-batch
+  std::unique_ptr<model::Model> model_;  // uses the engine
+  std::vector<int32_t> ids_, targets_;   // of one micro-batch
 };
 
 // Where in a saved folder the state for a resume lies.

@@ -55,17 +55,22 @@ Result<std::unique_ptr<token::Tokenizer>> OpenTokenizer(const std::string& name,
 }
 
 Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& name,
-                                                             const std::string& folder,
+                                                             std::vector<std::string> folders,
                                                              int64_t vocab) {
-  auto tokenizer = token::Tokenizer::Open(name.empty() ? folder : name);
-  if (name.empty() && tokenizer.status().code() == Code::kNotFound && vocab == 256) {
-    return token::MakeByteTokenizer();
+  const std::string folder = folders.front();
+  if (!name.empty()) folders = {name};
+  for (const std::string& path : folders) {
+    auto tokenizer = token::Tokenizer::Open(path);
+    const bool last = path == folders.back();
+    if (tokenizer.status().code() == Code::kNotFound && !last) continue;
+    if (name.empty() && tokenizer.status().code() == Code::kNotFound && vocab == 256) break;
+    if (tokenizer.ok() && (*tokenizer)->vocab() > vocab) {
+      return InvalidArgument("{}: the tokenizer has {} ids, the model of {} reads {}", path,
+                             (*tokenizer)->vocab(), folder, vocab);
+    }
+    return tokenizer;
   }
-  if (tokenizer.ok() && (*tokenizer)->vocab() > vocab) {
-    return InvalidArgument("{}: the tokenizer has {} ids, the model of {} reads {}",
-                           name.empty() ? folder : name, (*tokenizer)->vocab(), folder, vocab);
-  }
-  return tokenizer;
+  return token::MakeByteTokenizer();
 }
 
 }  // namespace ds::tool

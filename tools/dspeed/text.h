@@ -35,10 +35,10 @@ Result<Text> OpenText(const TextFlags& flags);
 Result<std::unique_ptr<token::Tokenizer>> OpenTokenizer(const std::string& name,
                                                         std::span<const data::Source> sources);
 
-// Of what the model of a folder was trained with: --tokenizer, or else what the folder holds, or
-// bytes where it holds nothing and the vocabulary is that of bytes.
+// Of what the model of a folder was trained with: --tokenizer, or else what the first of the
+// folders that has one holds, or bytes where none does and the vocabulary is that of bytes.
 Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& name,
-                                                             const std::string& folder,
+                                                             std::vector<std::string> folders,
                                                              int64_t vocab);
 
 }  // namespace ds::tool

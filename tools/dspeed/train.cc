@@ -6,6 +6,8 @@
 #include <mutex>
 #include <optional>
 
+#include <fmt/ranges.h>
+
 #include "base/file.h"
 #include "comm/launcher.h"
 #include "command.h"
@@ -43,6 +45,14 @@ struct Run {
   const char* unit() const { return tokenizer == nullptr ? "token" : tokenizer->unit(); }
 };
 
+int64_t TrainedParameters(const model::Model& model) {
+  int64_t count = 0;
+  for (const model::Param* param : model.params()) {
+    if (param->spec.trainable) count += param->spec.numel();
+  }
+  return count;
+}
+
 void PrintStart(const Run& run, RankTrainer& trainer) {
   const TrainPlan& plan = run.plan;
   const EngineConfig& config = plan.engine;
@@ -60,6 +70,11 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
                run.texts.size() == 1
                    ? ""
                    : fmt::format("; {:.1f} % of the samples", 100 * run.texts.part(i)));
+  }
+  if (const model::LoraConfig* lora = trainer.model().lora(); lora != nullptr) {
+    fmt::print("adapters  rank {}, alpha {:g}, beside {}: {:.3f} M parameters are trained\n",
+               lora->rank, lora->alpha, fmt::join(lora->targets, ", "),
+               static_cast<double>(TrainedParameters(trainer.model())) / 1e6);
   }
   if (plan.model.vocab != 256) {
     fmt::print("tokens    {}, vocabulary {}\n",
@@ -411,6 +426,7 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   train.add_flag("--list-presets", flags->list_presets, "Show the presets and their files instead");
   train.add_option("--model", flags->model,
                    "Go on from this Hugging Face folder: gpt2, llama, mistral, qwen2 or qwen3");
+  AddLoraFlags(train, flags->lora);
   train.add_option("--family", flags->family, "Of a fresh model: gpt2 (the default), llama, ...");
   train.add_option("--config", flags->config,
                    "A ds_config.json: ZeRO stage, batch, optimizer, ...");
@@ -462,7 +478,8 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   group("What is trained",
         {"--data", "--format", "--field", "--tokenizer", "--vocab", "--preset", "--list-presets",
          "--model", "--family", "--layers", "--heads", "--width", "--context"});
-  group("How it is trained", {"--config", "--batch", "--steps", "--lr", "--seed", "--dtype"});
+  group("How it is trained", {"--config", "--batch", "--steps", "--lr", "--seed", "--dtype",
+                              "--lora-rank", "--lora-alpha", "--lora-targets", "--lora-rslora"});
   group("Where it runs", {"--ranks", "--mpi", "--threads", "--recompute", "--timeout"});
   group("What it leaves", {"--log", "--eval-every", "--trace", "--trace-events", "--save",
                            "--save-every", "--resume"});

@@ -29,6 +29,7 @@ Result<int64_t> VocabOf(const TrainFlags& flags, const TrainText& text) {
 
 Result<TrainText> OpenTrainText(TrainFlags& flags) {
   DS_TRY(CheckFlags(flags));
+  DS_TRY(FindAdapters(flags.model, flags.lora));
   if (flags.text.tokenizer.empty() && !flags.model.empty()) {
     const bool none = token::Tokenizer::Open(flags.model).status().code() == Code::kNotFound;
     if (!none) flags.text.tokenizer = flags.model;
@@ -262,6 +263,7 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
     flags.eval_every = preset.eval_every.value_or(std::max<int64_t>(1, flags.steps / 10));
   }
   DS_ASSIGN(plan.model, ModelOf(flags, preset));
+  DS_ASSIGN(plan.lora, PlanLora(flags.model, flags.lora));
   plan.context =
       flags.model.empty()
           ? plan.model.context

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "data/mix.h"
 #include "engine/config.h"
+#include "lora_flags.h"
 #include "model/family.h"
 #include "text.h"
 
@@ -23,6 +24,7 @@ struct TrainFlags {
   TextFlags text;                 // but for its data
   std::string preset = "small", config;
   std::string model;  // a Hugging Face folder to go on from; empty: fresh weights
+  LoraFlags lora;
   std::optional<std::string> family;
   std::optional<int64_t> asked_vocab;     // --vocab
   int64_t vocab = 256, end_of_text = -1;  // as they are, once the tokenizer is known
@@ -48,8 +50,9 @@ struct TrainFlags {
 struct TrainPlan {
   TrainFlags flags;
   model::DecoderConfig model;
-  int64_t context = 0;  // tokens of a sequence, at most model.context
-  bool bias = true;     // false: biases stay 0 and are not trained
+  int64_t context = 0;                    // tokens of a sequence, at most model.context
+  bool bias = true;                       // false: biases stay 0 and are not trained
+  std::optional<model::LoraConfig> lora;  // adapters are trained, and nothing else
   EngineConfig engine;
   std::string config_json;  // what `engine` was read from
 };

@@ -15,7 +15,7 @@ namespace {
 
 constexpr Shape kShape{.batch = 2, .tokens = 5};
 constexpr int64_t kWidth = 12, kHeads = 3, kVocab = 9;
-constexpr InitSpread kSpread{0.3f, 0.3f};
+constexpr LayerOptions kOptions{0.3f, 0.3f};
 
 DecoderConfig Gpt2() { return {.vocab = kVocab, .layers = 1, .heads = kHeads, .width = kWidth}; }
 // Four heads of six that share two keys; the heads together are wider than the stream.
@@ -128,30 +128,55 @@ class LayerGradient : public ::testing::Test {
 };
 
 TEST_F(LayerGradient, Attention) {
-  CheckBlock(std::make_unique<AttentionLayer>(Gpt2(), 0, "a.", "u", kSpread));
+  CheckBlock(std::make_unique<AttentionLayer>(Gpt2(), 0, "a.", "u", kOptions));
 }
 
 TEST_F(LayerGradient, AttentionThatSharesKeysAndRotates) {
-  CheckBlock(std::make_unique<AttentionLayer>(Llama(LlamaFamily()), 0, "a.", "u", kSpread));
+  CheckBlock(std::make_unique<AttentionLayer>(Llama(LlamaFamily()), 0, "a.", "u", kOptions));
 }
 
 TEST_F(LayerGradient, AttentionWithBiases) {
   DecoderConfig config = Llama(LlamaFamily());
   config.qkv_bias = config.out_bias = true;
-  CheckBlock(std::make_unique<AttentionLayer>(config, 0, "a.", "u", kSpread));
+  CheckBlock(std::make_unique<AttentionLayer>(config, 0, "a.", "u", kOptions));
 }
 
 TEST_F(LayerGradient, AttentionThatNormalisesHeads) {
-  CheckBlock(std::make_unique<AttentionLayer>(Llama(Qwen3Family()), 0, "a.", "u", kSpread));
+  CheckBlock(std::make_unique<AttentionLayer>(Llama(Qwen3Family()), 0, "a.", "u", kOptions));
 }
 
-TEST_F(LayerGradient, Gelu) { CheckBlock(std::make_unique<GeluLayer>(Gpt2(), "m.", "u", kSpread)); }
+// Beside every product an adapter, and all of it is trained.
+const LoraConfig kLora{
+    .rank = 2,
+    .alpha = 3,
+    .targets = {"c_attn", "c_fc", "c_proj", "q_proj", "v_proj", "up_proj", "down_proj"}};
+constexpr LayerOptions kAdapted{0.3f, 0.3f, &kLora};
+
+TEST_F(LayerGradient, AttentionWithAdapters) {
+  CheckBlock(std::make_unique<AttentionLayer>(Gpt2(), 0, "a.", "u", kAdapted));
+}
+
+TEST_F(LayerGradient, AttentionWithAdaptersOfParts) {
+  CheckBlock(std::make_unique<AttentionLayer>(Llama(LlamaFamily()), 0, "a.", "u", kAdapted));
+}
+
+TEST_F(LayerGradient, GeluWithAdapters) {
+  CheckBlock(std::make_unique<GeluLayer>(Gpt2(), "m.", "u", kAdapted));
+}
+
+TEST_F(LayerGradient, SwigluWithAdapters) {
+  CheckBlock(std::make_unique<SwigluLayer>(Llama(LlamaFamily()), "m.", "u", kAdapted));
+}
+
+TEST_F(LayerGradient, Gelu) {
+  CheckBlock(std::make_unique<GeluLayer>(Gpt2(), "m.", "u", kOptions));
+}
 
 TEST_F(LayerGradient, Swiglu) {
   for (const bool bias : {false, true}) {
     DecoderConfig config = Llama(LlamaFamily());
     config.mlp_bias = bias;
-    CheckBlock(std::make_unique<SwigluLayer>(config, bias ? "b." : "m.", "u", kSpread));
+    CheckBlock(std::make_unique<SwigluLayer>(config, bias ? "b." : "m.", "u", kOptions));
   }
 }
 
@@ -160,7 +185,7 @@ class HeadGradient : public LayerGradient, public ::testing::WithParamInterface<
 TEST_P(HeadGradient, OfEveryWeight) {
   const bool tied = GetParam();
   Param weight{.spec = {"w", {kVocab, kWidth}, "u"},
-               .init = {InitRule::Kind::kNormal, kSpread.weights}};
+               .init = {InitRule::Kind::kNormal, kOptions.stddev}};
   DecoderConfig config = Gpt2();
   config.tied = tied;
   Head head(config, weight);

@@ -1,0 +1,87 @@
+#include "lora_flags.h"
+
+#include <filesystem>
+
+#include "infer/adapter_folder.h"
+
+namespace ds::tool {
+namespace {
+
+std::set<std::string> Split(const std::string& names) {
+  std::set<std::string> parts;
+  for (size_t at = 0; at <= names.size();) {
+    const size_t comma = std::min(names.find(',', at), names.size());
+    parts.insert(names.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
+// Flags may repeat what the folder says.
+template <typename T>
+Status Agree(const char* flag, const std::optional<T>& asked, const T& is,
+             const std::string& path) {
+  if (!asked.has_value() || *asked == is) return {};
+  return InvalidArgument("{} is {}, but the adapters in {} have {}", flag, *asked, path, is);
+}
+
+}  // namespace
+
+void AddLoraFlags(CLI::App& train, LoraFlags& flags) {
+  train.add_option("--lora-rank", flags.rank,
+                   "Freeze the model of --model and train adapters of this rank beside it (LoRA); "
+                   "they are saved as PEFT has them");
+  train.add_option("--lora-alpha", flags.alpha,
+                   "Adapters count alpha / rank times; default: twice the rank");
+  train.add_option(
+      "--lora-targets", flags.targets,
+      "Products that get one, with commas, or all-linear; default: queries and values");
+  train.add_flag("--lora-rslora", flags.rank_stabilised,
+                 "Count them alpha / sqrt(rank) times instead");
+}
+
+Status FindAdapters(std::string& model, LoraFlags& flags) {
+  if (model.empty() || !infer::IsAdapterFolder(model)) return {};
+  DS_ASSIGN(const infer::AdapterFolder adapters, infer::AdapterFolder::Open(model));
+  flags.folder = model;
+  model = adapters.config().base;
+  return {};
+}
+
+Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
+                                                  const LoraFlags& flags) {
+  if (!flags.folder.empty()) {
+    DS_ASSIGN(const infer::AdapterFolder adapters, infer::AdapterFolder::Open(flags.folder));
+    model::LoraConfig config = adapters.config();
+    DS_TRY(Agree("--lora-rank", flags.rank, config.rank, flags.folder));
+    DS_TRY(Agree("--lora-alpha", flags.alpha, config.alpha, flags.folder));
+    if (flags.targets.has_value() && Split(*flags.targets) != config.targets) {
+      return InvalidArgument("--lora-targets is {}, but the adapters in {} are there already",
+                             *flags.targets, flags.folder);
+    }
+    return std::optional(config);
+  }
+  if (!flags.rank.has_value()) {
+    if (!flags.alpha && !flags.targets && !flags.rank_stabilised) {
+      return std::optional<model::LoraConfig>();
+    }
+    return InvalidArgument("{} goes with --lora-rank", flags.alpha     ? "--lora-alpha"
+                                                       : flags.targets ? "--lora-targets"
+                                                                       : "--lora-rslora");
+  }
+  if (model.empty()) {
+    return InvalidArgument("--lora-rank {} goes with --model DIR: adapters stand beside a model",
+                           *flags.rank);
+  }
+  model::LoraConfig config{.rank = *flags.rank,
+                           .alpha = flags.alpha.value_or(2.0 * static_cast<double>(*flags.rank)),
+                           .rank_stabilised = flags.rank_stabilised};
+  if (flags.targets.has_value()) config.targets = Split(*flags.targets);
+  std::error_code error;
+  const auto base = std::filesystem::absolute(model, error);
+  config.base = error ? model : base.lexically_normal().string();
+  DS_TRY(config.Check());
+  return std::optional(config);
+}
+
+}  // namespace ds::tool

@@ -1,0 +1,49 @@
+// dspeed merge
+#include <cstdio>
+
+#include "command.h"
+#include "infer/adapter_folder.h"
+#include "infer/model_folder.h"
+#include "loaded_model.h"
+
+namespace ds::tool {
+namespace {
+
+struct MergeFlags {
+  ModelAsked model;
+  std::string out;
+};
+
+Status Merge(const MergeFlags& flags) {
+  if (!infer::IsAdapterFolder(flags.model.folder)) {
+    return InvalidArgument("{} has no adapter_config.json: there is nothing to merge",
+                           flags.model.folder);
+  }
+  DS_ASSIGN(const auto loaded, OpenModel(flags.model));
+  DS_TRY(infer::SaveModel(flags.out, *loaded->model, *loaded->weights, /*write=*/true));
+  if (loaded->tokenizer != nullptr) DS_TRY(loaded->tokenizer->Save(flags.out));
+  fmt::print("merged    {} -> {}, {}\n", flags.model.folder, flags.out,
+             DTypeName(loaded->weights->dtype()));
+  return {};
+}
+
+}  // namespace
+
+void AddMerge(CLI::App& app, Chosen& chosen) {
+  const auto flags = std::make_shared<MergeFlags>();
+  flags->model.reads_text = false;
+  CLI::App& merge = *app.add_subcommand(
+      "merge", "Make one model of adapters (LoRA) and the model that they were trained beside");
+  merge.add_option("--model", flags->model.folder, "Folder of the adapters, as PEFT has it")
+      ->required();
+  merge.add_option("--out", flags->out, "Folder for the model, as Hugging Face has it")->required();
+  merge.add_option("--dtype", flags->model.dtype,
+                   "fp32, bf16 or fp16; default: that of the model below");
+  merge.footer(
+      "Example\n"
+      "  dspeed train --model qwen2 --lora-rank 8 --data book.txt --save adapters\n"
+      "  dspeed merge --model adapters --out tuned");
+  merge.callback([&chosen, flags] { chosen = [flags] { return Merge(*flags); }; });
+}
+
+}  // namespace ds::tool
