@@ -1,6 +1,11 @@
 #include "infer/model_folder.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <optional>
 
 #include "base/file.h"
@@ -32,9 +37,9 @@ bool IsBuffer(std::string_view name) {
          name.ends_with(".rotary_emb.inv_freq");
 }
 
-Status CheckUnread(const std::string& path, const HfFolder& folder, const model::Model& model) {
+Status CheckUntaken(const std::string& path, const HfFolder& folder, const model::Model& model) {
   const std::string& embedding = model.params()[0]->spec.name;  // the first that is used
-  for (const std::string& name : folder.Unread()) {
+  for (const std::string& name : folder.Untaken()) {
     if (IsBuffer(name)) continue;
     if (name == "lm_head.weight" &&
         RepeatsEmbedding(folder, embedding, model.name_prefix(), *folder.Find(name))) {
@@ -43,6 +48,18 @@ Status CheckUnread(const std::string& path, const HfFolder& folder, const model:
     return Error(Code::kUnsupported, "{}: tensor {} is not a part of this model", path, name);
   }
   return {};
+}
+
+// Of what tells a tensor from that of another model, and costs two pages of the file: its size, its
+// dtype, how it begins and how it ends.
+uint64_t DigestOf(const TensorView& tensor) {
+  constexpr size_t kEnd = 4096;
+  const size_t size = tensor.bytes.size(), part = std::min(size, kEnd);
+  uint64_t digest = XXH3_64bits_withSeed(tensor.dtype.data(), tensor.dtype.size(), size);
+  for (const auto bytes : {tensor.bytes.first(part), tensor.bytes.last(part)}) {
+    digest = XXH3_64bits_withSeed(bytes.data(), bytes.size(), digest);
+  }
+  return digest;
 }
 
 // The parameters of the unit that begins at `first`.
@@ -61,11 +78,17 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
 }
 
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store) {
-  DS_ASSIGN(HfFolder hf, HfFolder::Open(folder, std::string(model.name_prefix())));
-  DS_TRY(model.RegisterParams(store, [&](const Param& param, std::span<float> values) {
-    return hf.Read(param.spec.name, param.spec.shape, values);
+  DS_ASSIGN(HfFolder opened, HfFolder::Open(folder, std::string(model.name_prefix())));
+  // The store reads what it keeps, and maybe not before it is sealed.
+  const auto hf = std::make_shared<HfFolder>(std::move(opened));
+  DS_TRY(model.RegisterParams(store, [&](const Param& param) -> Result<ParamValues> {
+    DS_ASSIGN(const TensorView tensor, hf->Take(param.spec.name, param.spec.shape));
+    const auto read = [hf, tensor](int64_t begin, std::span<float> out) {
+      return checkpoint::ReadAsFloat(tensor, begin, out);
+    };
+    return ParamValues(param.spec.numel(), read, DigestOf(tensor));
   }));
-  return CheckUnread(folder, hf, model);
+  return CheckUntaken(folder, *hf, model);
 }
 
 Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,

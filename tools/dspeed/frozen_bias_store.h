@@ -18,12 +18,11 @@ class FrozenBiasStore final : public ParamStore {
       : inner_(inner), account_(account) {}
 
   DType dtype() const override { return inner_.dtype(); }
-  bool takes_values() const override { return inner_.takes_values(); }
-  Result<ParamId> Register(ParamSpec spec, std::span<const float> init) override {
+  Result<ParamId> Register(ParamSpec spec, ParamValues values) override {
     const bool freezes = spec.name.ends_with(".bias");
     const int64_t bytes = spec.numel() * static_cast<int64_t>(DTypeBytes(inner_.dtype()));
     if (freezes) spec.trainable = false;
-    DS_ASSIGN(const ParamId id, inner_.Register(std::move(spec), init));
+    DS_ASSIGN(const ParamId id, inner_.Register(std::move(spec), std::move(values)));
     frozen_.resize(static_cast<size_t>(id) + 1);
     frozen_[static_cast<size_t>(id)] = freezes;
     if (freezes && nowhere_.bytes() < bytes) {

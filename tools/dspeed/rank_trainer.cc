@@ -31,10 +31,9 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   if (!plan.flags.model.empty()) {
     DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, *store));
   } else {
-    DS_TRY(trainer->model_->RegisterParams(
-        *store, [&](const model::Param& param, std::span<float> values) {
-          return model::FillRandom(pool, plan.flags.seed, param, values);
-        }));
+    DS_TRY(trainer->model_->RegisterParams(*store, [&](const model::Param& param) {
+      return model::RandomValues(pool, plan.flags.seed, param);
+    }));
   }
   DS_TRY(engine.Seal());
   const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.context);
