@@ -42,10 +42,9 @@ class Trainer {
         batch, dtype == DType::kBF16, stage);
     engine_ = Take(Engine::Create(Take(ParseConfig(text, comm.size())), comm, pool));
     model_ = Take(model::Decoder::Create(kModel, {}, pool, gemm, engine_->memory()));
-    Check(model_->RegisterParams(engine_->store(),
-                                 [&](const model::Param& param, std::span<float> values) {
-                                   return model::FillRandom(pool, 1, param, values);
-                                 }));
+    Check(model_->RegisterParams(engine_->store(), [&](const model::Param& param) {
+      return model::RandomValues(pool, 1, param);
+    }));
     Check(engine_->Seal());
     for (int64_t i = 0; i < batch * kModel.context; ++i) {
       ids_.push_back(static_cast<int32_t>((i * 7919 + i / 13) % kModel.vocab));

@@ -32,7 +32,7 @@ ds_tensor View(const ds_param* param, void* data) {
           static_cast<int32_t>(spec.shape.size())};
 }
 
-Status ReadDesc(const ds_param_desc* desc, ds::ParamSpec& spec, std::span<const float>& init) {
+Status ReadDesc(const ds_param_desc* desc, ds::ParamSpec& spec, ds::ParamValues& init) {
   ds_param_desc known = DS_PARAM_DESC_INIT;
   DS_TRY(ds::capi::ReadStruct("desc", desc, known));
   if (known.name == nullptr) return ds::InvalidArgument("desc.name is NULL");
@@ -57,7 +57,7 @@ Status ReadDesc(const ds_param_desc* desc, ds::ParamSpec& spec, std::span<const 
   spec.auxiliary = known.auxiliary != 0;
   spec.group = known.group;
   spec.expert_group = known.experts == nullptr ? "" : known.experts;
-  if (known.init != nullptr) init = {known.init, static_cast<size_t>(numel)};
+  if (known.init != nullptr) init = std::span(known.init, static_cast<size_t>(numel));
   return {};
 }
 
@@ -66,13 +66,13 @@ Status ReadDesc(const ds_param_desc* desc, ds::ParamSpec& spec, std::span<const 
 // call.
 Status Register(ds_engine* engine, const ds_param_desc* desc, ds_param** out_param) {
   ds::ParamSpec spec;
-  std::span<const float> init;
+  ds::ParamValues init;
   DS_TRY(ReadDesc(desc, spec, init));
   const ds::ParamId next = engine->store().param_count();
   if (engine->params->size() == static_cast<size_t>(next)) {
     engine->params->emplace_back(engine, next);  // kept for the next one should this one fail
   }
-  DS_TRY(engine->store().Register(std::move(spec), init).status());
+  DS_TRY(engine->store().Register(std::move(spec), std::move(init)).status());
   *out_param = &(*engine->params)[next];
   return {};
 }

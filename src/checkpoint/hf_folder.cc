@@ -4,7 +4,7 @@
 #include <map>
 #include <optional>
 
-#include "base/json.h"
+#include "checkpoint/shard_index.h"
 
 namespace ds::checkpoint {
 namespace {
@@ -64,17 +64,10 @@ Result<HfFolder> HfFolder::Open(const std::string& folder, std::string optional_
 Status HfFolder::OpenShards() {
   weights_ = path_ + kIndexName;
   DS_ASSIGN(const std::string text, ReadFile(weights_));
-  DS_ASSIGN(const Json index, ParseJson(text, weights_));
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-    return Error(Code::kCorruptData, "{}: weight_map is not an object", weights_);
-  }
+  DS_ASSIGN(const auto index, ParseShardIndex(text, weights_));
   std::map<std::string, size_t> files;
-  for (const auto& [name, file] : index["weight_map"].items()) {
-    if (!file.is_string() || file.get<std::string>().find('/') != std::string::npos) {
-      return Error(Code::kCorruptData, "{}: tensor {} is in {}, expected a file beside the index",
-                   weights_, name, DumpJson(file, -1));
-    }
-    const auto [at, fresh] = files.emplace(file.get<std::string>(), shards_.size());
+  for (const auto& [name, file] : index) {
+    const auto [at, fresh] = files.emplace(file, shards_.size());
     if (fresh) {
       DS_ASSIGN(SafetensorsReader reader, SafetensorsReader::Open(path_ + "/" + at->first));
       shards_.push_back(std::move(reader));
@@ -85,7 +78,7 @@ Status HfFolder::OpenShards() {
   }
   for (const auto& [file, shard] : files) {
     for (const TensorView& view : shards_[shard].tensors()) {
-      if (index["weight_map"].value(view.name, "") == file) continue;
+      if (const auto at = index.find(view.name); at != index.end() && at->second == file) continue;
       return Error(Code::kCorruptData, "{}: tensor {} of {} is not in the index", weights_,
                    view.name, file);
     }
@@ -100,8 +93,7 @@ const TensorView* HfFolder::Find(std::string_view name) const {
   return nullptr;
 }
 
-Result<const TensorView*> HfFolder::Expect(const std::string& name,
-                                           std::span<const int64_t> shape) {
+Result<TensorView> HfFolder::Take(const std::string& name, std::span<const int64_t> shape) {
   const TensorView* view = Find(name);
   if (view == nullptr && name.starts_with(prefix_)) {
     view = Find(std::string_view(name).substr(prefix_.size()));
@@ -111,21 +103,16 @@ Result<const TensorView*> HfFolder::Expect(const std::string& name,
     return InvalidArgument("{}: tensor {} has shape {}, expected {}", weights_, view->name,
                            ShapeText(view->shape), ShapeText(shape));
   }
-  expected_.insert(view->name);
-  return view;
+  DS_TRY(CheckFloat(*view));
+  taken_.insert(view->name);
+  return *view;
 }
 
-Status HfFolder::Read(const std::string& name, std::span<const int64_t> shape,
-                      std::span<float> out) {
-  DS_ASSIGN(const TensorView* view, Expect(name, shape));
-  return ReadAsFloat(*view, out);
-}
-
-std::vector<std::string> HfFolder::Unexpected() const {
+std::vector<std::string> HfFolder::Untaken() const {
   std::vector<std::string> names;
   for (const SafetensorsReader& shard : shards_) {
     for (const TensorView& view : shard.tensors()) {
-      if (!expected_.contains(view.name)) names.push_back(view.name);
+      if (!taken_.contains(view.name)) names.push_back(view.name);
     }
   }
   return names;

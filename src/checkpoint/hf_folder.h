@@ -48,13 +48,11 @@ class HfFolder {
   // Null: in no file.
   const TensorView* Find(std::string_view name) const;
 
-  // The tensor that a model has of that name: `name`, or without the prefix. Fails by name when it
-  // is missing or has another shape.
-  Result<const TensorView*> Expect(const std::string& name, std::span<const int64_t> shape);
-  // Its values, widened to fp32.
-  Status Read(const std::string& name, std::span<const int64_t> shape, std::span<float> out);
-  // Names of the file that nobody expected: what a model did not understand.
-  std::vector<std::string> Unexpected() const;
+  // The tensor to be read as fp32 (ReadAsFloat), as long as this object is there. Fails by name
+  // when it is missing, has another shape or no floats.
+  Result<TensorView> Take(const std::string& name, std::span<const int64_t> shape);
+  // Names of the file that no Take asked for: what a model did not understand.
+  std::vector<std::string> Untaken() const;
 
  private:
   HfFolder(std::string path, std::string prefix, std::string config)
@@ -64,7 +62,7 @@ class HfFolder {
   std::string path_, prefix_, config_json_;
   std::string weights_;  // the file that says where tensors are
   std::vector<SafetensorsReader> shards_;
-  std::set<std::string> expected_;
+  std::set<std::string> taken_;
 };
 
 }  // namespace ds::checkpoint

@@ -186,20 +186,27 @@ const TensorView* SafetensorsReader::Find(std::string_view name) const {
   return it == index_.end() ? nullptr : &tensors_[it->second];
 }
 
-Status ReadAsFloat(const TensorView& tensor, std::span<float> out) {
-  if (tensor.numel() != static_cast<int64_t>(out.size())) {
-    return InvalidArgument("{}: {} elements in the file, {} wanted", tensor.name, tensor.numel(),
-                           out.size());
+Status CheckFloat(const TensorView& tensor) {
+  if (tensor.dtype == "F32" || tensor.dtype == "BF16" || tensor.dtype == "F16") return {};
+  return Error(Code::kUnsupported, "{}: has dtype {}, expected F32, BF16 or F16", tensor.name,
+               tensor.dtype);
+}
+
+Status ReadAsFloat(const TensorView& tensor, int64_t begin, std::span<float> out) {
+  DS_TRY(CheckFloat(tensor));
+  const auto count = static_cast<int64_t>(out.size());
+  if (begin < 0 || begin > tensor.numel() || count > tensor.numel() - begin) {
+    return InvalidArgument("{}: {} elements in the file, {} wanted from {} on", tensor.name,
+                           tensor.numel(), count, begin);
   }
+  const auto width = static_cast<size_t>(SafetensorsDTypeBytes(tensor.dtype));
+  const auto bytes = tensor.bytes.subspan(static_cast<size_t>(begin) * width, out.size() * width);
   if (tensor.dtype == "F32") {
-    std::memcpy(out.data(), tensor.bytes.data(), tensor.bytes.size());
+    if (!out.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
   } else if (tensor.dtype == "BF16") {
-    WidenAll<BF16>(tensor.bytes, out);
-  } else if (tensor.dtype == "F16") {
-    WidenAll<F16>(tensor.bytes, out);
+    WidenAll<BF16>(bytes, out);
   } else {
-    return Error(Code::kUnsupported, "{}: has dtype {}, expected F32, BF16 or F16", tensor.name,
-                 tensor.dtype);
+    WidenAll<F16>(bytes, out);
   }
   return {};
 }

@@ -60,8 +60,11 @@ class SafetensorsReader {
   std::map<std::string, std::string> metadata_;
 };
 
-// F32, BF16 or F16 widened to fp32; out.size() must be the number of elements.
-Status ReadAsFloat(const TensorView& tensor, std::span<float> out);
+// Elements [begin, begin + out.size()) of F32, BF16 or F16 widened to fp32; no other bytes are
+// read.
+Status ReadAsFloat(const TensorView& tensor, int64_t begin, std::span<float> out);
+// Fails where ReadAsFloat would: it has another dtype.
+Status CheckFloat(const TensorView& tensor);
 
 // Streams tensors, in the order given to Create, into a file that appears whole at Finish.
 class SafetensorsWriter {

@@ -1,5 +1,8 @@
 #include "infer/adapter_folder.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -43,21 +46,26 @@ Result<AdapterFolder> AdapterFolder::Open(const std::string& folder) {
   return AdapterFolder(weights, std::move(config), std::move(reader));
 }
 
-Status AdapterFolder::Fill(const Param& param, std::span<float> values) const {
+Result<ParamValues> AdapterFolder::operator()(const Param& param) const {
   const std::string name = model::PeftName(param.spec.name);
-  const checkpoint::TensorView* view = reader_.Find(name);
+  const checkpoint::TensorView* view = reader_->Find(name);
   if (view == nullptr) return Error(Code::kNotFound, "{}: has no tensor {}", path_, name);
   if (view->shape != param.spec.shape) {
     return InvalidArgument("{}: tensor {} has shape {}, expected {}", path_, name,
                            checkpoint::ShapeText(view->shape),
                            checkpoint::ShapeText(param.spec.shape));
   }
-  return ReadAsFloat(*view, values);
+  DS_TRY(checkpoint::CheckFloat(*view));
+  const auto read = [reader = reader_, view](int64_t begin, std::span<float> out) {
+    return checkpoint::ReadAsFloat(*view, begin, out);
+  };
+  const auto bytes = view->bytes;
+  return ParamValues(param.spec.numel(), read, XXH3_64bits(bytes.data(), bytes.size()));
 }
 
 Status AdapterFolder::CheckNames(const model::Model& model) const {
   const model::ParamList params = model.params();
-  for (const checkpoint::TensorView& view : reader_.tensors()) {
+  for (const checkpoint::TensorView& view : reader_->tensors()) {
     const bool known = std::any_of(params.begin(), params.end(), [&](const Param* param) {
       return IsAdapter(*param) && model::PeftName(param->spec.name) == view.name;
     });

@@ -2,7 +2,7 @@
 // adapter_model.safetensors, beside a model that lies elsewhere.
 #pragma once
 
-#include <span>
+#include <memory>
 #include <string>
 
 #include "base/status.h"
@@ -21,17 +21,19 @@ class AdapterFolder {
   // With the place where its base was found.
   const model::LoraConfig& config() const { return config_; }
   // The values of one parameter of an adapter.
-  Status Fill(const model::Param& param, std::span<float> values) const;
+  Result<ParamValues> operator()(const model::Param& param) const;
   // That the file has nothing that this model has not.
   Status CheckNames(const model::Model& model) const;
 
  private:
   AdapterFolder(std::string path, model::LoraConfig config, checkpoint::SafetensorsReader reader)
-      : path_(std::move(path)), config_(std::move(config)), reader_(std::move(reader)) {}
+      : path_(std::move(path)),
+        config_(std::move(config)),
+        reader_(std::make_shared<checkpoint::SafetensorsReader>(std::move(reader))) {}
 
   std::string path_;  // of the weights
   model::LoraConfig config_;
-  checkpoint::SafetensorsReader reader_;
+  std::shared_ptr<const checkpoint::SafetensorsReader> reader_;  // as long as values are read
 };
 
 // Collective as SaveModel is.

@@ -1,6 +1,11 @@
 #include "infer/model_folder.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "base/file.h"
@@ -38,10 +43,10 @@ bool IsBuffer(std::string_view name) {
 Status CheckTensors(const std::string& path, HfFolder& folder, const model::Model& model) {
   for (const Param* param : model.params()) {
     if (IsLora(param->spec.name)) continue;
-    DS_TRY(folder.Expect(param->spec.name, param->spec.shape).status());
+    DS_TRY(folder.Take(param->spec.name, param->spec.shape).status());
   }
   const std::string& embedding = model.params()[0]->spec.name;  // the first that is used
-  for (const std::string& name : folder.Unexpected()) {
+  for (const std::string& name : folder.Untaken()) {
     if (IsBuffer(name)) continue;
     if (name == "lm_head.weight" &&
         RepeatsEmbedding(folder, embedding, model.name_prefix(), *folder.Find(name))) {
@@ -73,6 +78,18 @@ class Merger {
   std::vector<std::byte> bytes_;
 };
 
+// Of what tells a tensor from that of another model, and costs two pages of the file: its size, its
+// dtype, how it begins and how it ends.
+uint64_t DigestOf(const TensorView& tensor) {
+  constexpr size_t kEnd = 4096;
+  const size_t size = tensor.bytes.size(), part = std::min(size, kEnd);
+  uint64_t digest = XXH3_64bits_withSeed(tensor.dtype.data(), tensor.dtype.size(), size);
+  for (const auto bytes : {tensor.bytes.first(part), tensor.bytes.last(part)}) {
+    digest = XXH3_64bits_withSeed(bytes.data(), bytes.size(), digest);
+  }
+  return digest;
+}
+
 }  // namespace
 
 Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
@@ -82,18 +99,24 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
 }
 
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store) {
-  return LoadModel(folder, model, store, [&](const Param& param, std::span<float>) {
-    return Status(Code::kInternal, param.spec.name + ": of an adapter, and nothing to fill it");
+  return LoadModel(folder, model, store, [](const Param& param) -> Result<ParamValues> {
+    return Error(Code::kInternal, "{}: of an adapter, and nothing to fill it", param.spec.name);
   });
 }
 
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
-                 model::ParamFill fill_adapter) {
-  DS_ASSIGN(HfFolder hf, HfFolder::Open(folder, std::string(model.name_prefix())));
-  DS_TRY(CheckTensors(folder, hf, model));  // before the store has a part of it
-  return model.RegisterParams(store, [&](const Param& param, std::span<float> values) {
-    if (IsLora(param.spec.name)) return fill_adapter(param, values);
-    return hf.Read(param.spec.name, param.spec.shape, values);
+                 model::ValuesOf adapter_values) {
+  DS_ASSIGN(HfFolder opened, HfFolder::Open(folder, std::string(model.name_prefix())));
+  DS_TRY(CheckTensors(folder, opened, model));  // before the store has a part of it
+  // The store reads what it keeps, and maybe not before it is sealed.
+  const auto hf = std::make_shared<HfFolder>(std::move(opened));
+  return model.RegisterParams(store, [&](const Param& param) -> Result<ParamValues> {
+    if (IsLora(param.spec.name)) return adapter_values(param);
+    DS_ASSIGN(const TensorView tensor, hf->Take(param.spec.name, param.spec.shape));
+    const auto read = [hf, tensor](int64_t begin, std::span<float> out) {
+      return checkpoint::ReadAsFloat(tensor, begin, out);
+    };
+    return ParamValues(param.spec.numel(), read, DigestOf(tensor));
   });
 }
 

@@ -20,7 +20,7 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store);
 // The same of a model with adapters, which the folder does not have.
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
-                 model::ParamFill fill_adapter);
+                 model::ValuesOf adapter_values);
 
 // Writes config.json and the weights in the store's dtype, one unit gathered at a time. Every rank
 // calls it; those with `write` false store nothing. An error of the disk is known to the writer

@@ -1,7 +1,10 @@
 // Weights of one rank, whole and without gradients or optimizer state: what inference needs.
 #pragma once
 
+#include <algorithm>
 #include <deque>
+#include <utility>
+#include <vector>
 
 #include "base/task_pool.h"
 #include "device/memory.h"
@@ -18,15 +21,15 @@ class WeightStore final : public ParamStore {
 
   DType dtype() const override { return dtype_; }
 
-  Result<ParamId> Register(ParamSpec spec, std::span<const float> init) override {
+  Result<ParamId> Register(ParamSpec spec, ParamValues values) override {
     const int64_t numel = spec.numel();
-    if (static_cast<int64_t>(init.size()) != numel) {
-      return InvalidArgument("{}: {} values for {} elements", spec.name, init.size(), numel);
+    if (values.size() != numel) {
+      return InvalidArgument("{}: {} values for {} elements", spec.name, values.size(), numel);
     }
     const auto bytes = numel * static_cast<int64_t>(DTypeBytes(dtype_));
     DS_ASSIGN(device::Buffer buffer,
               device::Buffer::Create(account_, device::MemoryKind::kWeights, bytes));
-    kernels::BestOps(dtype_).from_float(pool_, numel, init.data(), buffer.data());
+    DS_TRY(Fill(values, buffer));
     weights_.push_back(std::move(buffer));
     return static_cast<ParamId>(weights_.size() - 1);
   }
@@ -41,6 +44,23 @@ class WeightStore final : public ParamStore {
   Status EndGrad(ParamId) override { return NoGradients(); }
 
  private:
+  static constexpr int64_t kPiece = 1 << 20;
+
+  Status Fill(const ParamValues& values, device::Buffer& buffer) {
+    if (dtype_ == DType::kF32) {
+      return values.Write(
+          0, {reinterpret_cast<float*>(buffer.data()), static_cast<size_t>(values.size())});
+    }
+    const auto width = static_cast<int64_t>(DTypeBytes(dtype_));
+    std::vector<float> piece(static_cast<size_t>(std::min(kPiece, values.size())));
+    for (int64_t at = 0; at < values.size(); at += kPiece) {
+      const int64_t n = std::min(kPiece, values.size() - at);
+      DS_TRY(values.Write(at, std::span(piece).first(static_cast<size_t>(n))));
+      kernels::BestOps(dtype_).from_float(pool_, n, piece.data(), buffer.data() + at * width);
+    }
+    return {};
+  }
+
   static Status NoGradients() {
     return Error(Code::kUnsupported, "these weights are for inference: they take no gradients");
   }

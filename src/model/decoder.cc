@@ -106,15 +106,11 @@ Status Decoder::CheckAdapters() const {
   return {};
 }
 
-Status Decoder::RegisterParams(ParamStore& store, ParamFill fill) {
+Status Decoder::RegisterParams(ParamStore& store, ValuesOf values_of) {
   if (compute_.has_value()) return InvalidState("the model's parameters are registered already");
-  std::vector<float> values;
   for (Param* param : params_) {
-    if (store.takes_values()) {
-      values.resize(static_cast<size_t>(param->spec.numel()));
-      DS_TRY(fill(*param, values));
-    }
-    DS_ASSIGN(param->id, store.Register(param->spec, values));
+    DS_ASSIGN(ParamValues values, values_of(*param));
+    DS_ASSIGN(param->id, store.Register(param->spec, std::move(values)));
   }
   const kernels::Ops& ops =
       options_.ops != nullptr ? *options_.ops : kernels::BestOps(store.dtype());

@@ -37,7 +37,7 @@ class Decoder final : public Model {
   int64_t longest() const;  // tokens of a sequence that is read at once
   const DecoderConfig& config() const { return config_; }
   ParamList params() const override { return params_; }
-  Status RegisterParams(ParamStore& store, ParamFill fill) override;
+  Status RegisterParams(ParamStore& store, ValuesOf values_of) override;
   Result<double> ForwardBackward(const TokenBatch& batch, float loss_scale) override;
   Result<double> ForwardLoss(const TokenBatch& batch) override;
   Status Logits(const TokenBatch& batch, int64_t first, float* logits) override;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -36,25 +37,36 @@ void UniformGroup(uint64_t seed, uint64_t stream, uint64_t group, float bound, f
 
 }  // namespace
 
-Status FillRandom(TaskPool& pool, uint64_t seed, const Param& param, std::span<float> values) {
+void FillRandom(TaskPool& pool, uint64_t seed, const Param& param, int64_t begin,
+                std::span<float> values) {
   const InitRule::Kind kind = param.init.kind;
   if (kind != InitRule::Kind::kNormal && kind != InitRule::Kind::kUniform) {
     std::fill(values.begin(), values.end(), kind == InitRule::Kind::kOnes ? 1.0f : 0.0f);
-    return {};
+    return;
   }
   constexpr int64_t kTile = 1 << 14;
-  const auto n = static_cast<int64_t>(values.size());
+  const int64_t last = begin + static_cast<int64_t>(values.size());
   const uint64_t stream = StreamOf(param.spec.name);
-  pool.Run((n + kTile - 1) / kTile, [&](int64_t tile, int) {
-    const int64_t end = std::min(n, (tile + 1) * kTile);
-    for (int64_t i = tile * kTile; i < end; i += 4) {
+  // Tiles lie where they would for the whole array; the first and the last group may be in part.
+  const int64_t first_tile = begin / kTile, tiles = (last + kTile - 1) / kTile - first_tile;
+  pool.Run(tiles, [&](int64_t tile, int) {
+    const int64_t from = (first_tile + tile) * kTile, end = std::min(last, from + kTile);
+    for (int64_t i = std::max(from, begin / 4 * 4); i < end; i += 4) {
       float group[4];
       const auto fill = kind == InitRule::Kind::kNormal ? NormalGroup : UniformGroup;
       fill(seed, stream, static_cast<uint64_t>(i / 4), param.init.spread, group);
-      std::copy_n(group, std::min<int64_t>(4, end - i), values.begin() + i);
+      const int64_t skip = std::max<int64_t>(0, begin - i), to = std::min<int64_t>(4, end - i);
+      std::copy(group + skip, group + to, values.begin() + (i + skip - begin));
     }
   });
-  return {};
+}
+
+ParamValues RandomValues(TaskPool& pool, uint64_t seed, const Param& param) {
+  const auto fill = [&pool, seed, param](int64_t begin, std::span<float> out) -> Status {
+    FillRandom(pool, seed, param, begin, out);
+    return {};
+  };
+  return {param.spec.numel(), fill, seed};
 }
 
 }  // namespace ds::model

@@ -23,8 +23,8 @@ struct TokenBatch {
   const int32_t* first_keys = nullptr;
 };
 
-// Fills the fp32 values a parameter starts with.
-using ParamFill = FunctionRef<Status(const Param& param, std::span<float> values)>;
+// The values that a parameter starts with.
+using ValuesOf = FunctionRef<Result<ParamValues>(const Param& param)>;
 
 class Model {
  public:
@@ -36,7 +36,7 @@ class Model {
   virtual ParamList params() const = 0;
 
   // Once, before anything else. The store outlives the model.
-  virtual Status RegisterParams(ParamStore& store, ParamFill fill) = 0;
+  virtual Status RegisterParams(ParamStore& store, ValuesOf values_of) = 0;
 
   // The loss summed over the tokens, in row order. Gradients times `loss_scale` go to the store: 1
   // over the number of tokens makes them the mean. Memory is allocated only when a batch needs
@@ -64,7 +64,10 @@ class Model {
 };
 
 // Random values by each parameter's own rule: Philox, one stream a name, so that they depend on
-// nothing but the seed, the name and the place in the array.
-Status FillRandom(TaskPool& pool, uint64_t seed, const Param& param, std::span<float> values);
+// nothing but the seed, the name and the place in the array. FillRandom writes those from place
+// `begin` on; the pool outlives the ParamValues.
+void FillRandom(TaskPool& pool, uint64_t seed, const Param& param, int64_t begin,
+                std::span<float> values);
+ParamValues RandomValues(TaskPool& pool, uint64_t seed, const Param& param);
 
 }  // namespace ds::model

@@ -6,6 +6,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -33,6 +34,35 @@ struct ParamSpec {
   }
 };
 
+// The fp32 values that a parameter starts with. They are made a range at a time, so that who keeps
+// a slice of an array never holds more of it than a piece of that slice.
+class ParamValues {
+ public:
+  // Writes the elements [begin, begin + out.size()) of the array. A pure function: any range at any
+  // time gives what it gives to every other rank.
+  using Fill = std::function<Status(int64_t begin, std::span<float> out)>;
+
+  ParamValues() = default;  // zeros
+  // `fill` makes `size` values, and may be called until the store is sealed. `digest` tells them
+  // from others as far as that costs little: the ranks compare it.
+  ParamValues(int64_t size, Fill fill, uint64_t digest)
+      : size_(size), digest_(digest), fill_(std::move(fill)) {}
+  // A copy of values in memory; of none, zeros.
+  ParamValues(std::span<const float> values);    // NOLINT(google-explicit-constructor): are values
+  ParamValues(const std::vector<float>& values)  // NOLINT(google-explicit-constructor): as above
+      : ParamValues(std::span<const float>(values)) {}
+
+  bool zeros() const { return fill_ == nullptr; }
+  int64_t size() const { return size_; }
+  uint64_t digest() const { return digest_; }
+  Status Write(int64_t begin, std::span<float> out) const;
+
+ private:
+  int64_t size_ = 0;
+  uint64_t digest_ = 0;
+  Fill fill_;
+};
+
 // The gradient buffer of one parameter, written in place by who computes it.
 struct GradView {
   void* data = nullptr;     // numel elements of the store's dtype
@@ -44,10 +74,8 @@ class ParamStore {
   virtual ~ParamStore() = default;
 
   virtual DType dtype() const = 0;  // of weights and gradients
-  // False: the initial values are not looked at, and none need to be made.
-  virtual bool takes_values() const { return true; }
-  // `init` (fp32, numel elements) is copied, and must be the same on every rank.
-  virtual Result<ParamId> Register(ParamSpec spec, std::span<const float> init) = 0;
+  // `values` are numel, and the same on every rank.
+  virtual Result<ParamId> Register(ParamSpec spec, ParamValues values) = 0;
 
   // The full weights, valid until the matching Release. Calls nest. Collective when weights are
   // sharded: every rank acquires in the same order.

@@ -5,6 +5,8 @@
 
 #include <array>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -21,6 +23,9 @@ struct BpeParts {
   enum class Kind { kBytes, kCharacters };
   Kind kind = Kind::kBytes;
   std::vector<std::string> tokens;  // by id, the bytes that each stands for; "" stands for nothing
+  // kBytes: ids of tokens that a file spells as they are, since they are no bytes in its alphabet
+  // (ToByteAlphabet), or nothing.
+  std::set<int32_t> verbatim;
   std::vector<Merge> merges;
   std::array<int32_t, 256> byte_ids;  // of single bytes; -1: no such token, the byte is dropped
   std::vector<AddedToken> added;

@@ -176,10 +176,12 @@ class Reader {
   }
 
   // A token as text of the file, to its bytes.
-  std::string BytesOf(const std::string& token) const {
+  std::string BytesOf(const std::string& token, int32_t id) {
     std::string bytes;
     if (parts_.kind == BpeParts::Kind::kBytes) {
-      return FromByteAlphabet(token, bytes) ? bytes : token;
+      if (!token.empty() && FromByteAlphabet(token, bytes)) return bytes;
+      parts_.verbatim.insert(id);
+      return token;
     }
     for (size_t at = 0; at < token.size();) {
       const size_t found = token.find(parts_.space, at);
@@ -223,7 +225,7 @@ class Reader {
                                DumpJson(value, -1).substr(0, 40));
       }
       const auto id = value.get<int32_t>();
-      DS_TRY(Place(token, id, BytesOf(token)));
+      DS_TRY(Place(token, id, BytesOf(token, id)));
       ids_[token] = id;
     }
     return {};
@@ -457,17 +459,19 @@ std::string ToTokenizerJson(const BpeParts& parts) {
                      {"special", token.special}});
   }
   const auto spelled = [&](int32_t id) {
-    return ToByteAlphabet(parts.tokens[static_cast<size_t>(id)]);
+    const std::string& token = parts.tokens[static_cast<size_t>(id)];
+    return parts.verbatim.contains(id) ? token : ToByteAlphabet(token);
   };
   for (const Merge& merge : parts.merges) {
     merges.push_back({spelled(merge.left), spelled(merge.right)});
   }
   // Written by hand: an ordered object is searched from end to end for every key it is given.
   std::string vocab;
-  for (size_t id = 0; id < parts.tokens.size(); ++id) {
-    if (is_added[id] || parts.tokens[id].empty()) continue;
-    vocab += fmt::format("{}\n      {}: {}", vocab.empty() ? "" : ",",
-                         Ordered(spelled(static_cast<int32_t>(id))).dump(), id);
+  for (int32_t id = 0; id < static_cast<int32_t>(parts.tokens.size()); ++id) {
+    const auto at = static_cast<size_t>(id);
+    if (is_added[at] || (parts.tokens[at].empty() && !parts.verbatim.contains(id))) continue;
+    vocab +=
+        fmt::format("{}\n      {}: {}", vocab.empty() ? "" : ",", Ordered(spelled(id)).dump(), id);
   }
   const Ordered byte_level = {{"type", "ByteLevel"},
                               {"add_prefix_space", parts.add_prefix_space},

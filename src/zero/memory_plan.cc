@@ -189,7 +189,6 @@ void Append(PlannedUnit& unit, const ParamSpec& spec) {
 struct Model {
   std::vector<PlannedUnit> units;
   std::vector<Layer> layers;
-  int64_t longest_parameter = 0;
 };
 
 Model CutIntoUnits(const MemoryQuestion& question, const std::vector<ParamSpec>& specs) {
@@ -208,7 +207,6 @@ Model CutIntoUnits(const MemoryQuestion& question, const std::vector<ParamSpec>&
       it = layer.units.end() - 1;
     }
     Append(model.units[*it], spec);
-    model.longest_parameter = std::max(model.longest_parameter, spec.numel());
   }
   for (PlannedUnit& unit : model.units) unit.layout = {unit.elements, question.world};
   return model;
@@ -240,8 +238,11 @@ void PlaceUnits(const MemoryQuestion& question, const Model& model, MemoryPlan& 
         plan.scratch += norms ? runs * static_cast<int64_t>(sizeof(optim::ParamSums)) : 0;
       }
     }
-    plan.at_placing = std::max(plan.at_placing,
-                               plan.state() + 4 * (unit.layout.padded() + model.longest_parameter));
+    // Values of fp32 weights are written where they stay.
+    const bool in_place = question.dtype == DType::kF32;
+    const int64_t kept = Slices(question, place.parameters) * unit.layout.shard();
+    plan.at_placing =
+        std::max(plan.at_placing, plan.state() + (in_place ? 0 : 4 * std::min(Unit::kPiece, kept)));
   }
 }
 

@@ -18,7 +18,7 @@ constexpr size_t kLongestName = 255;
 
 }  // namespace
 
-Status ShardedStore::CheckSpec(const ParamSpec& spec, std::span<const float> init) const {
+Status ShardedStore::CheckSpec(const ParamSpec& spec, const ParamValues& values) const {
   if (!failure_.ok()) return failure_;
   if (sealed_) {
     return InvalidState("{}: registered after the engine was sealed with {} parameters", spec.name,
@@ -50,8 +50,9 @@ Status ShardedStore::CheckSpec(const ParamSpec& spec, std::span<const float> ini
     return InvalidArgument("{}: its expert group's name has {} bytes, not 0 to {}", spec.name,
                            spec.expert_group.size(), kLongestName);
   }
-  if (!init.empty() && static_cast<int64_t>(init.size()) != numel) {
-    return InvalidArgument("{}: {} initial values for {} elements", spec.name, init.size(), numel);
+  if (!values.zeros() && values.size() != numel) {
+    return InvalidArgument("{}: {} initial values for {} elements", spec.name, values.size(),
+                           numel);
   }
   return {};
 }
@@ -115,7 +116,7 @@ Result<int> ShardedStore::AddGroup(std::unique_ptr<optim::UpdateRule> rule, std:
   return group_count() - 1;
 }
 
-Declaration ShardedStore::Declare(const ParamSpec& spec, std::span<const float> init) const {
+Declaration ShardedStore::Declare(const ParamSpec& spec, const ParamValues& values) const {
   Declaration d;
   d.text = fmt::format("{} [{}]", spec.name, fmt::join(spec.shape, ", "));
   if (!spec.unit.empty()) d.text += fmt::format(" in unit {}", spec.unit);
@@ -124,18 +125,18 @@ Declaration ShardedStore::Declare(const ParamSpec& spec, std::span<const float> 
   if (spec.auxiliary) d.text += " auxiliary";
   if (spec.group > 0) d.text += fmt::format(" in group {}", spec.group);
   if (!spec.expert_group.empty()) d.text += fmt::format(" of experts {}", spec.expert_group);
-  d.digest = XXH3_64bits(d.text.data(), d.text.size()) ^
-             XXH3_64bits_withSeed(init.data(), init.size_bytes(), 1);
+  d.digest = XXH3_64bits_withSeed(d.text.data(), d.text.size(), values.digest());
   return d;
 }
 
-Result<ParamId> ShardedStore::Register(ParamSpec spec, std::span<const float> init) {
-  DS_TRY(CheckSpec(spec, init));
+Result<ParamId> ShardedStore::Register(ParamSpec spec, ParamValues values) {
+  DS_TRY(CheckSpec(spec, values));
   DS_ASSIGN(const int unit, UnitFor(spec));
   const int64_t numel = spec.numel();
-  const int64_t offset = units_[unit]->Append(spec, init);
+  Declaration declaration = Declare(spec, values);
+  const int64_t offset = units_[unit]->Append(spec, std::move(values));
   const ParamId id = param_count();
-  declarations_.push_back(Declare(spec, init));
+  declarations_.push_back(std::move(declaration));
   by_name_[spec.name] = id;
   unit_params_[unit].push_back(id);
   params_.push_back({.spec = std::move(spec), .unit = unit, .offset = offset, .numel = numel});

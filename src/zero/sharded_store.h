@@ -55,7 +55,7 @@ class ShardedStore final : public ParamStore, public StateSource {
 
   // ParamStore
   DType dtype() const override { return options_.dtype; }
-  Result<ParamId> Register(ParamSpec spec, std::span<const float> init) override;
+  Result<ParamId> Register(ParamSpec spec, ParamValues values) override;
   Result<const void*> Acquire(ParamId id) override;
   Status Release(ParamId id) override;
   Status AddGrad(ParamId id, DType dtype, const void* grad) override;
@@ -123,12 +123,12 @@ class ShardedStore final : public ParamStore, public StateSource {
   ShardedStore(const StoreOptions& options, comm::Communicator& comm, RankGroups groups,
                const device::Lane& lane, device::MemoryAccount& account, kernels::Gemm& gemm);
   Result<Param*> Check(ParamId id);  // also seals, and returns the sticky failure
-  Status CheckSpec(const ParamSpec& spec, std::span<const float> init) const;
+  Status CheckSpec(const ParamSpec& spec, const ParamValues& values) const;
   const optim::UpdateRule* RuleFor(const ParamSpec& spec) const;
   std::string NameFor(const ParamSpec& spec, const optim::UpdateRule* rule) const;
   Result<int> UnitFor(const ParamSpec& spec);
   Status PlaceOpenUnits();
-  Declaration Declare(const ParamSpec& spec, std::span<const float> init) const;
+  Declaration Declare(const ParamSpec& spec, const ParamValues& values) const;
   Result<Param*> CheckTrainable(ParamId id);
   void ZeroUnwritten(int unit);
   Status OpenGrad(Param& param);

@@ -7,11 +7,10 @@ namespace ds::zero {
 using device::Buffer;
 using device::MemoryKind;
 
-int64_t Unit::Append(const ParamSpec& spec, std::span<const float> init) {
+int64_t Unit::Append(const ParamSpec& spec, ParamValues values) {
   const int64_t numel = spec.numel();
   const int64_t offset = (elements_ + kParamAlignment - 1) / kParamAlignment * kParamAlignment;
-  init_.resize(offset + numel, 0.0f);  // what may throw comes first: then nothing has changed
-  Segment segment = {offset, offset + numel, spec.weight_decay, 0, 0};
+  Segment segment = {offset, offset + numel, spec.weight_decay, 0, 0, std::move(values)};
   // A stack of matrices has three extents; with more, all but the first are columns, as DeepSpeed
   // views convolutions (runtime/zero/muon/original_muon.py).
   if (const auto& shape = spec.shape; shape.size() >= 2 && numel > 0) {
@@ -19,9 +18,8 @@ int64_t Unit::Append(const ParamSpec& spec, std::span<const float> init) {
     segment.rows = shape[stack ? 1 : 0];
     segment.columns = numel / (segment.rows * (stack ? shape[0] : 1));
   }
-  segments_.push_back(segment);
+  segments_.push_back(std::move(segment));
   elements_ = offset + numel;
-  std::copy(init.begin(), init.end(), init_.begin() + offset);
   return offset;
 }
 
@@ -51,15 +49,47 @@ Status Unit::Place() {
     }
   }
 
-  init_.resize(layout_.padded(), 0.0f);
-  const int64_t first = First(place.parameters);
-  Store({init_.data() + first, static_cast<size_t>(Extent(place.parameters))}, weights_.data());
-  if (!frozen() && !master_is_weights()) {
-    context_.lane.Upload(master_.data(), init_.data() + First(place.optimizer), master_.bytes());
-  }
-  init_ = std::vector<float>();  // {} would keep the memory
+  DS_TRY(FillPlaced());
+  for (Segment& segment : segments_) segment.values = {};
   CutIntoRuns();
   weights = place.shards_parameters() ? Weights::kSharded : Weights::kFull;
+  return {};
+}
+
+Status Unit::WriteValues(int64_t begin, std::span<float> out) const {
+  std::fill(out.begin(), out.end(), 0.0f);
+  const int64_t end = begin + static_cast<int64_t>(out.size());
+  for (const Segment& segment : segments_) {
+    const int64_t from = std::max(begin, segment.begin), to = std::min(end, segment.end);
+    if (from >= to) continue;
+    DS_TRY(segment.values.Write(from - segment.begin, out.subspan(from - begin, to - from)));
+  }
+  return {};
+}
+
+// Piece by piece: through memory of the host, or where the weights are fp32 of the host, in place.
+// The slices that the optimizer keeps are among those of the weights.
+Status Unit::FillPlaced() {
+  const Placement& place = context_.placement;
+  const bool in_place = master_is_weights() && context_.lane.at_once();
+  const int64_t first = First(place.parameters), end = first + Extent(place.parameters);
+  const int64_t master_first = First(place.optimizer);
+  const int64_t master_end = master_.bytes() == 0 ? 0 : master_first + Extent(place.optimizer);
+  std::vector<float> piece(in_place ? 0 : std::min(kPiece, end - first));
+  for (int64_t at = first; at < end; at += kPiece) {
+    const auto size = static_cast<size_t>(std::min(kPiece, end - at));
+    if (in_place) {
+      DS_TRY(WriteValues(at, {reinterpret_cast<float*>(Weight(at)), size}));
+      continue;
+    }
+    DS_TRY(WriteValues(at, {piece.data(), size}));
+    Store({piece.data(), size}, Weight(at));
+    const int64_t from = std::max(at, master_first);
+    const int64_t to = std::min(at + static_cast<int64_t>(size), master_end);
+    if (from >= to) continue;
+    context_.lane.Upload(State(kMaster, from), piece.data() + (from - at),
+                         (to - from) * int64_t{sizeof(float)});
+  }
   return {};
 }
 

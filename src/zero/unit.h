@@ -49,10 +49,13 @@ class Unit {
   Unit(const UnitContext& context, std::string name, const optim::UpdateRule* rule)
       : context_(context), name_(std::move(name)), rule_(rule) {}
 
-  // Appends a parameter with its initial values (empty: zeros); returns its offset.
-  int64_t Append(const ParamSpec& spec, std::span<const float> init);
-  // No more parameters: allocates the state and fills this rank's part of it. Once: a second call
-  // is refused, whatever came of the first.
+  // As many values as Place() makes at a time, at most.
+  static constexpr int64_t kPiece = 1 << 20;
+
+  // Appends a parameter with its initial values; returns its offset.
+  int64_t Append(const ParamSpec& spec, ParamValues values);
+  // No more parameters: allocates the state and fills this rank's part of it, of which alone it
+  // asks for the values. Once: a second call is refused, whatever came of the first.
   Status Place();
 
   const std::string& name() const { return name_; }
@@ -115,6 +118,7 @@ class Unit {
     int64_t begin, end;
     bool decay;
     int64_t rows, columns;
+    ParamValues values;  // until placed
   };
   // Elements of one parameter in one slice. The arithmetic of a step goes run by run, so that it is
   // the same whoever keeps the slices.
@@ -126,6 +130,9 @@ class Unit {
 
   int64_t First(Cut cut) const { return context_.groups.Kept(cut).begin * layout_.shard(); }
   int64_t Extent(Cut cut) const;
+  // The initial values of [begin, begin + out.size()); 0 where there is no parameter.
+  Status WriteValues(int64_t begin, std::span<float> out) const;
+  Status FillPlaced();
   void CutIntoRuns();
   std::span<const Run> RunsIn(SliceRange slices) const;
   std::span<const Run> OwnRuns() const;      // what the optimizer of this rank keeps
@@ -148,7 +155,6 @@ class Unit {
   const optim::UpdateRule* const rule_;
   bool placed_ = false;  // or was to be, and half of it is there
   int64_t elements_ = 0;
-  std::vector<float> init_;  // until placed
   std::vector<Segment> segments_;
   std::vector<Run> runs_;  // in order of elements
   ShardLayout layout_;

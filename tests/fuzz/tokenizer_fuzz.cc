@@ -38,7 +38,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       bytes && all && !parts->nfc && !parts->add_prefix_space && parts->added.empty();
   if (bytes && parts->added.empty()) {
     auto again = ParseTokenizerJson(ToTokenizerJson(*parts), "t");
+    if (!again.ok()) std::fprintf(stderr, "refused: %s\n", again.status().message().c_str());
     Require(again.ok() || parts->split == SplitRule::kNone, "what it writes is refused");
+    if (again.ok()) Require(again->tokens == parts->tokens, "other tokens come back");
   }
   auto made = BpeTokenizer::Create(*parts);
   if (!made.ok()) return 0;

@@ -19,13 +19,15 @@ class LocalParamStore final : public ParamStore {
 
   DType dtype() const override { return dtype_; }
 
-  Result<ParamId> Register(ParamSpec spec, std::span<const float> init) override {
-    if (spec.numel() != static_cast<int64_t>(init.size())) {
-      return InvalidArgument("{}: {} values for {} elements", spec.name, init.size(), spec.numel());
+  Result<ParamId> Register(ParamSpec spec, ParamValues values) override {
+    if (spec.numel() != values.size()) {
+      return InvalidArgument("{}: {} values for {} elements", spec.name, values.size(),
+                             spec.numel());
     }
     Entry entry;
     entry.spec = std::move(spec);
-    entry.weights.assign(init.begin(), init.end());
+    entry.weights.resize(static_cast<size_t>(values.size()));
+    DS_TRY(values.Write(0, entry.weights));
     if (dtype_ == DType::kBF16) {
       for (float& w : entry.weights) w = static_cast<float>(BF16(w));
     }

@@ -56,9 +56,10 @@ class ModelRig {
     auto created = model::Decoder::Create(options.config, gpt, pool, *gemm, account);
     EXPECT_TRUE(created.ok()) << created.status().message();
     model = std::move(created).Take();
-    const Status status = model->RegisterParams(
-        store, [&](const model::Param& param, std::span<float> values) -> Status {
-          DS_TRY(model::FillRandom(pool, options.seed, param, values));
+    const Status status =
+        model->RegisterParams(store, [&](const model::Param& param) -> ParamValues {
+          std::vector<float> values(static_cast<size_t>(param.spec.numel()));
+          model::FillRandom(pool, options.seed, param, 0, values);
           for (float& v : values) v *= options.spread;
           if (param.init.kind != model::InitRule::Kind::kNormal) {  // not exactly 0 and 1
             for (size_t i = 0; i < values.size(); ++i) {
@@ -66,7 +67,7 @@ class ModelRig {
                           0.1f * static_cast<float>(RandomNormal(options.seed, 77, i));
             }
           }
-          return {};
+          return values;
         });
     EXPECT_TRUE(status.ok()) << status.message();
   }

@@ -78,8 +78,8 @@ Trained Train(const model::DecoderConfig& config, DType dtype, int stage, bool r
               Engine::Create(parsed, on_device ? *there : comm, pool, device.get()));
     DS_ASSIGN(const auto gpt, model::Decoder::Create(config, {.recompute = recompute},
                                                      engine->lane(), *gemm, engine->memory()));
-    DS_TRY(gpt->RegisterParams(engine->store(), [&](const model::Param& param, auto values) {
-      return model::FillRandom(pool, 5, param, values);
+    DS_TRY(gpt->RegisterParams(engine->store(), [&](const model::Param& param) {
+      return model::RandomValues(pool, 5, param);
     }));
     DS_TRY(engine->Seal());
     Trained mine;

@@ -73,10 +73,11 @@ Status Tune(const Tuning& run, comm::Communicator& comm, TaskPool& pool, const J
   if (adapters.has_value()) options.lora = adapters->config();
   DS_ASSIGN(const auto model,
             model::Decoder::Create(hf.config, options, pool, *gemm, engine->memory()));
-  DS_TRY(infer::LoadModel(base, *model, engine->store(),
-                          [&](const model::Param& param, std::span<float> values) {
-                            return adapters->Fill(param, values);
-                          }));
+  if (adapters.has_value()) {
+    DS_TRY(infer::LoadModel(base, *model, engine->store(), *adapters));
+  } else {
+    DS_TRY(infer::LoadModel(base, *model, engine->store()));
+  }
   DS_TRY(engine->Seal());
   const int64_t mine = kRows / comm.size();
   const auto here = static_cast<float>(mine * (kTokens - 1));

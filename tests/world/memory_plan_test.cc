@@ -35,10 +35,9 @@ TEST_P(PlannedMemory, IsWhatTheEngineHolds) {
         DS_ASSIGN(const auto engine, Engine::Create(*config, comm, pool));
         DS_ASSIGN(const auto model,
                   model::Decoder::Create(kModel, {}, pool, *gemm, engine->memory()));
-        DS_TRY(model->RegisterParams(engine->store(),
-                                     [&](const model::Param& param, std::span<float> values) {
-                                       return model::FillRandom(pool, 1, param, values);
-                                     }));
+        DS_TRY(model->RegisterParams(engine->store(), [&](const model::Param& param) {
+          return model::RandomValues(pool, 1, param);
+        }));
         const std::vector<int32_t> ids(static_cast<size_t>(config->micro_batch * kModel.context),
                                        5);
         const model::TokenBatch batch = {config->micro_batch, kModel.context, ids.data(),

@@ -47,9 +47,7 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
   }
   DS_ASSIGN(const auto values, infer::AdapterFolder::Open(asked.folder));
   DS_TRY(values.CheckNames(*loaded->model));
-  DS_TRY(infer::LoadModel(
-      base, *loaded->model, *loaded->weights,
-      [&](const model::Param& param, std::span<float> out) { return values.Fill(param, out); }));
+  DS_TRY(infer::LoadModel(base, *loaded->model, *loaded->weights, values));
   return loaded;
 }
 

@@ -25,8 +25,7 @@ class SpecStore final : public ParamStore {
  public:
   explicit SpecStore(DType dtype) : dtype_(dtype) {}
   DType dtype() const override { return dtype_; }
-  bool takes_values() const override { return false; }
-  Result<ParamId> Register(ParamSpec spec, std::span<const float>) override {
+  Result<ParamId> Register(ParamSpec spec, ParamValues) override {
     specs_.push_back(std::move(spec));
     return static_cast<ParamId>(specs_.size() - 1);
   }
@@ -58,8 +57,7 @@ Result<ModelFacts> FactsOf(const TrainPlan& plan, TaskPool& pool, kernels::Gemm&
   const model::DecoderOptions options{
       .recompute = plan.flags.recompute, .lora = plan.lora, .train_biases = plan.bias};
   DS_ASSIGN(const auto model, model::Decoder::Create(plan.model, options, pool, gemm, nobody));
-  DS_TRY(
-      model->RegisterParams(specs, [](const model::Param&, std::span<float>) { return Status(); }));
+  DS_TRY(model->RegisterParams(specs, [](const model::Param&) { return ParamValues(); }));
   return ModelFacts{specs.specs(),
                     model->PlanActivationBytes(plan.engine.micro_batch, plan.context)};
 }

@@ -28,16 +28,13 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
       .recompute = plan.flags.recompute, .lora = plan.lora, .train_biases = plan.bias};
   DS_ASSIGN(trainer->model_,
             model::Decoder::Create(plan.model, options, pool, gemm, engine.memory()));
-  const auto fresh = [&](const model::Param& param, std::span<float> values) {
-    return model::FillRandom(pool, plan.flags.seed, param, values);
+  const auto fresh = [&](const model::Param& param) {
+    return model::RandomValues(pool, plan.flags.seed, param);
   };
   if (!plan.flags.lora.folder.empty()) {
     DS_ASSIGN(const auto adapters, infer::AdapterFolder::Open(plan.flags.lora.folder));
     DS_TRY(adapters.CheckNames(*trainer->model_));
-    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, engine.store(),
-                            [&](const model::Param& param, std::span<float> values) {
-                              return adapters.Fill(param, values);
-                            }));
+    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, engine.store(), adapters));
   } else if (!plan.flags.model.empty()) {
     DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, engine.store(), fresh));
   } else {

@@ -39,9 +39,11 @@ TEST(HfFolder, RoundTrip) {
     EXPECT_EQ(hf->config_json(), "{\"model_type\": \"gpt2\"}");
     EXPECT_EQ(hf->Find("b")->dtype, dtype == DType::kF32 ? "F32" : "BF16");
     float a[4];
-    ASSERT_TRUE(hf->Read("transformer.a", std::vector<int64_t>{2, 2}, a).ok());
+    auto taken = hf->Take("transformer.a", std::vector<int64_t>{2, 2});
+    ASSERT_TRUE(taken.ok()) << taken.status().message();
+    ASSERT_TRUE(ReadAsFloat(*taken, 0, a).ok());
     EXPECT_EQ(a[0], 1.5f);
-    EXPECT_EQ(hf->Unexpected(), std::vector<std::string>{"b"});
+    EXPECT_EQ(hf->Untaken(), std::vector<std::string>{"b"});
   }
 }
 
@@ -66,9 +68,11 @@ TEST(HfFolder, ReadsShardsThroughTheirIndex) {
   auto hf = HfFolder::Open(dir.path());
   ASSERT_TRUE(hf.ok()) << hf.status().message();
   float value = 0;
-  ASSERT_TRUE(hf->Read("b", std::vector<int64_t>{1}, {&value, 1}).ok());
+  auto taken = hf->Take("b", std::vector<int64_t>{1});
+  ASSERT_TRUE(taken.ok()) << taken.status().message();
+  ASSERT_TRUE(ReadAsFloat(*taken, 0, {&value, 1}).ok());
   EXPECT_EQ(value, 2.0f);
-  EXPECT_EQ(hf->Unexpected(), std::vector<std::string>{"a"});
+  EXPECT_EQ(hf->Untaken(), std::vector<std::string>{"a"});
 }
 
 TEST(HfFolder, AnIndexThatLiesIsNamed) {
@@ -78,6 +82,8 @@ TEST(HfFolder, AnIndexThatLiesIsNamed) {
       {R"({"weight_map": {"a": "b.safetensors"}})", "tensor a is not in b.safetensors"},
       {R"({"weight_map": {"a": "../a.safetensors"}})", "expected a file beside the index"},
       {R"({"weight_map": {"a": 3}})", "expected a file beside the index"},
+      {R"({"weight_map": {"a": ".."}})", "expected a file beside the index"},
+      {R"({"weight_map": {"a": "a.safetensors\u0000"}})", "expected a file beside the index"},
       {R"({"weight_map": []})", "weight_map is not an object"},
       {R"([1])", "weight_map is not an object"},
       {R"({"weight_map": {)", "model.safetensors.index.json"}};
@@ -99,13 +105,15 @@ TEST(HfFolder, NamesWhatIsWrong) {
   ASSERT_TRUE(WriteSample(dir.path(), DType::kF32).ok());
   auto hf = HfFolder::Open(dir.path());
   ASSERT_TRUE(hf.ok());
-  float values[4];
+  const auto refusal = [&](const char* name, int64_t extent) {
+    return hf->Take(name, std::vector<int64_t>{extent}).status().message();
+  };
   const std::string file = dir.path() + "/model.safetensors";
-  EXPECT_EQ(hf->Read("c", std::vector<int64_t>{4}, values).message(), file + ": has no tensor c");
-  EXPECT_EQ(hf->Read("transformer.a", std::vector<int64_t>{4}, values).message(),
+  EXPECT_EQ(refusal("c", 4), file + ": has no tensor c");
+  EXPECT_EQ(refusal("transformer.a", 4),
             file + ": tensor transformer.a has shape [2, 2], expected [4]");
   // Older files leave the prefix out.
-  EXPECT_TRUE(hf->Read("transformer.b", std::vector<int64_t>{3}, std::span(values).first(3)).ok());
+  EXPECT_TRUE(hf->Take("transformer.b", std::vector<int64_t>{3}).ok());
   EXPECT_EQ(HfFolder::Open(dir.file("none")).status().code(), Code::kNotFound);
   dir.Write("model.safetensors", "short");
   EXPECT_EQ(HfFolder::Open(dir.path()).status().code(), Code::kCorruptData);

@@ -76,12 +76,15 @@ TEST(Safetensors, WritesWhatItReads) {
   EXPECT_EQ(std::memcmp(reader->Find("b")->bytes.data(), b, sizeof b), 0);
   EXPECT_EQ(reinterpret_cast<uintptr_t>(reader->Find("b")->bytes.data()) % 8, 0u);
   float wide[3];
-  ASSERT_TRUE(ReadAsFloat(*reader->Find("a.é\""), wide).ok());
+  ASSERT_TRUE(ReadAsFloat(*reader->Find("a.é\""), 0, wide).ok());
   EXPECT_EQ(wide[0], 1.5f);
   EXPECT_EQ(wide[2], INFINITY);
-  EXPECT_EQ(ReadAsFloat(*reader->Find("s"), std::span(wide).first(1)).message(),
+  EXPECT_EQ(ReadAsFloat(*reader->Find("s"), 0, std::span(wide).first(1)).message(),
             "s: has dtype I64, expected F32, BF16 or F16");
-  EXPECT_EQ(ReadAsFloat(*reader->Find("b"), wide).message(), "b: 6 elements in the file, 3 wanted");
+  EXPECT_EQ(ReadAsFloat(*reader->Find("b"), 4, wide).message(),
+            "b: 6 elements in the file, 3 wanted from 4 on");
+  EXPECT_FALSE(ReadAsFloat(*reader->Find("b"), -1, wide).ok());
+  EXPECT_FALSE(ReadAsFloat(*reader->Find("b"), 7, {}).ok());
   EXPECT_EQ(reader->Find("x"), nullptr);
 }
 
@@ -91,10 +94,12 @@ TEST(Safetensors, WidensHalf) {
                         -0.0f, INFINITY, 1365 * 0x1p-12f};
   TensorView view{{"h", "F16", {9}}, std::as_bytes(std::span(bits))};
   float got[9];
-  ASSERT_TRUE(ReadAsFloat(view, got).ok());
+  ASSERT_TRUE(ReadAsFloat(view, 0, got).ok());
   for (int i = 0; i < 9; ++i) {
     EXPECT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want[i])) << i;
   }
+  ASSERT_TRUE(ReadAsFloat(view, 6, std::span(got).first(2)).ok());
+  EXPECT_EQ(got[1], INFINITY);
 }
 
 TEST(Safetensors, ReadsTheRealLibrarysFile) {
@@ -164,7 +169,7 @@ TEST(Safetensors, SurvivesMutations) {
     size_t total = 0;
     for (const TensorView& view : parsed->tensors()) {
       std::vector<float> values(static_cast<size_t>(view.numel()));
-      (void)ReadAsFloat(view, values);  // touches every byte
+      (void)ReadAsFloat(view, 0, values);  // touches every byte
       total += view.bytes.size();
     }
     EXPECT_LE(total, text.size());

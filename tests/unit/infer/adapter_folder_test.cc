@@ -38,10 +38,7 @@ class Adapters : public ::testing::Test {
     ASSERT_TRUE(created.ok()) << created.status().message();
     model = std::move(created).Take();
     ASSERT_TRUE(adapters->CheckNames(*model).ok());
-    const Status status = infer::LoadModel(base, *model, store,
-                                           [&](const model::Param& param, std::span<float> values) {
-                                             return adapters->Fill(param, values);
-                                           });
+    const Status status = infer::LoadModel(base, *model, store, *adapters);
     ASSERT_TRUE(status.ok()) << status.message();
   }
 
@@ -61,7 +58,7 @@ class Adapters : public ::testing::Test {
     const auto* tensor = expected_->Find(name);
     EXPECT_NE(tensor, nullptr) << name;
     std::vector<float> values(static_cast<size_t>(tensor->numel()));
-    EXPECT_TRUE(ReadAsFloat(*tensor, values).ok());
+    EXPECT_TRUE(ReadAsFloat(*tensor, 0, values).ok());
     return values;
   }
 
@@ -125,7 +122,7 @@ TEST_F(Adapters, MergedWeightsAreThoseOfPeft) {
     const auto* view = merged->Find(tensor.name.substr(7));
     ASSERT_NE(view, nullptr) << tensor.name;
     std::vector<float> got(want.size());
-    ASSERT_TRUE(ReadAsFloat(*view, got).ok());
+    ASSERT_TRUE(ReadAsFloat(*view, 0, got).ok());
     for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-6) << tensor.name;
     ++compared;
   }

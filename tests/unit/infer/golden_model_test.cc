@@ -56,7 +56,7 @@ class GoldenModel : public ::testing::TestWithParam<std::tuple<const char*, bool
     const auto* tensor = expected_->Find(name);
     EXPECT_NE(tensor, nullptr) << name;
     std::vector<float> values(static_cast<size_t>(tensor->numel()));
-    EXPECT_TRUE(ReadAsFloat(*tensor, values).ok());
+    EXPECT_TRUE(ReadAsFloat(*tensor, 0, values).ok());
     return values;
   }
 

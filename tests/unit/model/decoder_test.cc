@@ -328,12 +328,27 @@ TEST(FillRandom, DependsOnSeedNameAndPlaceAlone) {
   Param param{.spec = {"transformer.wte.weight", {40000}, "embed"},
               .init = {InitRule::Kind::kNormal, 0.02f}};
   std::vector<float> a(40000), b(40000), other(40000), part(10);
-  ASSERT_TRUE(FillRandom(one, 1, param, a).ok());
-  ASSERT_TRUE(FillRandom(three, 1, param, b).ok());
-  ASSERT_TRUE(FillRandom(one, 1, param, part).ok());
+  FillRandom(one, 1, param, 0, a);
+  FillRandom(three, 1, param, 0, b);
+  FillRandom(one, 1, param, 0, part);
   EXPECT_EQ(a, b);
   EXPECT_TRUE(std::equal(part.begin(), part.end(), a.begin()));
-  ASSERT_TRUE(FillRandom(one, 2, param, other).ok());
+  // Any range, with ends within a tile and within a group.
+  const ParamValues values = RandomValues(three, 1, param);
+  for (const auto& [begin, end] : {std::pair(0, 1),
+                                   {3, 4},
+                                   {5, 7},
+                                   {6, 21},
+                                   {16383, 16386},
+                                   {16384, 32768},
+                                   {4097, 39999},
+                                   {39998, 40000},
+                                   {7, 7}}) {
+    std::vector<float> range(static_cast<size_t>(end - begin), -1.0f);
+    ASSERT_TRUE(values.Write(begin, range).ok());
+    EXPECT_TRUE(std::equal(range.begin(), range.end(), a.begin() + begin)) << begin << " " << end;
+  }
+  FillRandom(one, 2, param, 0, other);
   EXPECT_NE(a, other);
   double sum = 0, squares = 0;
   for (const float x : a) {

@@ -46,6 +46,21 @@ TEST(TokenizerJson, WritesWhatItReads) {
   }
 }
 
+// A token that is no bytes in the alphabet stands for its own text; it is no byte's token.
+TEST(TokenizerJson, TokensOutsideTheAlphabetKeepTheirNames) {
+  Json json = *ParseJson(ToTokenizerJson(SmallBpe({{"a", "b"}})), "t");
+  json["model"]["vocab"][""] = 257;
+  json["model"]["vocab"]["\x7f"] = 258;
+  json["model"]["vocab"]["a \u4e16"] = 259;
+  auto read = ParseTokenizerJson(DumpJson(json), "t");
+  ASSERT_TRUE(read.ok()) << read.status().message();
+  EXPECT_EQ(read->tokens[127], "\x7f");
+  EXPECT_EQ(read->tokens[258], "\x7f");
+  EXPECT_EQ(read->tokens[259], "a \u4e16");
+  EXPECT_EQ(read->byte_ids[0x7f], 127);
+  EXPECT_EQ(ParseJson(ToTokenizerJson(*read), "t")->at("model")["vocab"], json["model"]["vocab"]);
+}
+
 TEST(TokenizerJson, RefusesByNameWhatItDoesNotDo) {
   EXPECT_EQ(Refusal("/model/type", "WordPiece"), "t: model.type is WordPiece, expected BPE");
   EXPECT_EQ(Refusal("/model/dropout", 0.1), "t: model.dropout is 0.1, expected null");
