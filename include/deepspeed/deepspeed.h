@@ -15,5 +15,6 @@
 #include "ds_optim.h"
 #include "ds_param.h"
 #include "ds_tensor.h"
+#include "ds_tokenizer.h"
 
 #endif

@@ -162,6 +162,7 @@ void open_fixture(fixture *f, ds_comm *comm) {
   check(ds_param_register(f->engine, &desc, &f->param) == DS_OK, "fixture", "param");
   check(ds_model_create(f->engine, kModelConfig, NULL, &f->model) == DS_OK, "fixture",
         ds_error_peek_message());
+  check(ds_tokenizer_open("bytes", &f->tokenizer) == DS_OK, "fixture", "tokenizer");
   check(ds_optim_create(&optim, &f->optim) == DS_OK, "fixture", "optim");
   check(ds_lr_schedule_create("{\"type\": \"WarmupLR\"}", 0.1, &f->lr_schedule) == DS_OK, "fixture",
         "lr_schedule");
@@ -175,4 +176,5 @@ void close_fixture(fixture *f) {
   ds_lr_schedule_destroy(f->lr_schedule);
   ds_loss_scaler_destroy(f->loss_scaler);
   ds_model_destroy(f->model);
+  ds_tokenizer_destroy(f->tokenizer);
 }

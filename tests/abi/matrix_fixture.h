@@ -17,6 +17,7 @@ typedef struct fixture {
   ds_lr_schedule *lr_schedule;
   ds_loss_scaler *loss_scaler;
   ds_model *model; /* of the engine, with 15 ids */
+  ds_tokenizer *tokenizer;
 } fixture;
 
 /* Of that model. */
