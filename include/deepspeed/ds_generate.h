@@ -17,7 +17,8 @@ extern "C" {
  *  thread: driver; collective: yes when the weights are sharded; blocking: yes. */
 DS_API DS_NODISCARD ds_status ds_model_prefill(ds_model *model, const int32_t *ids, int64_t count,
                                                float *out_logits, int64_t numel);
-/** Reads one more id, and gives the logits of the one that follows.
+/** Reads one more id, and gives the logits of the one that follows. What was read before a
+ *  ds_engine_step() was read with other weights: begin anew after it.
  *  thread: driver; collective: yes when the weights are sharded; blocking: yes.
  *  @return DS_ERR_INVALID_STATE: nothing was read before, or the cache is full. */
 DS_API DS_NODISCARD ds_status ds_model_decode(ds_model *model, int32_t id, float *out_logits,
