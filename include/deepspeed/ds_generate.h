@@ -48,7 +48,7 @@ typedef struct ds_generate_options {
   int64_t top_k;             /**< among the k likeliest; 0: all */
   uint64_t seed;             /**< the same seed, the same text */
   const int32_t *stop_ids;   /**< the text ends with any of these; NULL: with the eos_token_id of
-                                  the config, if it has one */
+                                  the config, where that is one id */
   int64_t stop_count;
   ds_token_fn fn; /**< NULL: nobody is asked */
   void *user_data;
