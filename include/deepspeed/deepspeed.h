@@ -9,9 +9,12 @@
 #include "ds_comm.h"
 #include "ds_config.h"
 #include "ds_engine.h"
+#include "ds_generate.h"
 #include "ds_hook.h"
+#include "ds_model.h"
 #include "ds_optim.h"
 #include "ds_param.h"
 #include "ds_tensor.h"
+#include "ds_tokenizer.h"
 
 #endif

@@ -529,4 +529,6 @@ class LossScaler {
 
 }  // namespace deepspeed
 
+#include <deepspeed/model.hpp>
+
 #endif

@@ -2,8 +2,9 @@
  * @file ds_hook.h
  * Hooks: the caller's code, run when a gradient is handed over, and before a step.
  *
- * A hook runs on the caller's own thread, inside ds_param_add_grad() or ds_param_end_grad(), after
- * the gradient is complete for this micro-batch and before it is reduced over the ranks. It may
+ * A hook runs on the caller's own thread, inside ds_param_add_grad(), ds_param_end_grad() or
+ * ds_model_forward_backward(), after the gradient is complete for this micro-batch and before it is
+ * reduced over the ranks. It may
  * call ds_error_set(), and the getters of ds_param.h; no other call on the same engine.
  */
 #ifndef DEEPSPEED_DS_HOOK_H

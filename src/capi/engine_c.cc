@@ -7,6 +7,7 @@
 #include "capi/buffer.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "capi/model_handle.h"
 
 using ds::Status;
 using ds::capi::Guard;
@@ -49,6 +50,7 @@ void ds_engine_destroy(ds_engine* engine) {
     ds::Log(ds::LogLevel::kError, "engine", "destroyed inside its own gradient hook: ignored");
     return;
   }
+  ds::capi::EndModels(engine);
   for (ds_param& param : *engine->params) param.kind = nullptr;
   ds::capi::DestroyHandle(engine, engine->params);
 }

@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <memory>
+#include <vector>
 
 #include "base/task_pool.h"
 #include "capi/guard.h"
@@ -50,7 +51,9 @@ struct ds_engine : ds::capi::HandleHead {
   std::unique_ptr<ds::Engine> engine;  // uses the two
   // Addresses stay. Kept by the graveyard when the engine ends, for who still holds one.
   std::shared_ptr<std::deque<ds_param>> params = std::make_shared<std::deque<ds_param>>();
-  bool in_hook = false;  // the caller's code runs; calls back are refused
+  std::vector<ds_model*> models;  // that compute with its parameters
+  bool in_hook = false;           // the caller's code runs; calls back are refused
+  bool reads = false;  // a model has read weights that it left gathered, outside of any step
 
   ds::zero::ShardedStore& store() { return engine->store(); }
 };

@@ -2,11 +2,10 @@
 
 #include <memory>
 
-#include "base/failpoint.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "capi/user_code.h"
 
-using ds::Code;
 using ds::Result;
 using ds::Status;
 using ds::StepVerdict;
@@ -25,37 +24,13 @@ class UserHook {
           if (destroy != nullptr) destroy(data);
         }) {}
 
-  // The action that `fn` answers. The function of a C++ caller may throw: its own failure, not one
-  // of the engine. `what` names the hook in errors.
+  // The action that `fn` answers. `what` names the hook in errors.
   template <typename Fn, typename Event>
   Result<int32_t> Ask(Fn fn, const Event& event, std::string_view what) const {
-    (void)ds::capi::TakeThreadError();
-    DS_ASSIGN(const int32_t action, Call(fn, event));
-    const Status said = ds::capi::TakeThreadError();
-    if (action == DS_HOOK_CONTINUE || action == DS_HOOK_SKIP) return action;
-    if (action != DS_HOOK_ABORT) {
-      return ds::Error(Code::kCallback, "{} failed (answered {})", what, action);
-    }
-    if (!said.ok()) return said;
-    return ds::Error(Code::kCallback, "{} aborted", what);
+    return ds::capi::AskUser(engine_->in_hook, what, [&] { return fn(&event, owner_.get()); });
   }
 
  private:
-  template <typename Fn, typename Event>
-  Result<int32_t> Call(Fn fn, const Event& event) const {
-    struct InHook {
-      explicit InHook(ds_engine* engine) : engine(engine) { engine->in_hook = true; }
-      ~InHook() { engine->in_hook = false; }
-      ds_engine* engine;
-    } const in_hook(engine_);
-    try {
-      DS_FAILPOINT("hook");
-      return fn(&event, owner_.get());
-    } catch (...) {
-      return ds::capi::StatusOfException();
-    }
-  }
-
   ds_engine* engine_;
   std::shared_ptr<void> owner_;
 };

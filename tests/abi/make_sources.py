@@ -51,7 +51,7 @@ def state_names(abi, contracts):
     """The functions that state_matrix_test.c must have a row for."""
     names = [f.name for f in abi.functions
              if f.is_fallible and contracts[f.name].thread == "driver" and f.params
-             and f.params[0].pointee in ("ds_engine", "ds_param")]
+             and f.params[0].pointee in ("ds_engine", "ds_param", "ds_model")]
     return "\n".join(["/* Made by tests/abi/make_sources.py. */",
                       "static const char *const kStateFunctions[] = {",
                       *(f'    "{name}",' for name in names), "};", ""])

@@ -7,12 +7,14 @@ the name of a parameter and else by its type; a new function mostly needs no lin
 
 # Handles of the fixture, and one of another kind for each.
 HANDLES = {"ds_comm": "optim", "ds_engine": "comm", "ds_param": "engine", "ds_optim": "engine",
-           "ds_lr_schedule": "loss_scaler", "ds_loss_scaler": "lr_schedule"}
+           "ds_lr_schedule": "loss_scaler", "ds_loss_scaler": "lr_schedule",
+           "ds_model": "engine", "ds_tokenizer": "model"}
 OF_A_GROUP = ("ds_comm", "ds_engine", "ds_param")
 # Structs that _INIT alone does not make valid: matrix_test.c has a valid_<struct>().
 FILLED = {"ds_engine_options", "ds_param_desc", "ds_grad_hook", "ds_step_hook", "ds_optim_options", "ds_optim_span",
-          "ds_loss_scaler_state", "ds_tensor", "ds_log_sink"}
+          "ds_loss_scaler_state", "ds_tensor", "ds_log_sink", "ds_token_batch"}
 BY_NAME = {"json": '"{}"', "params_json": '"{}"', "config_json": '"{\\"type\\": \\"WarmupLR\\"}"', "name": '"w"',
+           "hf_config": "kModelConfig", "folder": '"/nonexistent"', "first": "2",
            "message": '"the caller says so"', "numel": "15", "dtype": "DS_DTYPE_F32",
            "fn": "rank_of_one", "is_matrix": "0", "index": "0", "read_only": "0", "beta1": "0.9",
            "beta2": "0.9", "user_data": "NULL", "mpi_comm": "NULL",

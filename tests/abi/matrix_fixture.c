@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char kModelConfig[] =
+    "{\"model_type\": \"gpt2\", \"vocab_size\": 15, \"n_positions\": 8, \"n_layer\": 1,"
+    " \"n_head\": 1, \"n_embd\": 4}";
+
 static int failures = 0;
 
 int failure_count(void) { return failures; }
@@ -123,6 +127,15 @@ void valid_ds_tensor(const fixture *f, ds_tensor *tensor) {
   tensor->dtype = DS_DTYPE_F32;
 }
 
+void valid_ds_token_batch(const fixture *f, ds_token_batch *batch) {
+  static const int32_t ids[3] = {1, 2, 3}, targets[3] = {2, 3, -1};
+  (void)f;
+  batch->batch = 1;
+  batch->tokens = 3;
+  batch->ids = ids;
+  batch->targets = targets;
+}
+
 void valid_ds_log_sink(const fixture *f, ds_log_sink *sink) {
   (void)f;
   sink->level = DS_LOG_OFF;
@@ -147,6 +160,9 @@ void open_fixture(fixture *f, ds_comm *comm) {
   valid_ds_optim_options(f, &optim);
   check(ds_engine_create(&engine, &f->engine) == DS_OK, "fixture", ds_error_peek_message());
   check(ds_param_register(f->engine, &desc, &f->param) == DS_OK, "fixture", "param");
+  check(ds_model_create(f->engine, kModelConfig, NULL, &f->model) == DS_OK, "fixture",
+        ds_error_peek_message());
+  check(ds_tokenizer_open("bytes", &f->tokenizer) == DS_OK, "fixture", "tokenizer");
   check(ds_optim_create(&optim, &f->optim) == DS_OK, "fixture", "optim");
   check(ds_lr_schedule_create("{\"type\": \"WarmupLR\"}", 0.1, &f->lr_schedule) == DS_OK, "fixture",
         "lr_schedule");
@@ -159,4 +175,6 @@ void close_fixture(fixture *f) {
   ds_optim_destroy(f->optim);
   ds_lr_schedule_destroy(f->lr_schedule);
   ds_loss_scaler_destroy(f->loss_scaler);
+  ds_model_destroy(f->model);
+  ds_tokenizer_destroy(f->tokenizer);
 }

@@ -16,7 +16,12 @@ typedef struct fixture {
   ds_optim *optim;
   ds_lr_schedule *lr_schedule;
   ds_loss_scaler *loss_scaler;
+  ds_model *model; /* of the engine, with 15 ids */
+  ds_tokenizer *tokenizer;
 } fixture;
+
+/* Of that model. */
+extern const char kModelConfig[];
 
 /* On `comm`, or with NULL on a group of one that is made for it. */
 void open_fixture(fixture *f, ds_comm *comm);
@@ -42,6 +47,7 @@ void valid_ds_optim_options(const fixture *f, ds_optim_options *options);
 void valid_ds_optim_span(const fixture *f, ds_optim_span *span);
 void valid_ds_loss_scaler_state(const fixture *f, ds_loss_scaler_state *state);
 void valid_ds_tensor(const fixture *f, ds_tensor *tensor);
+void valid_ds_token_batch(const fixture *f, ds_token_batch *batch);
 void valid_ds_log_sink(const fixture *f, ds_log_sink *sink);
 ds_status rank_of_one(ds_comm *comm, void *user_data);
 

@@ -1,12 +1,14 @@
 /* Every function of an engine in every state of it: what it answers, and that a refusal changed
- * nothing. A function of ds_engine.h, ds_hook.h or ds_param.h without a row fails the test. */
+ * nothing. A function of an engine, a parameter or a model without a row fails the test. */
+#define _POSIX_C_SOURCE 200809L /* mkdtemp */
 #include <deepspeed/deepspeed.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "state_names.h"
 
-enum { kNumel = 4 };
+enum { kNumel = 4, kVocab = 5 };
 
 typedef enum state {
   kOpen,     /* registered */
@@ -25,10 +27,15 @@ static const char *const kStateNames[kStates] = {"open",   "sealed",  "acquired"
 typedef struct rig {
   ds_engine *engine;
   ds_param *w;
+  ds_model *model; /* of the engine, with 5 ids */
   int hook_row;
   ds_status hook_status;
 } rig;
 
+static const char kModel[] =
+    "{\"model_type\": \"gpt2\", \"vocab_size\": 5, \"n_positions\": 4, \"n_layer\": 1,"
+    " \"n_head\": 1, \"n_embd\": 4}";
+static char folder[1000], model_folder[1010], saved_folder[1010];
 static const float kGrad[kNumel] = {1, 1, 1, 1};
 static int failures = 0;
 
@@ -113,6 +120,68 @@ static ds_status read_master(rig *r) {
   return ds_param_read(r->w, values, kNumel);
 }
 
+static ds_status create_model(rig *r) {
+  ds_model *model = NULL;
+  const ds_status status = ds_model_create(r->engine, kModel, NULL, &model);
+  ds_model_destroy(model);
+  return status;
+}
+static ds_status load_model(rig *r) {
+  ds_model *model = NULL;
+  const ds_status status = ds_model_load(r->engine, model_folder, NULL, &model);
+  ds_model_destroy(model);
+  return status;
+}
+static ds_status get_info(rig *r) {
+  ds_model_info info = DS_MODEL_INFO_INIT;
+  return ds_model_get_info(r->model, &info);
+}
+static ds_status plan(rig *r) {
+  int64_t bytes = 0;
+  return ds_model_plan(r->model, 1, 2, &bytes);
+}
+static ds_token_batch two_tokens(void) {
+  static const int32_t ids[2] = {1, 2}, targets[2] = {2, 3};
+  ds_token_batch batch = DS_TOKEN_BATCH_INIT;
+  batch.batch = 1;
+  batch.tokens = 2;
+  batch.ids = ids;
+  batch.targets = targets;
+  return batch;
+}
+static ds_status loss(rig *r) {
+  const ds_token_batch batch = two_tokens();
+  ds_loss out = DS_LOSS_INIT;
+  return ds_model_loss(r->model, &batch, &out);
+}
+static ds_status forward_backward(rig *r) {
+  const ds_token_batch batch = two_tokens();
+  ds_loss out = DS_LOSS_INIT;
+  return ds_model_forward_backward(r->model, &batch, 0, &out);
+}
+static ds_status logits(rig *r) {
+  const ds_token_batch batch = two_tokens();
+  float out[2 * kVocab];
+  return ds_model_logits(r->model, &batch, 0, out, 2 * kVocab);
+}
+static ds_status save(rig *r) { return ds_model_save(r->model, saved_folder); }
+static ds_status prefill(rig *r) {
+  const int32_t ids[2] = {1, 2};
+  float out[kVocab];
+  return ds_model_prefill(r->model, ids, 2, out, kVocab);
+}
+static ds_status decode(rig *r) {
+  float out[kVocab];
+  const ds_status status = prefill(r);
+  return status != DS_OK ? status : ds_model_decode(r->model, 3, out, kVocab);
+}
+static ds_status generate(rig *r) {
+  const int32_t prompt[2] = {1, 2};
+  int32_t ids[3];
+  int64_t count = 0;
+  return ds_model_generate(r->model, prompt, 2, NULL, 3, ids, &count);
+}
+
 /* What is expected: ok, refused with DS_ERR_INVALID_STATE, or the error of the group. */
 enum { Y = DS_OK, N = DS_ERR_INVALID_STATE, X = DS_ERR_RANK_LOST };
 
@@ -139,6 +208,17 @@ static const struct row {
     {"ds_param_begin_grad", begin_grad, {Y, Y, Y, Y, N, N, X}},
     {"ds_param_end_grad", end_grad, {N, N, N, Y, N, N, X}},
     {"ds_param_read", read_master, {Y, Y, Y, Y, Y, N, X}},
+    {"ds_model_create", create_model, {Y, N, N, N, N, N, X}},
+    {"ds_model_load", load_model, {Y, N, N, N, N, N, X}},
+    {"ds_model_get_info", get_info, {Y, Y, Y, Y, Y, Y, Y}},
+    {"ds_model_plan", plan, {Y, Y, Y, Y, Y, N, X}},
+    {"ds_model_loss", loss, {Y, Y, Y, Y, Y, N, X}},
+    {"ds_model_forward_backward", forward_backward, {Y, Y, Y, Y, Y, N, X}},
+    {"ds_model_logits", logits, {Y, Y, Y, Y, Y, N, X}},
+    {"ds_model_save", save, {Y, Y, Y, Y, Y, N, X}},
+    {"ds_model_prefill", prefill, {Y, Y, Y, Y, Y, N, X}},
+    {"ds_model_decode", decode, {Y, Y, Y, Y, Y, N, X}},
+    {"ds_model_generate", generate, {Y, Y, Y, Y, Y, N, X}},
 };
 enum { kRowCount = sizeof(kRows) / sizeof(kRows[0]) };
 
@@ -149,12 +229,23 @@ static int32_t on_grad(const ds_grad_event *event, void *user_data) {
   return DS_HOOK_CONTINUE;
 }
 
-static void open_rig(rig *r, ds_comm *comm) {
+/* An engine has one model. */
+static int makes_model(int row) {
+  return kRows[row].call == create_model || kRows[row].call == load_model;
+}
+
+static void open_rig(rig *r, ds_comm *comm, int with_model) {
   ds_engine_options options = DS_ENGINE_OPTIONS_INIT;
   options.comm = comm;
   r->hook_row = -1;
   OK(ds_engine_create(&options, &r->engine));
   OK(register_param(r->engine, "w", &r->w));
+  r->model = NULL;
+  if (with_model) OK(ds_model_create(r->engine, kModel, NULL, &r->model));
+}
+static void close_rig(rig *r) {
+  ds_engine_destroy(r->engine);
+  ds_model_destroy(r->model);
 }
 
 /* Brings a fresh engine there and makes the call. */
@@ -210,11 +301,11 @@ static void check_status(int row, state s, ds_status got) {
 static void run_alone(int row, state s) {
   rig r;
   ds_status status;
-  open_rig(&r, NULL);
+  open_rig(&r, NULL, !makes_model(row));
   status = call_in(&r, row, s);
   check_status(row, s, status);
   if (status != DS_OK) go_on(&r, s);
-  ds_engine_destroy(r.engine);
+  close_rig(&r);
 }
 
 static ds_status run_lost(ds_comm *comm, void *user_data) {
@@ -223,14 +314,14 @@ static ds_status run_lost(ds_comm *comm, void *user_data) {
   rig r;
   (void)user_data;
   OK(ds_comm_get_rank(comm, &rank));
-  open_rig(&r, comm);
+  open_rig(&r, comm, 1);
   if (rank == 1) {
     OK(ds_comm_abort(comm, "rank 1 has enough"));
   } else {
     check(seal(&r) == DS_ERR_RANK_LOST, "state_matrix_test.c", "the group is not lost");
     for (row = 0; row < kRowCount; ++row) check_status(row, kLost, kRows[row].call(&r));
   }
-  ds_engine_destroy(r.engine);
+  close_rig(&r);
   return DS_OK;
 }
 
@@ -245,13 +336,41 @@ static void check_rows(void) {
   }
 }
 
+/* A folder of the model, and one to write to. */
+static void make_folders(void) {
+  const char *temp = getenv("TMPDIR");
+  ds_engine *engine = NULL;
+  ds_model *model = NULL;
+  snprintf(folder, sizeof(folder), "%s/state_matrix.XXXXXX", temp != NULL ? temp : "/tmp");
+  check(mkdtemp(folder) != NULL, "state_matrix_test.c", "mkdtemp");
+  snprintf(model_folder, sizeof(model_folder), "%s/model", folder);
+  snprintf(saved_folder, sizeof(saved_folder), "%s/saved", folder);
+  OK(ds_engine_create(NULL, &engine));
+  OK(ds_model_create(engine, kModel, NULL, &model));
+  OK(ds_model_save(model, model_folder));
+  ds_model_destroy(model);
+  ds_engine_destroy(engine);
+}
+static void remove_folder(const char *path) {
+  char file[sizeof(saved_folder) + 20];
+  snprintf(file, sizeof(file), "%s/config.json", path);
+  remove(file);
+  snprintf(file, sizeof(file), "%s/model.safetensors", path);
+  remove(file);
+  remove(path);
+}
+
 int main(void) {
   int row, s;
   check_rows();
+  make_folders();
   for (row = 0; row < kRowCount; ++row) {
     for (s = 0; s < kLost; ++s) run_alone(row, (state)s);
   }
   OK(ds_comm_run_threads(2, NULL, run_lost, NULL));
+  remove_folder(model_folder);
+  remove_folder(saved_folder);
+  remove(folder);
   printf("%d functions in %d states, %d failures\n", (int)kRowCount, (int)kStates, failures);
   return failures != 0;
 }

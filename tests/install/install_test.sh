@@ -35,6 +35,8 @@ flags="$(pkg-config --cflags --libs deepspeed) -Wl,-rpath,$libdir"
 # shellcheck disable=SC2086
 cc -std=c99 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/c/train_mlp.c" -o train_mlp_c $flags -lm
 # shellcheck disable=SC2086
+cc -std=c99 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/c/finetune.c" -o finetune $flags
+# shellcheck disable=SC2086
 c++ -std=c++17 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/cpp/train_mlp.cc" -o train_mlp_cpp $flags
 # shellcheck disable=SC2086
 c++ -std=c++11 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/cpp/overlap.cc" -o overlap $flags
@@ -57,12 +59,15 @@ cp "$source_dir/examples/cpp/train_mlp.cc" consumer/
 cmake -G Ninja -S consumer -B consumer/build -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >log 2>&1 &&
   cmake --build consumer/build >log 2>&1 || { cat log >&2; fail "find_package(DeepSpeed) does not work"; }
 
-for program in ./readme ./train_mlp_c ./train_mlp_cpp ./overlap consumer/build/train_mlp; do
-  ldd "$program" >log  # whole, for a pipe that grep leaves early would end it by a signal
+tune="./finetune $source_dir/tests/golden/hf/llama $work/tuned"
+for program in ./readme ./train_mlp_c ./train_mlp_cpp ./overlap consumer/build/train_mlp "$tune"; do
+  ldd "${program%% *}" >log  # whole, for a pipe that grep leaves early would end it by a signal
   grep -q "$(realpath "$libdir")/libdeepspeed.so.0" log ||
     { cat log >&2; fail "$program does not use the installed library"; }
-  "$program" >out || { cat out >&2; fail "$program failed"; }
+  # shellcheck disable=SC2086
+  $program >out || { cat out >&2; fail "$program failed"; }
 done
+grep -q 'Gather the weights, |compute' out || { cat out >&2; fail "finetune learned nothing"; }
 "$prefix/bin/dspeed" report >out || fail "the installed dspeed does not run"
 "$prefix/bin/dspeed" train --list-presets >out
 grep -q "$(realpath "$prefix")/share/deepspeed/presets/small.json" out ||
