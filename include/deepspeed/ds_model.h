@@ -45,7 +45,8 @@ DS_API DS_NODISCARD ds_status ds_model_create(ds_engine *engine, const char *hf_
                                               const ds_model_options *options,
                                               ds_model **out_model);
 /** The same with the config.json and the weights of a folder: model.safetensors, or the shards of
- *  its index, in F32, BF16 or F16 whatever the engine's dtype is. Every rank reads the folder.
+ *  its index, in F32, BF16 or F16 whatever the engine's dtype is. A rank reads its own share of the
+ *  weights, some of it when the engine is sealed: until then the folder stays as it is.
  *  thread: driver; collective: no; blocking: yes; null: options;
  *  owns: out_model -> ds_model_destroy.
  *  @return as ds_model_create(); DS_ERR_IO, DS_ERR_CORRUPT_DATA: a file that cannot be read;

@@ -106,10 +106,9 @@ Result<HandleOwner<ds_model>> Create(ds_engine* engine, const char* hf_config,
   DS_ASSIGN(const Asked asked, ReadOptions(options, hf));
   DS_ASSIGN(auto model, MakeModel(asked, engine, nullptr));
   DS_TRY(Register(*model, [&] {
-    return model->decoder->RegisterParams(
-        engine->store(), [&](const ds::model::Param& param, std::span<float> values) {
-          return ds::model::FillRandom(engine->engine->pool(), options.seed, param, values);
-        });
+    return model->decoder->RegisterParams(engine->store(), [&](const ds::model::Param& param) {
+      return ds::model::RandomValues(engine->engine->pool(), options.seed, param);
+    });
   }));
   return model;
 }
