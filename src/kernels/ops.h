@@ -14,6 +14,7 @@
 
 #include "base/task_pool.h"
 #include "device/lane.h"
+#include "kernels/dropout.h"
 #include "kernels/gemm.h"
 #include "tensor/dtype.h"
 
@@ -65,6 +66,7 @@ struct MuonScalars {
 
 struct AttentionShape {
   int64_t batch, tokens, heads, kv_heads, head_dim;
+  Dropout dropout = {};  // of probabilities: rows are queries [B, H, T], columns the T keys
   int64_t row() const { return (heads + 2 * kv_heads) * head_dim; }  // of qkv
 };
 
@@ -94,6 +96,11 @@ struct Ops {
   Op<void(int64_t rows, int64_t width, int64_t stride, const void* bias, void* x)> add_bias;
   // y[r, c] += bias[c] + x[r, c]: the end of a residual layer. bias may be null: zeros.
   Op<void(int64_t rows, int64_t width, const void* bias, const void* x, void* y)> add_bias_residual;
+  // y = x times the factors of the dropout; y may be x. The gradient is the same of dy.
+  Op<void(int64_t rows, int64_t width, Dropout dropout, const void* x, void* y)> dropout;
+  // y = (y + bias) times the factors + x. bias may be null: zeros.
+  Op<void(int64_t rows, int64_t width, Dropout dropout, const void* bias, const void* x, void* y)>
+      dropout_residual;
   // dbias[c] (+)= sum over r of dy[r, c]; rows of dy lie `stride` apart.
   Op<void(int64_t rows, int64_t width, int64_t stride, bool accumulate, const void* dy,
           void* dbias)>
@@ -161,8 +168,8 @@ struct Ops {
   // Causal attention on qkv -> out [B, T, H, D], scaled by 1/sqrt(D). A row of qkv is H queries, K
   // keys, K values of D elements each; H / K consecutive queries share a key (Ainslie et al. 2023).
   // Token t sees the tokens from first_key [B, T] on, which are at most t and do not fall along a
-  // sequence; null: from 0. lse [B, H, T]: log-sum-exp of each row, kept for backward. Memory
-  // linear in T.
+  // sequence; null: from 0. Probabilities are multiplied by the factors of shape.dropout. lse
+  // [B, H, T]: log-sum-exp of each row, kept for backward. Memory linear in T.
   Op<void(Gemm&, const AttentionShape& shape, const int32_t* first_key, const void* qkv, void* out,
           float* lse, void* scratch)>
       attention_forward;

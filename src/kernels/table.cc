@@ -14,6 +14,7 @@ Ops Reference() {
   ref::FillElementwise<T>(ops);
   ref::FillNorm<T>(ops);
   ref::FillEmbedding<T>(ops);
+  ref::FillDropout<T>(ops);
   ref::FillLoss<T>(ops);
   ref::FillAttention<T>(ops);
   ref::FillOptimizer<T>(ops);

@@ -32,12 +32,15 @@ AttentionLayer::AttentionLayer(const DecoderConfig& config, int64_t layer, const
       dim_(config.dim()),
       window_(config.window_of(layer)),
       rotate_(config.family->positions == Positions::kRope),
+      dropout_(config.attention_dropout),
+      site_(options.site),
       norm_(config.family->norm, name + config.family->names.attention_norm, unit, config.width,
             config.norm_eps),
       parts_(Projections(config, name, unit, options)),
       proj_(name + config.family->names.attention_out, unit,
             {config.heads * config.dim(), config.width, config.family->layout, config.out_bias,
-             options.residual_stddev, options.lora}) {
+             options.residual_stddev, options.lora}),
+      residual_(config.width, config.residual_dropout, options.site + 1) {
   if (!config.family->qk_norm) return;
   query_norm_.emplace(name + config.family->names.query_norm, unit, heads_, dim_, config.norm_eps);
   key_norm_.emplace(name + config.family->names.key_norm, unit, key_heads_, dim_, config.norm_eps);
@@ -71,6 +74,7 @@ void AttentionLayer::PlanScratch(const Compute& compute, const Shape& shape, boo
       carver.Bytes(compute.ops.attention_scratch_bytes(compute.lane.pool(), shape.tokens, dim_));
   for (Linear& part : parts_) part.PlanScratch(shape.rows(), backward, carver);
   proj_.PlanScratch(shape.rows(), backward, carver);
+  residual_.PlanScratch(shape, backward, carver);
   if (!backward) return;
   d_narrow_ = carver.Elements(shape.rows() * std::max(width_, out_width()));
   d_qkv_ = carver.Elements(shape.rows() * qkv_width());
@@ -107,19 +111,18 @@ void AttentionLayer::Project(const Pass& pass) {
 
 void AttentionLayer::Attend(const Pass& pass) {
   const Compute& compute = pass.compute;
-  const Shape& shape = pass.shape;
   if (pass.cache) {
     const KvCache cache{keys_, values_, scores_, context_};
-    AppendToCache(compute.lane, compute.ops.dtype, Kernel(shape), pass.past, qkv_, cache);
+    AppendToCache(compute.lane, compute.ops.dtype, Kernel(pass), pass.past, qkv_, cache);
     if (pass.past > 0) {
       const int64_t length = pass.past + 1;
       const int64_t first = window_ > 0 ? std::max<int64_t>(0, length - window_) : 0;
-      AttendToCache(compute.lane, compute.ops.dtype, Kernel(shape), first, length, qkv_, cache,
+      AttendToCache(compute.lane, compute.ops.dtype, Kernel(pass), first, length, qkv_, cache,
                     attended_);
       return;
     }
   }
-  compute.ops.attention_forward(compute.lane, compute.gemm, Kernel(shape), pass.first_key(window_),
+  compute.ops.attention_forward(compute.lane, compute.gemm, Kernel(pass), pass.first_key(window_),
                                 qkv_, attended_, lse_, attention_scratch_);
 }
 
@@ -131,7 +134,7 @@ Status AttentionLayer::Forward(const Pass& pass, const void* x, void* y) {
   Attend(pass);
   if (y == nullptr) return {};
   proj_.Product(compute, rows, attended_, width_, y);
-  compute.ops.add_bias_residual(compute.lane, rows, width_, proj_.bias(), x, y);
+  residual_.Add(pass, proj_.bias(), x, y);
   return {};
 }
 
@@ -159,11 +162,11 @@ Status AttentionLayer::ProjectBackward(const Pass& pass) {
 Status AttentionLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
-  DS_TRY(proj_.ParamGrads(compute, rows, attended_, width_, dx));
-  proj_.InputGrad(compute, rows, width_, dx, /*accumulate=*/false, d_narrow_);
-  compute.ops.attention_backward(compute.lane, compute.gemm, Kernel(pass.shape),
-                                 pass.first_key(window_), qkv_, attended_, lse_, d_narrow_, d_qkv_,
-                                 attention_scratch_);
+  const void* const dy = residual_.BranchGrad(pass, dx);
+  DS_TRY(proj_.ParamGrads(compute, rows, attended_, width_, dy));
+  proj_.InputGrad(compute, rows, width_, dy, /*accumulate=*/false, d_narrow_);
+  compute.ops.attention_backward(compute.lane, compute.gemm, Kernel(pass), pass.first_key(window_),
+                                 qkv_, attended_, lse_, d_narrow_, d_qkv_, attention_scratch_);
   DS_TRY(ProjectBackward(pass));
   return norm_.Backward(compute, rows, x, mean_, rstd_, d_narrow_, dx);
 }

@@ -27,8 +27,10 @@ class AttentionLayer final : public Layer {
   void Attend(const Pass& pass);
   Status ProjectBackward(const Pass& pass);
 
-  kernels::AttentionShape Kernel(const Shape& shape) const {
-    return {shape.batch, shape.tokens, heads_, key_heads_, dim_};
+  kernels::AttentionShape Kernel(const Pass& pass) const {
+    const Shape& shape = pass.shape;
+    return {shape.batch, shape.tokens, heads_,
+            key_heads_,  dim_,         pass.DropoutAt(site_, dropout_, heads_ * shape.tokens)};
   }
   int64_t out_width() const { return heads_ * dim_; }                     // A
   int64_t qkv_width() const { return (heads_ + 2 * key_heads_) * dim_; }  // Q
@@ -40,10 +42,13 @@ class AttentionLayer final : public Layer {
 
   const int64_t width_, heads_, key_heads_, dim_, window_;
   const bool rotate_;
+  const double dropout_;  // of the probabilities
+  const uint64_t site_;
   Norm norm_;
   std::vector<Linear> parts_;  // of queries, keys and values; one for all in some families
   std::optional<HeadNorm> query_norm_, key_norm_;
   Linear proj_;
+  Residual residual_;
 
   // Kept from Forward to Backward. N = rows, C = width.
   void *normed_ = nullptr, *qkv_ = nullptr, *attended_ = nullptr;  // [N, C] [N, Q] [N, A]

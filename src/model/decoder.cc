@@ -12,6 +12,8 @@
 namespace ds::model {
 namespace {
 
+// Streams of random numbers that no parameter's name has: of the embedding, then of the blocks.
+constexpr uint64_t kEmbeddingSite = uint64_t{0xD0} << 56, kSites = kEmbeddingSite + 1;
 constexpr float kStddev = 0.02f;  // initializer_range of every family
 
 Param Table(const std::string& name, const std::string& unit, int64_t rows, int64_t width) {
@@ -22,8 +24,9 @@ Param Table(const std::string& name, const std::string& unit, int64_t rows, int6
 Block MakeBlock(const DecoderConfig& config, const LoraConfig* lora, int64_t layer) {
   const Family& family = *config.family;
   // Residual projections start smaller, so that the stream's variance does not grow with depth.
-  const LayerOptions options = {
-      kStddev, kStddev / std::sqrt(2.0f * static_cast<float>(config.layers)), lora};
+  const LayerOptions options = {kStddev,
+                                kStddev / std::sqrt(2.0f * static_cast<float>(config.layers)), lora,
+                                kSites + static_cast<uint64_t>(layer) * Residual::kSites};
   const std::string unit = fmt::format("{}{}", family.names.block, layer);
   const std::string name = family.names.prefix + unit + ".";
   std::vector<std::unique_ptr<Layer>> layers;
@@ -221,13 +224,20 @@ void Decoder::FillAngles(int64_t past, int64_t tokens) {
   angles_from_ = past;
 }
 
-Pass Decoder::Begin(const TokenBatch& batch, bool cache) {
+kernels::Dropout Decoder::EmbeddingDropout(const Pass& pass) const {
+  return pass.DropoutAt(kEmbeddingSite, config_.embedding_dropout, pass.shape.tokens);
+}
+
+Pass Decoder::Begin(const TokenBatch& batch, bool cache, bool trains) {
   const int64_t past = cache ? cached_tokens_ : 0;
   Pass pass{.compute = *compute_,
             .shape = {batch.batch, batch.tokens},
             .cache = cache,
             .past = past,
-            .angles = angles_};
+            .angles = angles_,
+            .trains = trains,
+            .seed = options_.seed,
+            .first_sequence = batch.first_sequence};
   const int64_t rows = pass.shape.rows();
   const auto first = [&](int64_t row) {
     return batch.first_keys == nullptr ? 0 : batch.first_keys[row];
@@ -266,6 +276,10 @@ Result<const void*> Decoder::Forward(const Pass& pass) {
     DS_TRY(embed.Acquire());
     compute_->ops.embedding_forward(lane_, pass.shape.rows(), config_.width, ids_, positions_,
                                     wte_.data, learned() ? wpe_->data : nullptr, streams_[0]);
+    if (const auto dropout = EmbeddingDropout(pass); dropout.drops()) {
+      compute_->ops.dropout(lane_, pass.shape.rows(), config_.width, dropout, streams_[0],
+                            streams_[0]);
+    }
     DS_TRY(embed.Release());
   }
   for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -302,6 +316,9 @@ Status Decoder::AddEmbeddingGrad(const Pass& pass, const Param& table, const int
 
 Status Decoder::BackwardEmbedding(const Pass& pass) {
   const TraceSpan span(TraceLane::kCompute, "backward", wte_.spec.unit);
+  if (const auto dropout = EmbeddingDropout(pass); dropout.drops()) {
+    compute_->ops.dropout(lane_, pass.shape.rows(), config_.width, dropout, d_stream_, d_stream_);
+  }
   if (learned()) DS_TRY(AddEmbeddingGrad(pass, *wpe_, positions_));
   return AddEmbeddingGrad(pass, wte_, ids_);
 }
@@ -310,7 +327,7 @@ Result<double> Decoder::ForwardBackward(const TokenBatch& batch, float loss_scal
   DS_TRY(CheckBatch(batch, /*targets=*/true));
   DS_TRY(
       Prepare(options_.recompute ? Keep::kBlockInputs : Keep::kAll, {batch.batch, batch.tokens}));
-  const Pass pass = Begin(batch, /*cache=*/false);
+  const Pass pass = Begin(batch, /*cache=*/false, /*trains=*/true);
   DS_ASSIGN(const void* x, Forward(pass));
   DS_ASSIGN(const double loss, head_.LossAndGrad(pass, x, batch.targets, loss_scale, d_stream_));
   DS_TRY(BackwardBlocks(pass));

@@ -21,6 +21,7 @@ struct DecoderOptions {
   const kernels::Ops* ops = nullptr;  // null: the best of the store's dtype
   std::optional<LoraConfig> lora = {};  // adapters are trained, and the rest is frozen
   bool train_biases = true;             // false: they stay as they begin
+  uint64_t seed = 0;                    // of dropout
 };
 
 class Decoder final : public Model {
@@ -63,7 +64,8 @@ class Decoder final : public Model {
   Status Prepare(Keep keep, const Shape& shape);
   void Place(Keep keep, const Shape& shape, Carver& carver);
   // What the layers of a pass read beside the stream: where tokens stand, and what they see.
-  Pass Begin(const TokenBatch& batch, bool cache);
+  Pass Begin(const TokenBatch& batch, bool cache, bool trains = false);
+  kernels::Dropout EmbeddingDropout(const Pass& pass) const;
   void FillAngles(int64_t past, int64_t tokens);
   // From ids to the output of the last block; valid until the next Prepare.
   Result<const void*> Forward(const Pass& pass);

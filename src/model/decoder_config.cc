@@ -36,6 +36,13 @@ Status DecoderConfig::Check() const {
   }
   if (!(norm_eps > 0)) return Error(Code::kConfig, "{} is {}", names.norm_eps, norm_eps);
   if (window < 0) return Error(Code::kConfig, "sliding_window is {}", window);
+  for (const auto& [name, rate] : {std::pair("dropout of attention", attention_dropout),
+                                   {"dropout of embeddings", embedding_dropout},
+                                   {"dropout of residuals", residual_dropout}}) {
+    if (!(rate >= 0 && rate < 0.999)) {
+      return Error(Code::kConfig, "the {} is {}, expected 0 to 0.999", name, rate);
+    }
+  }
   if (!windowed.empty() && static_cast<int64_t>(windowed.size()) != layers) {
     return Error(Code::kConfig, "layer_types has {} entries, {} is {}", windowed.size(),
                  names.layers, layers);

@@ -27,6 +27,9 @@ struct DecoderConfig {
   // 0: all keys.
   int64_t window = 0;
   std::vector<bool> windowed = {};
+  // Dropout of training: of the probabilities of attention, of the embeddings, and of what each
+  // layer adds to the stream; of the last two not every family has any.
+  double attention_dropout = 0, embedding_dropout = 0, residual_dropout = 0;
   // Only carried from one config.json to the next; -1: none.
   int64_t bos_token = -1, eos_token = -1;
 

@@ -65,7 +65,7 @@ const Family* FindFamily(std::string_view model_type);
 std::string FamilyNames();
 
 // What the file says, checked. What the file asks for and this model does not do is refused by
-// name; dropout is the exception: it is never applied.
+// name.
 struct HfConfig {
   DecoderConfig config;
   std::optional<DType> dtype;  // absent: the file names none, or one that is not ours

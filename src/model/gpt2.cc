@@ -13,6 +13,10 @@ Status Read(const Json& json, DecoderConfig& config) {
                  "activation_function is \"{}\", only \"gelu_new\" is supported", activation);
   }
   DS_TRY(ReadIfSet(json, "tie_word_embeddings", config.tied));
+  config.attention_dropout = config.embedding_dropout = config.residual_dropout = 0.1;
+  DS_TRY(ReadIfSet(json, "attn_pdrop", config.attention_dropout));
+  DS_TRY(ReadIfSet(json, "embd_pdrop", config.embedding_dropout));
+  DS_TRY(ReadIfSet(json, "resid_pdrop", config.residual_dropout));
   DS_TRY(RefuseUnless(json, "scale_attn_weights", true));
   DS_TRY(RefuseUnless(json, "scale_attn_by_inverse_layer_idx", false));
   return RefuseUnless(json, "add_cross_attention", false);
@@ -22,7 +26,9 @@ void Write(const DecoderConfig& config, Json& json) {
   json["n_ctx"] = config.context;  // read by releases before 4
   json["n_inner"] = config.mlp_width() == 4 * config.width ? Json() : Json(config.mlp_width());
   json["activation_function"] = "gelu_new";
-  for (const char* key : {"attn_pdrop", "embd_pdrop", "resid_pdrop"}) json[key] = 0.0;
+  json["attn_pdrop"] = config.attention_dropout;
+  json["embd_pdrop"] = config.embedding_dropout;
+  json["resid_pdrop"] = config.residual_dropout;
   json["scale_attn_weights"] = true;
   json["scale_attn_by_inverse_layer_idx"] = false;
   json["add_cross_attention"] = false;

@@ -4,6 +4,27 @@
 
 namespace ds::model {
 
+void Residual::PlanScratch(const Shape& shape, bool backward, Carver& carver) {
+  if (backward && rate_ > 0) d_branch_ = carver.Elements(shape.rows() * width_);
+}
+
+void Residual::Add(const Pass& pass, const void* bias, const void* x, void* y) const {
+  const Compute& compute = pass.compute;
+  const kernels::Dropout dropout = DropoutOf(pass);
+  if (dropout.drops()) {
+    compute.ops.dropout_residual(compute.lane, pass.shape.rows(), width_, dropout, bias, x, y);
+  } else {
+    compute.ops.add_bias_residual(compute.lane, pass.shape.rows(), width_, bias, x, y);
+  }
+}
+
+const void* Residual::BranchGrad(const Pass& pass, const void* dx) const {
+  const kernels::Dropout dropout = DropoutOf(pass);
+  if (!dropout.drops()) return dx;
+  pass.compute.ops.dropout(pass.compute.lane, pass.shape.rows(), width_, dropout, dx, d_branch_);
+  return d_branch_;
+}
+
 Block::Block(std::vector<std::unique_ptr<Layer>> layers, int64_t width)
     : layers_(std::move(layers)), width_(width), between_(layers_.size() - 1) {
   for (const auto& layer : layers_) layer->AppendParams(params_);

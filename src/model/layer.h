@@ -31,6 +31,16 @@ struct Pass {
   // The first key of each row, null: 0; the same where a window counts as well.
   const int32_t *first_keys = nullptr, *windowed_keys = nullptr;
 
+  // Where parameters are trained: dropout draws by the seed and the number of the first sequence.
+  bool trains = false;
+  uint64_t seed = 0;
+  int64_t first_sequence = 0;
+  // At a site of the model, of arrays with `rows` rows a sequence.
+  kernels::Dropout DropoutAt(uint64_t site, double rate, int64_t rows) const {
+    return trains && rate > 0 ? kernels::Dropout(rate, seed, site, first_sequence * rows)
+                              : kernels::Dropout();
+  }
+
   const int32_t* first_key(int64_t window) const { return window > 0 ? windowed_keys : first_keys; }
 };
 
@@ -39,6 +49,30 @@ struct LayerOptions {
   // Spread of fresh weights: of all, and of those whose product goes to the residual stream.
   float stddev, residual_stddev;
   const LoraConfig* lora = nullptr;  // null: no adapters
+  uint64_t site = 0;                 // the first of the sites of dropout that are the block's
+};
+
+// Where a layer's branch meets the residual stream: y += bias, dropout, y += x; bias may be null.
+class Residual {
+ public:
+  static constexpr uint64_t kSites = 4;  // of a block
+
+  Residual(int64_t width, double rate, uint64_t site) : width_(width), rate_(rate), site_(site) {}
+
+  void PlanScratch(const Shape& shape, bool backward, Carver& carver);
+  void Add(const Pass& pass, const void* bias, const void* x, void* y) const;
+  // The gradient of the branch, of that of the sum: that itself where nothing is dropped.
+  const void* BranchGrad(const Pass& pass, const void* dx) const;
+
+ private:
+  kernels::Dropout DropoutOf(const Pass& pass) const {
+    return pass.DropoutAt(site_, rate_, pass.shape.tokens);
+  }
+
+  const int64_t width_;
+  const double rate_;
+  const uint64_t site_;
+  void* d_branch_ = nullptr;  // [N, C]
 };
 
 // Activations are kept by the layer, in memory placed by Plan, from Forward to Backward.

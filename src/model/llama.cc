@@ -7,6 +7,7 @@ namespace ds::model {
 Status ReadLlamaLike(const Json& json, DecoderConfig& config) {
   DS_TRY(RefuseUnless(json, "hidden_act", "silu"));
   DS_ASSIGN(config.rope, RopeConfig::Parse(json));
+  DS_TRY(ReadIfSet(json, "attention_dropout", config.attention_dropout));
   config.tied = false;
   DS_TRY(ReadIfSet(json, "tie_word_embeddings", config.tied));
   config.qkv_bias = config.out_bias = config.mlp_bias = false;
@@ -19,7 +20,7 @@ void WriteLlamaLike(const DecoderConfig& config, Json& json) {
   json["head_dim"] = config.dim();
   json[names.inner] = config.mlp_width();
   json["hidden_act"] = "silu";
-  json["attention_dropout"] = 0.0;
+  json["attention_dropout"] = config.attention_dropout;
   config.rope.Write(json);
 }
 

@@ -27,7 +27,8 @@ GeluLayer::GeluLayer(const DecoderConfig& config, const std::string& name, const
       norm_(config.family->norm, name + config.family->names.mlp_norm, unit, width_,
             config.norm_eps),
       fc_(In(config, 0, name, unit, options)),
-      proj_(Out(config, name, unit, options)) {}
+      proj_(Out(config, name, unit, options)),
+      residual_(config.width, config.residual_dropout, options.site + 2) {}
 
 void GeluLayer::AppendParams(std::vector<Param*>& params) {
   norm_.AppendParams(params);
@@ -46,6 +47,7 @@ void GeluLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
 
 void GeluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, Carver& carver) {
   for (Linear* each : {&fc_, &proj_}) each->PlanScratch(shape.rows(), backward, carver);
+  residual_.PlanScratch(shape, backward, carver);
   if (!backward) return;
   d_narrow_ = carver.Elements(shape.rows() * width_);
   d_wide_ = carver.Elements(shape.rows() * inner_);
@@ -60,15 +62,16 @@ Status GeluLayer::Forward(const Pass& pass, const void* x, void* y) {
   ops.bias_gelu_forward(compute.lane, rows, inner_, fc_.bias(), fc_out_, gelu_);
   if (y == nullptr) return {};
   proj_.Product(compute, rows, gelu_, width_, y);
-  ops.add_bias_residual(compute.lane, rows, width_, proj_.bias(), x, y);
+  residual_.Add(pass, proj_.bias(), x, y);
   return {};
 }
 
 Status GeluLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
-  DS_TRY(proj_.ParamGrads(compute, rows, gelu_, width_, dx));
-  proj_.InputGrad(compute, rows, width_, dx, /*accumulate=*/false, d_wide_);
+  const void* const dy = residual_.BranchGrad(pass, dx);
+  DS_TRY(proj_.ParamGrads(compute, rows, gelu_, width_, dy));
+  proj_.InputGrad(compute, rows, width_, dy, /*accumulate=*/false, d_wide_);
   compute.ops.gelu_backward(compute.lane, rows * inner_, fc_out_, d_wide_, d_wide_);
   DS_TRY(fc_.ParamGrads(compute, rows, normed_, inner_, d_wide_));
   fc_.InputGrad(compute, rows, inner_, d_wide_, /*accumulate=*/false, d_narrow_);
@@ -83,7 +86,8 @@ SwigluLayer::SwigluLayer(const DecoderConfig& config, const std::string& name,
             config.norm_eps),
       gate_(In(config, 0, name, unit, options)),
       up_(In(config, 1, name, unit, options)),
-      proj_(Out(config, name, unit, options)) {}
+      proj_(Out(config, name, unit, options)),
+      residual_(config.width, config.residual_dropout, options.site + 2) {}
 
 void SwigluLayer::AppendParams(std::vector<Param*>& params) {
   norm_.AppendParams(params);
@@ -103,6 +107,7 @@ void SwigluLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
 
 void SwigluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, Carver& carver) {
   for (Linear* each : {&gate_, &up_, &proj_}) each->PlanScratch(shape.rows(), backward, carver);
+  residual_.PlanScratch(shape, backward, carver);
   if (!backward) return;
   d_narrow_ = carver.Elements(shape.rows() * width_);
   d_gated_ = carver.Elements(shape.rows() * inner_);
@@ -122,15 +127,16 @@ Status SwigluLayer::Forward(const Pass& pass, const void* x, void* y) {
   compute.ops.swiglu_forward(compute.lane, rows, inner_, both_, gated_);
   if (y == nullptr) return {};
   proj_.Product(compute, rows, gated_, width_, y);
-  compute.ops.add_bias_residual(compute.lane, rows, width_, proj_.bias(), x, y);
+  residual_.Add(pass, proj_.bias(), x, y);
   return {};
 }
 
 Status SwigluLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
-  DS_TRY(proj_.ParamGrads(compute, rows, gated_, width_, dx));
-  proj_.InputGrad(compute, rows, width_, dx, /*accumulate=*/false, d_gated_);
+  const void* const dy = residual_.BranchGrad(pass, dx);
+  DS_TRY(proj_.ParamGrads(compute, rows, gated_, width_, dy));
+  proj_.InputGrad(compute, rows, width_, dy, /*accumulate=*/false, d_gated_);
   compute.ops.swiglu_backward(compute.lane, rows, inner_, both_, d_gated_, d_both_);
   void* grad = d_both_;
   for (const Linear* in : {&gate_, &up_}) {

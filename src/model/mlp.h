@@ -26,6 +26,7 @@ class GeluLayer final : public Layer {
   const int64_t width_, inner_;
   Norm norm_;
   Linear fc_, proj_;
+  Residual residual_;
 
   // Kept from Forward to Backward. N = rows, C = width, F = inner.
   void *normed_ = nullptr, *fc_out_ = nullptr, *gelu_ = nullptr;  // [N, C] [N, F] [N, F]
@@ -51,6 +52,7 @@ class SwigluLayer final : public Layer {
   const int64_t width_, inner_;
   Norm norm_;
   Linear gate_, up_, proj_;
+  Residual residual_;
 
   // Kept from Forward to Backward: gate and up side by side.
   void *normed_ = nullptr, *both_ = nullptr, *gated_ = nullptr;  // [N, C] [N, 2F] [N, F]

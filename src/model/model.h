@@ -21,6 +21,8 @@ struct TokenBatch {
   // [batch, tokens]: the first token that each token sees, not falling along a sequence; null: 0.
   // Documents that lie one behind the other, or padding on the left, are hidden by it.
   const int32_t* first_keys = nullptr;
+  // In training: the number of the first sequence among all of the run, by which dropout draws.
+  int64_t first_sequence = 0;
 };
 
 // The values that a parameter starts with.

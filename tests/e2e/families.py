@@ -27,13 +27,32 @@ class Families(e2e.DspeedTest):
                 for stage, flags, threads in ((0, [], 1), (3, ["--recompute"], 2), (2, [], 2)):
                     name = f"{family}-{world}-{stage}"
                     self.train(name, "--family", family, "--ranks", world, "--steps", 3, "--seed",
-                               7, "--threads", threads, *flags, config=config(stage))
+                               7, "--threads", threads, "--dropout", 0.1, *flags,
+                               config=config(stage))
                     got = (self.curve(name), self.weights(name))
                     first = first or got
                     self.assertEqual(got[0], first[0], name)
                     self.assertEqual(got[1], first[1], f"{name}: model.safetensors differs")
                 told = json.loads((self.folder / name / "model/config.json").read_text())
                 self.assertEqual(told["model_type"], family)
+                self.assertEqual([told[k] for k in told if "drop" in k],
+                                 [0.1] * (3 if family == "gpt2" else 1))
+
+    def test_dropout(self):
+        runs = {}
+        for name, dropout in (("none", 0), ("some", 0.2), ("again", 0.2), ("more", 0.5)):
+            self.train(name, "--steps", 30, "--lr", 0.01, "--dropout", dropout)
+            runs[name] = [row["loss"] for row in self.log(name)]
+        self.assertEqual(runs["some"], runs["again"])
+        self.assertNotEqual(runs["some"][0], runs["none"][0])
+        self.assertLess(runs["none"][-1], runs["more"][-1])
+        self.train("on", "--model", self.folder / "some/model", "--steps", 1, model=[])
+        self.assertIn("attention 0.2, embeddings 0.2, residuals 0.2",
+                      self.train("off", "--model", self.folder / "some/model", "--steps", 1,
+                                 model=[]).stdout)
+        self.assertNotIn("residuals", self.train("off", "--model", self.folder / "some/model",
+                                                 "--dropout", 0, "--steps", 1, model=[]).stdout)
+        self.assert_refused(self.dspeed(*self.train_arguments("x", "--dropout", 1)), "dropout", "1")
 
     def test_a_folder_is_gone_on_from(self):
         for family in FAMILIES:

@@ -165,6 +165,42 @@ TYPED_TEST(AttentionTest, LikeTheReference) {
   }
 }
 
+TYPED_TEST(AttentionTest, WithDropoutLikeTheReference) {
+  using T = TypeParam;
+  const double rel = sizeof(T) == 2 ? 1.0 / 64 : 1e-5, abs = sizeof(T) == 2 ? 0.06 : 1e-5;
+  for (const Shape& shape : {Shape{2, 65, 2, 17},
+                             {1, 300, 2, 3},
+                             {2, 70, 4, 8, 2},
+                             {2, 40, 4, 8, 4, Sees::kWindow, 7},
+                             {1, 330, 2, 4, 2, Sees::kDocuments, 290}}) {
+    Arrays<T> want(shape, 1.0f);
+    want.kernel.dropout = Dropout(0.25, 5, 6, 7 * shape.heads * shape.tokens);
+    Arrays<T> whole(shape, 1.0f);
+    want.Forward(this->ref_, this->one_, *this->gemm_);
+    whole.Forward(this->ref_, this->one_, *this->gemm_);
+    EXPECT_NE(Bytes(want.out), Bytes(whole.out));
+    EXPECT_EQ(Bytes(want.lse), Bytes(whole.lse));
+    auto want_back = want;
+    want_back.Backward(this->ref_, this->one_, *this->gemm_);
+    for (Level level : {Level::kAvx512, Level::kAvx2, Level::kSse4}) {
+      if (level > simd::BestLevel()) continue;
+      SCOPED_TRACE(fmt::format("{} T {} H {}", simd::LevelName(level), shape.tokens, shape.heads));
+      const Ops ops = At<T>(level);
+      Arrays<T> got = want, again = want;
+      got.Forward(ops, this->one_, *this->gemm_);
+      again.Forward(ops, this->three_, *this->gemm_);
+      ASSERT_EQ(Bytes(got.out), Bytes(again.out));
+      ExpectNear(got.out, want.out, rel, abs, "out");
+      Arrays<T> back = want, back_again = want;
+      back.Backward(ops, this->one_, *this->gemm_);
+      back_again.Backward(ops, this->three_, *this->gemm_);
+      ASSERT_EQ(Bytes(back.dqkv), Bytes(back_again.dqkv));
+      ExpectNear(back.dqkv, want_back.dqkv, rel, abs, "dqkv");
+      if (this->HasFatalFailure()) return;
+    }
+  }
+}
+
 TYPED_TEST(AttentionTest, SurvivesScoresThatOverflowAnExponential) {
   using T = TypeParam;
   Arrays<T> x({1, 300, 1, 4}, 100.0f);

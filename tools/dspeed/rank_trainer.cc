@@ -24,8 +24,10 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, texts, tokenizer, comm, sampler));
   DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
   Engine& engine = *trainer->engine_;
-  const model::DecoderOptions options{
-      .recompute = plan.flags.recompute, .lora = plan.lora, .train_biases = plan.bias};
+  const model::DecoderOptions options{.recompute = plan.flags.recompute,
+                                      .lora = plan.lora,
+                                      .train_biases = plan.bias,
+                                      .seed = plan.flags.seed};
   DS_ASSIGN(trainer->model_,
             model::Decoder::Create(plan.model, options, pool, gemm, engine.memory()));
   const auto fresh = [&](const model::Param& param) {
@@ -48,7 +50,7 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
 }
 
 model::TokenBatch RankTrainer::Batch(int64_t count) const {
-  return {count, plan_.context, ids_.data(), targets_.data()};
+  return {.batch = count, .tokens = plan_.context, .ids = ids_.data(), .targets = targets_.data()};
 }
 
 Result<StepResult> RankTrainer::Step(int64_t step) {
@@ -62,7 +64,9 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
     const int64_t first = (a * comm_.size() + comm_.rank()) * micro;
     sampler_.Fill(step, first, micro, ids_.data(), targets_.data());
     const double scale = engine_->loss_scale() / tokens_here;
-    DS_ASSIGN(const double sum, model_->ForwardBackward(Batch(micro), static_cast<float>(scale)));
+    model::TokenBatch batch = Batch(micro);
+    batch.first_sequence = step * config.train_batch + first;
+    DS_ASSIGN(const double sum, model_->ForwardBackward(batch, static_cast<float>(scale)));
     loss += sum;
     learned += static_cast<double>(targets_.size()) -
                static_cast<double>(std::count(targets_.begin(), targets_.end(), -1));
@@ -137,6 +141,10 @@ Json RankTrainer::Facts() const {
                 {"data checksum", checksum(0)}};
   if (plan_.model.vocab != 256) facts["vocabulary"] = plan_.model.vocab;  // else as ever
   if (!plan_.bias) facts["bias"] = false;  // its state has other arrays
+  const model::DecoderConfig& model = plan_.model;
+  if (model.attention_dropout + model.embedding_dropout + model.residual_dropout > 0) {
+    facts["dropout"] = {model.attention_dropout, model.embedding_dropout, model.residual_dropout};
+  }
   if (const model::LoraConfig* lora = model_->lora(); lora != nullptr) {
     facts["adapters"] = {{"rank", lora->rank}, {"scale", lora->scale()}, {"of", lora->targets}};
   }

@@ -71,6 +71,11 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
                    ? ""
                    : fmt::format("; {:.1f} % of the samples", 100 * run.texts.part(i)));
   }
+  const model::DecoderConfig& model = plan.model;
+  if (model.attention_dropout + model.embedding_dropout + model.residual_dropout > 0) {
+    fmt::print("dropout   attention {:g}, embeddings {:g}, residuals {:g}\n",
+               model.attention_dropout, model.embedding_dropout, model.residual_dropout);
+  }
   if (const model::LoraConfig* lora = trainer.model().lora(); lora != nullptr) {
     fmt::print("adapters  rank {}, alpha {:g}, beside {}: {:.3f} M parameters are trained\n",
                lora->rank, lora->alpha, fmt::join(lora->targets, ", "),
@@ -439,7 +444,10 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   train.add_option("--steps", flags->asked_steps,
                    "Steps to train; default: as the preset says, else 500");
   train.add_option("--lr", flags->lr, "Learning rate, after warm-up");
-  train.add_option("--seed", flags->seed, "Of the initial weights and the samples")
+  train.add_option("--dropout", flags->dropout,
+                   "Share of what training drops, where the family has dropout; default: 0, and "
+                   "of a --model what its config says");
+  train.add_option("--seed", flags->seed, "Of the initial weights, the samples and dropout")
       ->capture_default_str();
   train.add_option("--dtype", flags->dtype, "fp32, or bf16 or fp16 with fp32 master weights");
   train.add_option("--ranks", flags->asked_ranks,
@@ -478,8 +486,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   group("What is trained",
         {"--data", "--format", "--field", "--tokenizer", "--vocab", "--preset", "--list-presets",
          "--model", "--family", "--layers", "--heads", "--width", "--context"});
-  group("How it is trained", {"--config", "--batch", "--steps", "--lr", "--seed", "--dtype",
-                              "--lora-rank", "--lora-alpha", "--lora-targets", "--lora-rslora"});
+  group("How it is trained",
+        {"--config", "--batch", "--steps", "--lr", "--dropout", "--seed", "--dtype", "--lora-rank",
+         "--lora-alpha", "--lora-targets", "--lora-rslora"});
   group("Where it runs", {"--ranks", "--mpi", "--threads", "--recompute", "--timeout"});
   group("What it leaves", {"--log", "--eval-every", "--trace", "--trace-events", "--save",
                            "--save-every", "--resume"});

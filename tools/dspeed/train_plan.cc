@@ -154,6 +154,14 @@ Result<model::DecoderConfig> ModelOf(const TrainFlags& flags, const Preset& pres
   return config;
 }
 
+// Where the family has any.
+void SetDropout(const TrainFlags& flags, model::DecoderConfig& model) {
+  if (!flags.dropout.has_value()) return;
+  model.attention_dropout = *flags.dropout;
+  if (model.family != &model::Gpt2Family()) return;
+  model.embedding_dropout = model.residual_dropout = *flags.dropout;
+}
+
 bool Has(const Json& json, const char* key) {
   return json.contains(key) && !json[key].is_null() && json[key] != "auto";
 }
@@ -263,6 +271,8 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
     flags.eval_every = preset.eval_every.value_or(std::max<int64_t>(1, flags.steps / 10));
   }
   DS_ASSIGN(plan.model, ModelOf(flags, preset));
+  SetDropout(flags, plan.model);
+  DS_TRY(plan.model.Check());
   DS_ASSIGN(plan.lora, PlanLora(flags.model, flags.lora));
   plan.context =
       flags.model.empty()

@@ -29,7 +29,7 @@ struct TrainFlags {
   std::optional<int64_t> asked_vocab;     // --vocab
   int64_t vocab = 256, end_of_text = -1;  // as they are, once the tokenizer is known
   std::optional<int64_t> layers, heads, width, context, batch;
-  std::optional<double> lr;
+  std::optional<double> lr, dropout;
   std::optional<std::string> dtype;
   std::optional<int64_t> asked_steps;  // --steps
   int64_t steps = 500;                 // as they are: asked for, or of the preset

@@ -1,4 +1,5 @@
 // Causal attention, row by row: scores of one query at a time, so memory is linear in T.
+// Probabilities that dropout takes out, or enlarges, count so in the sums, not in the log-sum-exp.
 // Backward as in Dao et al., "FlashAttention", 2022, appendix B: p from the kept log-sum-exp,
 // dS = p (dP - rowsum(dO o)).
 #include <algorithm>
@@ -27,6 +28,9 @@ struct Layout {
   }
   int64_t Value(int64_t b, int64_t t, int64_t k, int64_t d) const {
     return Query(b, t, shape.heads + shape.kv_heads + k, d);
+  }
+  double Keep(int64_t b, int64_t h, int64_t i, int64_t j) const {
+    return shape.dropout.Factor((b * shape.heads + h) * shape.tokens + i, shape.tokens, j);
   }
   int64_t Out(int64_t b, int64_t t, int64_t h, int64_t d) const {
     return ((b * shape.tokens + t) * shape.heads + h) * shape.head_dim + d;
@@ -59,7 +63,7 @@ void Forward(TaskPool&, Gemm&, const AttentionShape& shape, const int32_t* first
         for (int64_t d = 0; d < shape.head_dim; ++d) {
           double mean = 0;
           for (int64_t j = first; j <= i; ++j) {
-            mean += std::exp(Score<T>(at, qkv, b, h, i, j) - log_sum) *
+            mean += at.Keep(b, h, i, j) * std::exp(Score<T>(at, qkv, b, h, i, j) - log_sum) *
                     Load<T>(qkv, at.Value(b, j, h / at.group(), d));
           }
           Store<T>(out, at.Out(b, i, h, d), mean);
@@ -87,7 +91,8 @@ struct Pairs {
       dp += Load<T>(qkv, at.Value(b, j, h / at.group(), d)) * grad;
       delta += Load<T>(out, at.Out(b, i, h, d)) * grad;
     }
-    return p(b, h, i, j) * (dp - delta) / std::sqrt(static_cast<double>(at.shape.head_dim));
+    return p(b, h, i, j) * (at.Keep(b, h, i, j) * dp - delta) /
+           std::sqrt(static_cast<double>(at.shape.head_dim));
   }
 };
 
@@ -116,7 +121,7 @@ void Backward(TaskPool&, Gemm&, const AttentionShape& shape, const int32_t* firs
             for (int64_t i = t; i < shape.tokens; ++i) {
               if (at.First(b, i) > t) continue;
               dk += pairs.ds(b, h, i, t) * Load<T>(qkv, at.Query(b, i, h, d));
-              dv += pairs.p(b, h, i, t) * Load<T>(dout, at.Out(b, i, h, d));
+              dv += at.Keep(b, h, i, t) * pairs.p(b, h, i, t) * Load<T>(dout, at.Out(b, i, h, d));
             }
           }
           Store<T>(dqkv, at.Key(b, t, k, d), dk);

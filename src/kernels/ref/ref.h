@@ -26,6 +26,8 @@ void FillNorm(Ops& ops);
 template <typename T>
 void FillEmbedding(Ops& ops);
 template <typename T>
+void FillDropout(Ops& ops);
+template <typename T>
 void FillLoss(Ops& ops);
 template <typename T>
 void FillAttention(Ops& ops);

@@ -14,6 +14,7 @@
 #define HWY_TARGET_INCLUDE "kernels/simd/attention.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/simd/dropout-inl.h"
 #include "kernels/simd/vec-inl.h"
 
 #ifndef DS_KERNELS_SIMD_ATTENTION_ONCE
@@ -30,6 +31,8 @@ struct Head {
   DType dtype;
   int64_t dim, stride;       // elements of a row, and between the rows of consecutive tokens in qkv
   const int32_t* first_key;  // of each query of the sequence; null: 0
+  Dropout dropout;           // its row 0 is query 0 of the head
+  int64_t tokens;            // of the sequence
 
   // Where the keys of a block of queries begin: on a border of blocks.
   int64_t FirstKey(int64_t query) const {
@@ -81,21 +84,21 @@ struct Head {
   }
 };
 
-// Scratch of a lane: scores and their gradients, both as the products take them, sums of a block of
-// queries, and those of all keys.
+// Scratch of a lane: scores and their gradients, both as the products take them (fp32 only where
+// dropout needs a second array), sums of a block of queries, and those of all keys.
 struct AttentionScratch {
   float *scores, *dscores, *sums, *dk, *dv;
   void* narrow;
 
   static int64_t Bytes(int64_t tokens, int64_t dim) {
     const int64_t floats = 2 * kQueries * kKeys + kQueries * dim + 2 * tokens * dim;
-    return (floats * 4 + kQueries * kKeys * 2 + 63) / 64 * 64;
+    return (floats * 4 + kQueries * kKeys * 4 + 63) / 64 * 64;
   }
   AttentionScratch(void* base, int lane, int64_t tokens, int64_t dim) {
     scores = reinterpret_cast<float*>(static_cast<char*>(base) + lane * Bytes(tokens, dim));
     dscores = scores + kQueries * kKeys;
     narrow = dscores + kQueries * kKeys;
-    sums = dscores + kQueries * kKeys + kQueries * kKeys / 2;
+    sums = dscores + 2 * kQueries * kKeys;
     dk = sums + kQueries * dim;
     dv = dk + tokens * dim;
   }
@@ -136,9 +139,11 @@ HWY_INLINE VF Within(const Seen& seen, int64_t c, VF v, VF other) {
 }
 
 // p = exp(scale (s - most)) for the columns that are seen, else 0, and the running pair goes on.
-// Returns what older sums are to be multiplied by. p may be s.
+// `keep`, where it is not null, is what each p counts in the sums. Returns what older sums are to
+// be multiplied by. p may be s.
 template <typename T>
-HWY_INLINE float SoftmaxRow(const Seen& seen, float scale, const float* s, T* p, Running& run) {
+HWY_INLINE float SoftmaxRow(const Seen& seen, float scale, const float* keep, const float* s, T* p,
+                            Running& run) {
   const F32 d;
   if (seen.begin >= seen.end) {
     std::memset(static_cast<void*>(p), 0, seen.width * sizeof(T));
@@ -158,7 +163,7 @@ HWY_INLINE float SoftmaxRow(const Seen& seen, float scale, const float* s, T* p,
     }
     const VF e = Within(seen, c, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)), hn::Zero(d));
     sum = sum + e;
-    StoreV(e, p + c);
+    StoreV(keep == nullptr ? e : e * hn::Load(d, keep + c), p + c);
   }
   const float shrink = std::exp((run.most - next) * scale);
   run.sum = run.sum * shrink + Sum(sum);
@@ -168,6 +173,18 @@ HWY_INLINE float SoftmaxRow(const Seen& seen, float scale, const float* s, T* p,
 
 HWY_INLINE Seen SeenBy(const Head& head, int64_t query, int64_t key, int64_t keys) {
   return {head.SeenBegin(query, key), std::min(keys, query + 1 - key), keys};
+}
+
+// The factors of a row of a block of keys, or null where nothing is dropped.
+HWY_INLINE const float* Keep(const Head& head, int64_t query, int64_t key, int64_t keys,
+                             float* factors) {
+  if (!head.dropout.drops()) return nullptr;
+  uint64_t group = head.dropout.GroupOf(query, head.tokens) +
+                   static_cast<uint64_t>(key / Dropout::kPiece * Dropout::kGroups);
+  for (int64_t c = 0; c < keys; c += Dropout::kPiece, group += Dropout::kGroups) {
+    KeepFactors(head.dropout, group, factors + c);
+  }
+  return factors;
 }
 
 template <typename T>
@@ -183,6 +200,7 @@ HWY_INLINE void ForwardBlock(const Head& head, AttentionScratch scratch, int64_t
   const F32 d;
   const float scale = 1.0f / std::sqrt(static_cast<float>(head.dim));
   T* const p = Narrow<T>(scratch, scratch.scores);
+  alignas(64) float factors[kKeys];
   Running running[kQueries];
   const int64_t begin = head.FirstKey(first);
   for (int64_t key = begin; key < first + rows; key += kKeys) {
@@ -190,7 +208,8 @@ HWY_INLINE void ForwardBlock(const Head& head, AttentionScratch scratch, int64_t
     head.Scores(rows, keys, q + first * head.stride, head.stride, k + key * head.stride,
                 scratch.scores);
     for (int64_t r = 0; r < rows; ++r) {
-      const float shrink = SoftmaxRow(SeenBy(head, first + r, key, keys), scale,
+      const float* keep = Keep(head, first + r, key, keys, factors);
+      const float shrink = SoftmaxRow(SeenBy(head, first + r, key, keys), scale, keep,
                                       scratch.scores + r * kKeys, p + r * kKeys, running[r]);
       if (key == begin) continue;
       float* sums = scratch.sums + r * head.dim;
@@ -210,10 +229,17 @@ HWY_INLINE void ForwardBlock(const Head& head, AttentionScratch scratch, int64_t
 
 // A head of a sequence: where its arrays begin, at token 0.
 template <typename T>
-HWY_INLINE Head HeadOf(Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
-                       int64_t b) {
-  return {gemm, DTypeOf<T>(), shape.head_dim, shape.row(),
-          first_key == nullptr ? nullptr : first_key + b * shape.tokens};
+HWY_INLINE Head HeadOf(Gemm& gemm, const AttentionShape& shape, const int32_t* first_key, int64_t b,
+                       int64_t h) {
+  Dropout dropout = shape.dropout;
+  dropout.row += (b * shape.heads + h) * shape.tokens;
+  return {gemm,
+          DTypeOf<T>(),
+          shape.head_dim,
+          shape.row(),
+          first_key == nullptr ? nullptr : first_key + b * shape.tokens,
+          dropout,
+          shape.tokens};
 }
 
 template <typename T>
@@ -227,7 +253,7 @@ void Forward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int3
         (blocks - 1 - task / (shape.batch * shape.heads)) * kQueries;  // the longest first
     const T* row = static_cast<const T*>(qkv_) + b * t * shape.row();
     const T* k = row + (shape.heads + h / (shape.heads / shape.kv_heads)) * shape.head_dim;
-    ForwardBlock(HeadOf<T>(gemm, shape, first_key, b),
+    ForwardBlock(HeadOf<T>(gemm, shape, first_key, b, h),
                  AttentionScratch(scratch, lane, t, shape.head_dim), first,
                  std::min(kQueries, t - first), width, row + h * shape.head_dim, k,
                  k + shape.kv_heads * shape.head_dim,
@@ -236,8 +262,11 @@ void Forward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int3
 }
 
 // p = exp(scale s - lse) for the columns that are seen, else 0; wide and as the products take it.
+// With dropout (p is then an array of its own) it is what p counts in the sums, and the wide one is
+// negative where p was dropped.
 template <typename T>
-HWY_INLINE void Probabilities(const Seen& seen, float scale, float lse, float* s, T* p) {
+HWY_INLINE void Probabilities(const Seen& seen, float scale, float lse, const float* keep, float* s,
+                              T* p) {
   const F32 d;
   const VF factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, lse * kLog2E);
   for (int64_t c = 0; c < seen.width; c += kLanes) {
@@ -245,17 +274,33 @@ HWY_INLINE void Probabilities(const Seen& seen, float scale, float lse, float* s
     if (!seen.none(c)) {
       e = Within(seen, c, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)), hn::Zero(d));
     }
+    if (keep != nullptr) {
+      const VF factor_of = hn::Load(d, keep + c);
+      hn::Store(hn::IfThenElse(factor_of > hn::Zero(d), e, hn::Neg(e)), d, s + c);
+      StoreV(e * factor_of, p + c);
+      continue;
+    }
     hn::Store(e, d, s + c);
     if (sizeof(T) < sizeof(float)) StoreV(e, p + c);
   }
 }
 
-// ds = p (dp - delta) scale; ds may be dp. Behind the valid columns p is 0, and dp finite.
+// ds = p (dp - delta) scale; ds may be dp. Behind the valid columns p is 0, and dp finite. With
+// dropout, p as Probabilities leaves it, dp counts `kept` times or not at all.
 template <typename T>
-HWY_INLINE void ScoreGrads(int64_t width, float scale, float delta, const float* p, const float* dp,
-                           T* ds) {
+HWY_INLINE void ScoreGrads(int64_t width, float scale, float delta, const Dropout& dropout,
+                           const float* p, const float* dp, T* ds) {
   const F32 d;
   const VF factor = hn::Set(d, scale), shift = hn::Set(d, delta);
+  if (dropout.drops()) {
+    const VF kept = hn::Set(d, dropout.factor);
+    for (int64_t c = 0; c < width; c += kLanes) {
+      const VF at = hn::Load(d, p + c);
+      const VF counts = hn::IfThenElseZero(at > hn::Zero(d), hn::Load(d, dp + c) * kept);
+      StoreV(hn::Abs(at) * factor * (counts - shift), ds + c);
+    }
+    return;
+  }
   for (int64_t c = 0; c < width; c += kLanes) {
     const VF grad = hn::Load(d, p + c) * factor * (hn::Load(d, dp + c) - shift);
     StoreV(grad, ds + c);
@@ -285,8 +330,10 @@ template <typename T>
 HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_t first,
                               int64_t rows, const BackwardArrays<T>& x) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(head.dim));
-  T* const p = Narrow<T>(scratch, scratch.scores);
+  T* const p =
+      head.dropout.drops() ? static_cast<T*>(scratch.narrow) : Narrow<T>(scratch, scratch.scores);
   T* const ds = Narrow<T>(scratch, scratch.dscores);
+  alignas(64) float factors[kKeys];
   const T *q = x.q + first * head.stride, *dout = x.dout + first * x.stride;
   float delta[kQueries];
   for (int64_t r = 0; r < rows; ++r) {
@@ -299,13 +346,14 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
     head.Scores(rows, keys, q, head.stride, k, scratch.scores);
     for (int64_t r = 0; r < rows; ++r) {
       Probabilities(SeenBy(head, first + r, key, keys), scale, x.lse[first + r],
-                    scratch.scores + r * kKeys, p + r * kKeys);
+                    Keep(head, first + r, key, keys, factors), scratch.scores + r * kKeys,
+                    p + r * kKeys);
     }
     head.Collected(rows, keys, p, dout, x.stride, scratch.dv + key * head.dim);
     head.Scores(rows, keys, dout, x.stride, v, scratch.dscores);
     for (int64_t r = 0; r < rows; ++r) {
-      ScoreGrads(keys, scale, delta[r], scratch.scores + r * kKeys, scratch.dscores + r * kKeys,
-                 ds + r * kKeys);
+      ScoreGrads(keys, scale, delta[r], head.dropout, scratch.scores + r * kKeys,
+                 scratch.dscores + r * kKeys, ds + r * kKeys);
     }
     head.Collected(rows, keys, ds, q, head.stride, scratch.dk + key * head.dim);
     head.Weighted(rows, keys, key > begin, ds, k, scratch.sums);
@@ -326,7 +374,6 @@ void Backward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int
     const int64_t b = task / shape.kv_heads, kv = task % shape.kv_heads;
     const int64_t tokens = shape.tokens, dim = shape.head_dim, width = shape.heads * dim;
     const int64_t group = shape.heads / shape.kv_heads, to_value = shape.kv_heads * dim;
-    const Head head = HeadOf<T>(gemm, shape, first_key, b);
     const int64_t row = b * tokens * shape.row(), key = row + (shape.heads + kv) * dim;
     const AttentionScratch scratch(base, lane, tokens, dim);
     std::memset(scratch.dk, 0, 2 * tokens * dim * sizeof(float));
@@ -340,6 +387,7 @@ void Backward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int
                                      static_cast<T*>(dqkv_) + row + h * dim,
                                      lse + (b * shape.heads + h) * tokens,
                                      width};
+      const Head head = HeadOf<T>(gemm, shape, first_key, b, h);
       for (int64_t first = 0; first < tokens; first += kQueries) {
         BackwardBlock(head, scratch, first, std::min(kQueries, tokens - first), arrays);
       }
@@ -347,8 +395,8 @@ void Backward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int
     const auto same = [](VF a) HWY_ATTR { return a; };
     T* const dk = static_cast<T*>(dqkv_) + key;
     for (int64_t t = 0; t < tokens; ++t) {
-      Map(dim, dk + t * head.stride, same, scratch.dk + t * dim);
-      Map(dim, dk + t * head.stride + to_value, same, scratch.dv + t * dim);
+      Map(dim, dk + t * shape.row(), same, scratch.dk + t * dim);
+      Map(dim, dk + t * shape.row() + to_value, same, scratch.dv + t * dim);
     }
   });
 }

@@ -6,6 +6,7 @@ void FillSimd(Level level, Rows& rows) {
   FillElementwise(level, rows);
   FillNorm(level, rows);
   FillEmbedding(level, rows);
+  FillDropout(level, rows);
   FillLoss(level, rows);
   FillAttention(level, rows);
   FillOptimizer(level, rows);

@@ -33,6 +33,7 @@ void FillSimd(Level level, Rows& rows);
 void FillElementwise(Level level, Rows& rows);
 void FillNorm(Level level, Rows& rows);
 void FillEmbedding(Level level, Rows& rows);
+void FillDropout(Level level, Rows& rows);
 void FillLoss(Level level, Rows& rows);
 void FillAttention(Level level, Rows& rows);
 void FillOptimizer(Level level, Rows& rows);

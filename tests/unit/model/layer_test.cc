@@ -102,7 +102,12 @@ class LayerGradient : public ::testing::Test {
     const std::vector<float> weight = Normal(n, 2);  // loss = sum of weight * y
     std::vector<float> angles(static_cast<size_t>(kShape.tokens * 6));
     RopeConfig{.theta = 30}.Fill(6, 8, 0, kShape.tokens, angles);
-    const Pass pass{.compute = compute_, .shape = kShape, .angles = angles.data()};
+    const Pass pass{.compute = compute_,
+                    .shape = kShape,
+                    .angles = angles.data(),
+                    .trains = true,
+                    .seed = 11,
+                    .first_sequence = 3};
     const auto loss = [&] {
       EXPECT_TRUE(block.Forward(pass, x.data(), y.data()).ok());
       double sum = 0;
@@ -143,6 +148,24 @@ TEST_F(LayerGradient, AttentionWithBiases) {
 
 TEST_F(LayerGradient, AttentionThatNormalisesHeads) {
   CheckBlock(std::make_unique<AttentionLayer>(Llama(Qwen3Family()), 0, "a.", "u", kOptions));
+}
+
+DecoderConfig Dropping(DecoderConfig config) {
+  config.attention_dropout = config.residual_dropout = 0.3;
+  return config;
+}
+
+TEST_F(LayerGradient, AttentionWithDropout) {
+  CheckBlock(std::make_unique<AttentionLayer>(Dropping(Gpt2()), 0, "a.", "u", kOptions));
+}
+
+TEST_F(LayerGradient, AttentionThatSharesKeysWithDropout) {
+  CheckBlock(
+      std::make_unique<AttentionLayer>(Dropping(Llama(LlamaFamily())), 0, "a.", "u", kOptions));
+}
+
+TEST_F(LayerGradient, GeluWithDropout) {
+  CheckBlock(std::make_unique<GeluLayer>(Dropping(Gpt2()), "m.", "u", kOptions));
 }
 
 // Beside every product an adapter, and all of it is trained.
