@@ -40,6 +40,11 @@ class Tokens(e2e.DspeedTest):
         self.assertEqual(len(out), 3 + 20 + 1)
         refused = self.dspeed("generate", "--model", self.folder / "run/model", "--prompt", "Q")
         self.assert_refused(refused, "--prompt", "U+0051")
+        other = self.folder / "other.txt"
+        other.write_text("Q" + e2e.text())
+        self.train("both", *SHORT, "--data", other, "--tokenizer", "chars")
+        saved = json.loads((self.folder / "both/model/characters.json").read_text())
+        self.assertEqual(saved["characters"], sorted(set(text + "Q")))
         # Another text has other characters, so those of the first run are named.
         self.data.write_text("Q" + text)
         refused = self.dspeed("train", "--data", self.data, *e2e.MODEL, "--steps", 1,
