@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/file.h"
+#include "base/json.h"
+
 namespace ds::data {
 namespace {
 
@@ -24,6 +27,30 @@ std::optional<double> ParseNumber(std::string_view text) {
   return number;
 }
 
+bool IsWeight(double weight) { return std::isfinite(weight) && weight > 0; }
+
+Result<WeightedSource> ReadEntry(const Json& entry, const std::filesystem::path& folder) {
+  if (!entry.is_object()) {
+    return Error(Code::kConfig, "is {}, expected an object", JsonTypeName(entry));
+  }
+  for (const auto& [key, value] : entry.items()) {
+    if (key != "path" && key != "weight" && key != "format" && key != "field") {
+      return Error(Code::kConfig, "{}: is not known, expected path, weight, format or field", key);
+    }
+  }
+  std::string path, format = "auto", field = "text";
+  WeightedSource source;
+  DS_TRY(RequireKey(entry, "path", path));
+  DS_TRY(ReadKey(entry, "weight", source.weight));
+  DS_TRY(ReadKey(entry, "format", format));
+  DS_TRY(ReadKey(entry, "field", field));
+  if (!IsWeight(source.weight)) {
+    return Error(Code::kConfig, "weight: is {}, expected a finite number above 0", source.weight);
+  }
+  DS_ASSIGN(source.source, Source::Find((folder / path).string(), format, field));
+  return source;
+}
+
 }  // namespace
 
 Result<WeightedSource> WeightedSource::Find(const std::string& path, std::string_view format,
@@ -35,7 +62,7 @@ Result<WeightedSource> WeightedSource::Find(const std::string& path, std::string
     const std::string_view text = std::string_view(path).substr(sign + 1);
     const auto number = ParseNumber(text);
     const std::string before = path.substr(0, sign);
-    const bool bad = !number.has_value() || !(std::isfinite(*number) && *number > 0);
+    const bool bad = !number.has_value() || !IsWeight(*number);
     if (bad && (number.has_value() || Exists(before))) {
       return InvalidArgument("--data {}: the weight is {}, expected a finite number above 0", path,
                              text);
@@ -47,6 +74,26 @@ Result<WeightedSource> WeightedSource::Find(const std::string& path, std::string
   }
   DS_ASSIGN(Source source, Source::Find(name, format, field));
   return WeightedSource{std::move(source), weight};
+}
+
+Result<std::vector<WeightedSource>> ReadMixFile(const std::string& path) {
+  DS_ASSIGN(const std::string text, ReadFile(path));
+  DS_ASSIGN(const Json root, ParseJson(text, path));
+  const Json entries = root.is_object() ? root.value("sources", Json()) : Json();
+  if (!entries.is_array() || entries.empty() || root.size() != 1) {
+    return Error(Code::kConfig, "{}: expected an object with sources, an array, and nothing else",
+                 path);
+  }
+  std::vector<WeightedSource> sources;
+  for (const Json& entry : entries) {
+    auto source = ReadEntry(entry, std::filesystem::path(path).parent_path());
+    if (!source.ok()) {
+      return Error(source.status().code(), "{}: sources[{}]: {}", path, sources.size(),
+                   source.status().message());
+    }
+    sources.push_back(std::move(source).Take());
+  }
+  return sources;
 }
 
 Result<Mix> Mix::Open(std::span<const WeightedSource> sources, const token::Tokenizer* tokenizer,

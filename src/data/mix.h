@@ -25,6 +25,10 @@ struct WeightedSource {
                                      const std::string& field);
 };
 
+// A file {"sources": [{"path": "a.jsonl", "weight": 0.7, "format": "jsonl", "field": "body"},
+// ...]}, of which the path is needed and begins where the file lies; the rest as Source has it.
+Result<std::vector<WeightedSource>> ReadMixFile(const std::string& path);
+
 class Mix {
  public:
   // As Corpus::Open for each of them: every one has a part for training and one for validation.

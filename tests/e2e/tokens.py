@@ -40,6 +40,11 @@ class Tokens(e2e.DspeedTest):
         self.assertEqual(len(out), 3 + 20 + 1)
         refused = self.dspeed("generate", "--model", self.folder / "run/model", "--prompt", "Q")
         self.assert_refused(refused, "--prompt", "U+0051")
+        other = self.folder / "other.txt"
+        other.write_text("Q" + e2e.text())
+        self.train("both", *SHORT, "--data", other, "--tokenizer", "chars")
+        saved = json.loads((self.folder / "both/model/characters.json").read_text())
+        self.assertEqual(saved["characters"], sorted(set(text + "Q")))
         # Another text has other characters, so those of the first run are named.
         self.data.write_text("Q" + text)
         refused = self.dspeed("train", "--data", self.data, *e2e.MODEL, "--steps", 1,
@@ -136,7 +141,17 @@ class Tokens(e2e.DspeedTest):
         self.train("two", *mix, "--steps", 4, "--ranks", 2, config=config)
         for one, two in zip(self.log("run"), self.log("two")):
             self.assertAlmostEqual(one["loss"], two["loss"], 4)
+        file = self.folder / "mix.json"
+        file.write_text(json.dumps({"sources": [{"path": alone.name, "weight": 3},
+                                                {"path": lines.name}]}))
+        told = self.ok("train", "--mix", file, *e2e.MODEL, *mix[2:], "--steps", 4, "--config",
+                       self.folder / "run.json", "--save", self.folder / "run/model", "--resume")
+        self.assertIn(f"{last['val_loss']:.4f}", told)  # of the run that is there, at its end
         self.data = alone
+        refused = self.dspeed("train", "--mix", file, "--data", alone)
+        self.assert_refused(refused, "--mix", file)
+        refused = self.dspeed("train", "--mix", file, "--format", "jsonl")
+        self.assert_refused(refused, "--format jsonl", "--mix", file)
         refused = self.dspeed(*self.train_arguments("run", "--batch", 4, "--resume"))
         self.assert_refused(refused, "cannot resume", "[0.75,0.25]", "[1.0]")
         refused = self.dspeed("train", "--data", f"{alone}=0", *e2e.MODEL)

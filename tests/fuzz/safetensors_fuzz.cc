@@ -1,5 +1,6 @@
 // Any bytes as a file of safetensors: never a crash, and what is accepted lies within the file, end
 // to end, and can be read.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -23,7 +24,7 @@ extern "C" const char* __asan_default_options() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace ds::checkpoint;
   const std::span bytes(reinterpret_cast<const std::byte*>(data), size);
-  const auto reader = SafetensorsReader::Parse(bytes, "t");
+  auto reader = SafetensorsReader::Parse(bytes, "t");
   if (!reader.ok()) {
     Require(reader.status().code() == ds::Code::kCorruptData, "refused for another reason");
     Require(reader.status().message().starts_with("t: "), "refused without a name");

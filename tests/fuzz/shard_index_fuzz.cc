@@ -21,7 +21,7 @@ extern "C" const char* __asan_default_options() {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view json(reinterpret_cast<const char*>(data), size);
-  const auto index = ds::checkpoint::ParseShardIndex(json, "t");
+  auto index = ds::checkpoint::ParseShardIndex(json, "t");
   if (!index.ok()) {
     Require(!index.status().message().empty(), "refused without a word");
     return 0;

@@ -420,6 +420,8 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
           "The text; its last tenth is for validation. Given more than once, as TEXT=WEIGHT, "
           "each has that part of the samples; without =WEIGHT a weight of 1")
       ->allow_extra_args(false);
+  train.add_option("--mix", flags->mix,
+                   "Instead of --data: a JSON file with the texts, their weights and formats");
   AddReadingFlags(train, flags->text);
   train.add_option("--vocab", flags->asked_vocab,
                    "Ids that the model has, at least those of the tokenizer; for a file of ids "
@@ -484,8 +486,8 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
     for (const char* option : options) train.get_option(option)->group(name);
   };
   group("What is trained",
-        {"--data", "--format", "--field", "--tokenizer", "--vocab", "--preset", "--list-presets",
-         "--model", "--family", "--layers", "--heads", "--width", "--context"});
+        {"--data", "--mix", "--format", "--field", "--tokenizer", "--vocab", "--preset",
+         "--list-presets", "--model", "--family", "--layers", "--heads", "--width", "--context"});
   group("How it is trained",
         {"--config", "--batch", "--steps", "--lr", "--dropout", "--seed", "--dtype", "--lora-rank",
          "--lora-alpha", "--lora-targets", "--lora-rslora"});

@@ -38,13 +38,16 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
     if (preset.tokenizer != "bytes") flags.text.tokenizer = preset.tokenizer;
   }
   TrainText text;
-  std::vector<data::Source> sources;
+  if (!flags.mix.empty()) {
+    DS_ASSIGN(text.sources, data::ReadMixFile(flags.mix));
+  }
   for (const std::string& path : flags.data) {
     DS_ASSIGN(data::WeightedSource source,
               data::WeightedSource::Find(path, flags.text.format, flags.text.field));
-    sources.push_back(source.source);
     text.sources.push_back(std::move(source));
   }
+  std::vector<data::Source> sources;
+  for (const data::WeightedSource& one : text.sources) sources.push_back(one.source);
   DS_ASSIGN(text.tokenizer, OpenTokenizer(flags.text.tokenizer, sources));
   DS_ASSIGN(flags.vocab, VocabOf(flags, text));
   if (text.tokenizer != nullptr) flags.end_of_text = text.tokenizer->end_of_text().value_or(-1);
@@ -56,7 +59,17 @@ Status CheckFlags(const TrainFlags& flags) {
     if (value >= least) return {};
     return InvalidArgument("{} is {}, expected {} or more", flag, value, least);
   };
-  if (flags.data.empty()) return InvalidArgument("--data is needed: the text to train on");
+  if (flags.data.empty() && flags.mix.empty()) {
+    return InvalidArgument("--data is needed: the text to train on");
+  }
+  if (!flags.data.empty() && !flags.mix.empty()) {
+    return InvalidArgument("--data {} and --mix {}: the file names all texts, or none is needed",
+                           flags.data[0], flags.mix);
+  }
+  if (!flags.mix.empty() && (flags.text.format != "auto" || flags.text.field != "text")) {
+    return InvalidArgument("--format {}, --field {} and --mix {}: the file says them of each text",
+                           flags.text.format, flags.text.field, flags.mix);
+  }
   if (flags.asked_steps.has_value()) DS_TRY(least("--steps", *flags.asked_steps, 1));
   DS_TRY(least("--trace-events", flags.trace_events(), 1));
   if (flags.trace_events() > int64_t{1} << 26) {

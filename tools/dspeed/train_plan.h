@@ -21,6 +21,7 @@ namespace ds::tool {
 
 struct TrainFlags {
   std::vector<std::string> data;  // --data, one or more
+  std::string mix;                // or a file of them
   TextFlags text;                 // but for its data
   std::string preset = "small", config;
   std::string model;  // a Hugging Face folder to go on from; empty: fresh weights

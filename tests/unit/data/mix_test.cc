@@ -61,6 +61,36 @@ TEST_F(MixTest, NamesMayHaveASignOfTheirOwn) {
   EXPECT_EQ(found("b=c"), std::pair(std::string("b=c"), 1.0));  // not there, and told so when read
 }
 
+TEST_F(MixTest, OfAFile) {
+  dir_.Write("a", "text");
+  const auto read = [&](const std::string& text) { return ReadMixFile(dir_.Write("mix", text)); };
+  auto sources = read(R"({"sources": [{"path": "a", "weight": 3},
+                                      {"path": "/b", "format": "jsonl", "field": "body"}]})");
+  ASSERT_TRUE(sources.ok()) << sources.status().message();
+  ASSERT_EQ(sources->size(), 2u);
+  EXPECT_EQ((*sources)[0].source.path, dir_.file("a"));
+  EXPECT_EQ((*sources)[0].weight, 3);
+  EXPECT_EQ((*sources)[1].source.path, "/b");
+  EXPECT_EQ((*sources)[1].source.text, TextFormat::kJsonLines);
+  EXPECT_EQ((*sources)[1].source.field, "body");
+  EXPECT_EQ((*sources)[1].weight, 1);
+  const std::string all = ": expected an object with sources, an array, and nothing else";
+  for (const auto& [text, why] :
+       {std::pair<std::string, std::string>("[]", all),
+        {R"({"sources": []})", all},
+        {R"({"sources": [{"path": "a"}], "seed": 1})", all},
+        {R"({"sources": ["a"]})", ": sources[0]: is a string, expected an object"},
+        {R"({"sources": [{"path": "a"}, {"weight": 2}]})", ": sources[1]: path: missing"},
+        {R"({"sources": [{"path": "a", "wait": 2}]})",
+         ": sources[0]: wait: is not known, expected path, weight, format or field"},
+        {R"({"sources": [{"path": "a", "weight": -1}]})",
+         ": sources[0]: weight: is -1, expected a finite number above 0"},
+        {R"({"sources": [{"path": "a", "format": "csv"}]})",
+         ": sources[0]: --format is csv, expected auto, text, jsonl, chat or tokens"}}) {
+    EXPECT_EQ(read(text).status().message(), dir_.file("mix") + why) << text;
+  }
+}
+
 TEST_F(MixTest, NamesWhatIsWrong) {
   const std::string a = dir_.Write("a", std::string(1000, 'a'));
   for (const char* weight : {"0", "-1", "nan", "inf", "-inf", "1e999", "", "2x", "x"}) {

@@ -77,7 +77,7 @@ TEST(Sampler, TextsHaveTheirPartsOfTheSamples) {
     auto sampler = Sampler::Create(texts, batch, 16, seed);
     ASSERT_TRUE(sampler.ok()) << sampler.status().message();
     double counts[4] = {};
-    for (int64_t n = 0; n < 200000; ++n) {
+    for (int64_t n = 0; n < 60000; ++n) {
       ++counts[sampler->TextOf(n / batch, n % batch)];
       for (int i = 0; i < 4; ++i) {
         ASSERT_NEAR(counts[i], parts[i] * static_cast<double>(n + 1), 6) << n << " samples";

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Our folders in transformers, and our tokenizers beside tokenizers: compare_hf.py BUILD
+
+Prints a row a family (the largest difference of a log-probability of a token, and of the loss) and a
+row a tokenizer (strings that were encoded to the same ids and back), and fails where one differs.
+"""
+import argparse
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unicodedata
+
+os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+import numpy as np
+import tokenizers
+import torch
+import transformers
+
+FAMILIES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+LIMIT = 1e-4  # of a log-probability in fp32
+SIZES = ["--layers", "3", "--heads", "4", "--width", "64", "--context", "96"]
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests/golden/hf"
+
+
+def run(*command, **more):
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **more)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def ours(dspeed, model, ids, folder):
+    """The log-probabilities of ids[1:], and the loss, of a model whose tokens are bytes."""
+    text, array = folder / "sequence", folder / "sequence.npy"
+    text.write_bytes(bytes(ids))
+    told = json.loads(run(dspeed, "eval", "--model", model, "--data", text, "--per-token", array,
+                          "--dtype", "fp32", "--json"))
+    return np.load(array), told["loss"]
+
+
+def theirs(model, ids):
+    with torch.no_grad():
+        out = model(torch.tensor([ids]), labels=torch.tensor([ids]))
+    each = torch.log_softmax(out.logits[0].double(), -1)[:-1]
+    return each.gather(1, torch.tensor(ids[1:]).unsqueeze(1))[:, 0].numpy(), float(out.loss)
+
+
+def compare_models(dspeed, folder, draw):
+    bad = 0
+    corpus = (GOLDEN / "corpus.txt").read_bytes()
+    print(f"{'family':<10}{'dtype':<7}{'sequences':>10}{'tokens':>8}{'log-probability':>17}"
+          f"{'loss':>11}   limit {LIMIT:g}")
+    for family in FAMILIES:
+        for dtype in ("fp32", "bf16"):
+            saved = folder / f"{family}-{dtype}"
+            run(dspeed, "train", "--data", GOLDEN / "corpus.txt", "--family", family, *SIZES,
+                "--steps", 60, "--batch", 8, "--lr", 0.003, "--dtype", dtype, "--save", saved)
+            model = transformers.AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32)
+            model.eval()
+            if model.config.model_type != family:
+                sys.exit(f"{saved}: read as {model.config.model_type}")
+            far = far_loss = 0.0
+            tokens = 0
+            for number in range(12):
+                length = (96, 2, 17)[number] if number < 3 else draw.randint(2, 96)
+                at = draw.randrange(len(corpus) - length)
+                # Text, and what no text has.
+                ids = list(corpus[at:at + length] if number % 3 < 2 else draw.randbytes(length))
+                got, loss = ours(dspeed, saved, ids, folder)
+                want, want_loss = theirs(model, ids)
+                far = max(far, float(np.abs(got - want).max()))
+                far_loss = max(far_loss, abs(loss - want_loss))
+                tokens += length - 1
+            verdict = "" if max(far, far_loss) <= LIMIT else "   DIFFERS"
+            bad += verdict != ""
+            print(f"{family:<10}{dtype:<7}{12:>10}{tokens:>8}{far:>17.2e}{far_loss:>11.2e}{verdict}",
+                  flush=True)
+    return bad
+
+
+class Strings:
+    """Texts to break a tokenizer with. Of code points only those that this Python's Unicode has, or
+    that can never be assigned: what others are is another matter in every release."""
+    WORDS = ("don't I'LL we'\u017fe 'S ''s it\u2019s cafe\u0301 na\u00efve \u00c5ngstr\u00f6m \u1e9b\u0323 \ufb01 "
+             "3.14 1234567 \u0661\u0662\u0663 \u00b2\u00bd\u2167 \u4e16\u754c \ud55c\uad6d\uc5b4 \u1112\u1161\u11ab \u0939\u093f\u0928\u094d\u0926\u0940 "
+             "\u05e9\u05dc\u05d5\u05dd \u0627\u0644\u0639 \u200b \ufeff \u2581 \u2581\u2581 <0x0A> <0xFF> <s> </s> <unk> <| |> <|end "
+             "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea \u2764\ufe0f \ufffd \ufffe \U0010ffff x=y; //* ## __init__ "
+             "https://a.b/c?d=e&f#g \\n \u2028 \u3000 \xa0 \x85 \x1c \0 \x7f").split(" ")
+    SPACES = (" ", " ", " ", "  ", "   ", "\n", "\n\n", " \n", "\n ", "\r\n", "\t", "\t\t ", "\xa0",
+              "\u3000", "\u2003", "\u2028", "\x0b", "\x0c", "")
+    MARKS = "\u0300\u0301\u0323\u0327\u0338\u0345\u05b0\u0651\u0653\u093c\u0f71\u1dce\u302a\u3099\U0001d165"
+
+    def __init__(self, seed, special):
+        self.draw = random.Random(seed)
+        self.special = special
+        self.corpus = (GOLDEN / "corpus.txt").read_text()
+        self.points = [chr(c) for c in range(0x110000)
+                       if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]
+        self.letters = [c for c in self.points if unicodedata.category(c)[0] in "LMN"]
+
+    def piece(self):
+        draw = self.draw
+        kind = draw.randrange(12)
+        if kind < 3:
+            return draw.choice(self.WORDS)
+        if kind == 3:
+            return "".join(draw.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJ", k=draw.randint(1, 9)))
+        if kind == 4:
+            return "".join(draw.choices("0123456789", k=draw.randint(1, 11)))
+        if kind == 5:
+            return "".join(draw.choices("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", k=draw.randint(1, 6)))
+        if kind == 6:
+            at = draw.randrange(len(self.corpus) - 40)
+            return self.corpus[at:at + draw.randint(1, 40)]
+        if kind == 7:
+            return "".join(draw.choices(self.points, k=draw.randint(1, 5)))
+        if kind == 8:
+            return "".join(draw.choices(self.letters, k=draw.randint(1, 5)))
+        if kind == 9:
+            base = draw.choice("aeoA\u03b1\u0438\u0915\u304b\u1100")
+            return base + "".join(draw.choices(self.MARKS, k=draw.randint(1, 4)))
+        if kind == 10 and self.special:
+            token = draw.choice(self.special)
+            cut = draw.randint(0, len(token))
+            return draw.choice((token, token, token * 2, token[:cut], token[cut:]))
+        return draw.choice(self.WORDS + list("a \n")) * draw.choice((1, 2, 3, 7, 40))
+
+    def one(self):
+        count = self.draw.choice((0, 1, 1, 2, 2, 3, 4, 6))
+        return "".join(self.piece() + self.draw.choice(self.SPACES) for _ in range(count))
+
+
+def write_rows(path, rows):
+    """As the tables of tests/golden are: a row a line."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write('{"cases":[\n' + ",\n".join(map(json.dumps, rows)) + "\n]}\n")
+
+
+def answer(tokenizer, number, text, nfc):
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    row = {"id": number, "ids": ids}
+    decoded = tokenizer.decode(ids, skip_special_tokens=False)
+    if decoded != text:
+        row["decoded"] = decoded
+    without = tokenizer.decode(ids, skip_special_tokens=True)
+    if without != decoded:
+        row["decoded_without_special"] = without
+    whole = tokenizer.encode(text, add_special_tokens=True).ids
+    if whole != ids:
+        row["ids_with_special"] = whole
+    if nfc is not None and nfc.normalize_str(text) != unicodedata.normalize("NFC", text):
+        row["nfc_of_older_unicode"] = True
+    return row
+
+
+def compare_tokenizers(build, folder, strings, seed):
+    """Through the tests of the golden tokenizers, on a folder like theirs."""
+    bad = 0
+    table = folder / "hf/tokenizers"
+    print(f"\n{'tokenizer':<12}{'strings':>10}{'ids':>12}{'older NFC':>11}")
+    for name in ("gpt2", "llama3", "qwen2", "llama2"):
+        shutil.copytree(GOLDEN / "tokenizers" / name, table / name)
+        path = str(table / name / "tokenizer.json")
+        tokenizer = tokenizers.Tokenizer.from_file(path)
+        parts = json.loads(pathlib.Path(path).read_text())
+        uses_nfc = "NFC" in json.dumps(parts["normalizer"])
+        nfc = tokenizers.normalizers.NFC() if uses_nfc else None
+        make = Strings(f"{seed} {name}", [entry["content"] for entry in parts["added_tokens"]])
+        rows, ids, skipped, differ = 0, 0, 0, ""
+        while rows < strings and not differ:  # in files that a test reads at once
+            count = min(20000, strings - rows)
+            texts = [make.one() for _ in range(count)]
+            answers = [answer(tokenizer, i, text, nfc) for i, text in enumerate(texts)]
+            write_rows(table / "strings.json", [{"id": i, "text": t} for i, t in enumerate(texts)])
+            write_rows(table / name / "ids.json", answers)
+            done = subprocess.run(
+                [build / "tests/unit_token_test",
+                 f"--gtest_filter=*Golden.EveryString/{name}:*Golden.PartsOfAText/{name}"],
+                env={**os.environ, "DS_GOLDEN_DIR": str(folder)}, capture_output=True, text=True,
+                check=False)
+            if done.returncode != 0 or "[  PASSED  ] 2 tests" not in done.stdout:
+                differ = done.stdout[:4000] + done.stderr[:1000]
+            rows += count
+            ids += sum(len(row["ids"]) for row in answers)
+            skipped += sum("nfc_of_older_unicode" in row for row in answers)
+        print(f"{name:<12}{rows:>10}{ids:>12}{skipped:>11}{'   DIFFERS' if differ else ''}", flush=True)
+        if differ:
+            print(differ)
+            bad += 1
+    return bad
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("--strings", type=int, default=100000)
+    parser.add_argument("--seed", type=int, default=1)
+    told = parser.parse_args()
+    build = told.build.resolve()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    print(f"transformers {transformers.__version__}, tokenizers {tokenizers.__version__}, "
+          f"torch {torch.__version__}, Unicode {unicodedata.unidata_version}")
+    with tempfile.TemporaryDirectory(prefix="compare_hf_") as name:
+        folder = pathlib.Path(name)
+        bad = compare_models(build / "bin/dspeed", folder, random.Random(told.seed))
+        bad += compare_tokenizers(build, folder, told.strings, told.seed)
+    return bad != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
