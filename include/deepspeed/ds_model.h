@@ -26,17 +26,24 @@ typedef struct ds_model ds_model;
 
 typedef struct ds_model_options {
   size_t struct_size;
-  uint64_t seed;        /**< of the random values of ds_model_create(), alike on every rank */
+  uint64_t seed;        /**< of random values and of dropout, alike on every rank */
   int64_t cache_tokens; /**< most tokens of a generation, prompt and all; 0: the context */
   int32_t recompute;    /**< 1: of the activations only the input of each block is kept, and the
                              rest computed again in backward: less memory, the same bits */
+  int64_t lora_rank;    /**< 0: all of the model is trained. Else the weights that are loaded are
+                             frozen, and low-rank adapters beside them are trained (Hu et al.,
+                             "LoRA", 2021), of this rank */
+  double lora_alpha;    /**< an adapter counts lora_alpha / lora_rank times; 0: twice */
+  const char *lora_targets; /**< the products that get one, by the ends of their names with commas
+                                 between ("q_proj,v_proj"), or "all-linear"; NULL: queries and
+                                 values. Copied */
 } ds_model_options;
 #define DS_MODEL_OPTIONS_INIT \
-  { sizeof(ds_model_options), 0, 0, 0 }
+  { sizeof(ds_model_options), 0, 0, 0, 0, 0.0, NULL }
 
 /** A model of random weights: `hf_config` is the text of a Hugging Face config.json. Registers its
  *  parameters as ds_param_register() does: alike on every rank, before registration ends.
- *  Dropout that the text asks for is not applied.
+ *  Dropout is what the text asks for, in training alone.
  *  thread: driver; collective: no; blocking: yes; null: options;
  *  owns: out_model -> ds_model_destroy.
  *  @return DS_ERR_CONFIG, DS_ERR_UNSUPPORTED: a key of the text, by name;
@@ -47,6 +54,8 @@ DS_API DS_NODISCARD ds_status ds_model_create(ds_engine *engine, const char *hf_
 /** The same with the config.json and the weights of a folder: model.safetensors, or the shards of
  *  its index, in F32, BF16 or F16 whatever the engine's dtype is. A rank reads its own share of the
  *  weights, some of it when the engine is sealed: until then the folder stays as it is.
+ *  A folder of adapters, as Hugging Face's PEFT has it, is loaded with the model that it names:
+ *  the adapters go on to be trained.
  *  thread: driver; collective: no; blocking: yes; null: options;
  *  owns: out_model -> ds_model_destroy.
  *  @return as ds_model_create(); DS_ERR_IO, DS_ERR_CORRUPT_DATA: a file that cannot be read;
@@ -120,9 +129,13 @@ typedef struct ds_token_batch {
   const int32_t *first_keys; /**< NULL, or the first token that each token sees, not falling along
                                   a sequence: padding on the left, and documents that lie before,
                                   are hidden by it */
+  int64_t first_sequence;    /**< in training: the number of the batch's first sequence among all
+                                  of the run, over ranks and steps, from 1 on. Dropout draws by
+                                  it: the same number and seed drop the same. 0: counted since the
+                                  model was made */
 } ds_token_batch;
 #define DS_TOKEN_BATCH_INIT \
-  { sizeof(ds_token_batch), 0, 0, NULL, NULL, NULL }
+  { sizeof(ds_token_batch), 0, 0, NULL, NULL, NULL, 0 }
 
 /** Cross entropy in nats, of the batch of this rank. */
 typedef struct ds_loss {
@@ -160,9 +173,15 @@ DS_API DS_NODISCARD ds_status ds_model_logits(ds_model *model, const ds_token_ba
 /** Writes config.json and model.safetensors in the dtype of the model, which ds_model_load() and
  *  transformers read. The folder is made; each file is replaced whole, config.json last. Rank 0
  *  writes; when it cannot, every rank returns the status, and the engine goes on.
+ *  Of a model with adapters these alone are written, as PEFT has them: adapter_config.json, with
+ *  the folder of the model below, and adapter_model.safetensors.
  *  thread: driver; collective: yes; blocking: yes.
  *  @return DS_ERR_IO: a file that cannot be written. */
 DS_API DS_NODISCARD ds_status ds_model_save(ds_model *model, const char *folder);
+/** The same, but what is written is one model without adapters: they are added to its weights.
+ *  thread: driver; collective: yes; blocking: yes.
+ *  @return DS_ERR_IO: a file that cannot be written. */
+DS_API DS_NODISCARD ds_status ds_model_save_merged(ds_model *model, const char *folder);
 
 #ifdef __cplusplus
 }

@@ -15,6 +15,7 @@ struct TokenBatch {
   std::vector<int32_t> ids;
   std::vector<int32_t> targets;    /**< as many, or none where no loss is asked for */
   std::vector<int32_t> first_keys; /**< as many, or none */
+  int64_t first_sequence = 0;      /**< among all of the run, from 1: dropout draws by it; or 0 */
 
   /** Borrowed from this object. */
   ds_token_batch view() const {
@@ -33,6 +34,7 @@ struct TokenBatch {
     view.ids = ids.data();
     view.targets = targets.empty() ? nullptr : targets.data();
     view.first_keys = first_keys.empty() ? nullptr : first_keys.data();
+    view.first_sequence = first_sequence;
     return view;
   }
 };
@@ -112,7 +114,12 @@ class Model {
     logits.pop_back();
     return logits;
   }
+  /** Of a model with adapters, these alone. */
   void Save(const std::string &folder) { Check(ds_model_save(model_.get(), folder.c_str())); }
+  /** With its adapters added to the weights. */
+  void SaveMerged(const std::string &folder) {
+    Check(ds_model_save_merged(model_.get(), folder.c_str()));
+  }
 
   /** Reads ids anew; the logits of the one that follows. */
   std::vector<float> Prefill(const std::vector<int32_t> &ids) {

@@ -1,6 +1,7 @@
 #include <deepspeed/ds_model.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "capi/guard.h"
 #include "capi/model_handle.h"
 #include "engine/assembly.h"
+#include "infer/adapter_folder.h"
 #include "infer/model_folder.h"
 #include "model/family.h"
 
@@ -38,7 +40,22 @@ Status CheckCacheTokens(int64_t tokens) {
 
 Result<Asked> ReadOptions(const ds_model_options& known, const HfConfig& hf) {
   DS_TRY(CheckCacheTokens(known.cache_tokens));
-  return Asked{hf, {.recompute = known.recompute != 0, .cache_tokens = known.cache_tokens}};
+  Asked asked{
+      hf,
+      {.recompute = known.recompute != 0, .cache_tokens = known.cache_tokens, .seed = known.seed}};
+  if (known.lora_rank == 0) {
+    if (known.lora_alpha == 0 && known.lora_targets == nullptr) return asked;
+    return InvalidArgument("options.lora_rank is 0, where options.{} is given",
+                           known.lora_alpha != 0 ? "lora_alpha" : "lora_targets");
+  }
+  ds::model::LoraConfig lora{.rank = known.lora_rank,
+                             .alpha = known.lora_alpha != 0
+                                          ? known.lora_alpha
+                                          : 2.0 * static_cast<double>(known.lora_rank)};
+  if (known.lora_targets != nullptr) lora.targets = ds::model::SplitTargets(known.lora_targets);
+  DS_TRY(lora.Check());
+  asked.options.lora = std::move(lora);
+  return asked;
 }
 
 // The handle over `engine`, or alone, with a decoder whose parameters are not registered yet.
@@ -103,6 +120,10 @@ Status Register(ds_model& model, ds::FunctionRef<Status()> body) {
 Result<HandleOwner<ds_model>> Create(ds_engine* engine, const char* hf_config,
                                      const ds_model_options& options) {
   DS_ASSIGN(const HfConfig hf, ds::model::ParseHfConfig(hf_config, "hf_config"));
+  if (options.lora_rank != 0) {
+    return InvalidArgument("options.lora_rank is {}: adapters stand beside weights that are loaded",
+                           options.lora_rank);
+  }
   DS_ASSIGN(const Asked asked, ReadOptions(options, hf));
   DS_ASSIGN(auto model, MakeModel(asked, engine, nullptr));
   DS_TRY(Register(*model, [&] {
@@ -115,11 +136,27 @@ Result<HandleOwner<ds_model>> Create(ds_engine* engine, const char* hf_config,
 
 Result<HandleOwner<ds_model>> Load(ds_engine* engine, const char* folder,
                                    const ds_model_options& options) {
-  DS_ASSIGN(const HfConfig hf, ds::infer::ReadModelConfig(folder));
-  DS_ASSIGN(const Asked asked, ReadOptions(options, hf));
+  DS_ASSIGN(const ds::infer::ModelPlace place, ds::infer::FindModel(folder));
+  DS_ASSIGN(const HfConfig hf, ds::infer::ReadModelConfig(place.base));
+  DS_ASSIGN(Asked asked, ReadOptions(options, hf));
+  if (place.adapters.has_value()) {
+    if (asked.options.lora.has_value()) {
+      return InvalidArgument("options.lora_rank is {}, but {} has adapters, of rank {}",
+                             options.lora_rank, folder, place.adapters->config().rank);
+    }
+    asked.options.lora = place.lora();
+  } else if (asked.options.lora.has_value()) {
+    std::error_code error;
+    const auto base = std::filesystem::absolute(folder, error);
+    asked.options.lora->base = error ? folder : base.lexically_normal().string();
+  }
   DS_ASSIGN(auto model, MakeModel(asked, engine, nullptr));
-  DS_TRY(Register(*model,
-                  [&] { return ds::infer::LoadModel(folder, *model->decoder, engine->store()); }));
+  DS_TRY(Register(*model, [&] {
+    return ds::infer::LoadModelAt(
+        place, *model->decoder, engine->store(), [&](const ds::model::Param& param) {
+          return ds::model::RandomValues(engine->engine->pool(), options.seed, param);
+        });
+  }));
   return model;
 }
 
@@ -133,15 +170,17 @@ Result<HandleOwner<ds_model>> Open(const char* folder, const ds_model_open_optio
                            static_cast<int>(options.dtype), static_cast<int>(DS_DTYPE_F32),
                            static_cast<int>(DS_DTYPE_BF16), static_cast<int>(DS_DTYPE_F16));
   }
-  DS_ASSIGN(const HfConfig hf, ds::infer::ReadModelConfig(folder));
+  DS_ASSIGN(const ds::infer::ModelPlace place, ds::infer::FindModel(folder));
+  DS_ASSIGN(const HfConfig hf, ds::infer::ReadModelConfig(place.base));
   const DType dtype = options.dtype != static_cast<ds_dtype>(0) ? static_cast<DType>(options.dtype)
                                                                 : hf.dtype.value_or(DType::kF32);
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   auto alone = std::make_unique<ds_model::Alone>(options.threads != 0 ? options.threads : cores);
   alone->weights.emplace(dtype, alone->pool, alone->account);
-  const Asked asked = {hf, {.cache_tokens = options.cache_tokens}};
+  const Asked asked = {hf, {.cache_tokens = options.cache_tokens, .lora = place.lora()}};
   DS_ASSIGN(auto model, MakeModel(asked, nullptr, std::move(alone)));
-  DS_TRY(ds::infer::LoadModel(folder, *model->decoder, *model->alone->weights));
+  DS_TRY(ds::infer::LoadModelAt(place, *model->decoder, *model->alone->weights,
+                                [](const ds::model::Param&) { return ds::ParamValues(); }));
   return model;
 }
 

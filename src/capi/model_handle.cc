@@ -104,12 +104,16 @@ Result<model::TokenBatch> ReadBatch(const ds_model& model, const ds_token_batch*
   DS_TRY(ReadStruct("batch", batch, known));
   DS_TRY(CheckBatchSize(model, known.batch, known.tokens));
   if (known.ids == nullptr) return InvalidArgument("batch.ids is NULL");
+  if (known.first_sequence < 0 || known.first_sequence > int64_t{1} << 48) {
+    return InvalidArgument("batch.first_sequence is {}, expected 0 to 2^48", known.first_sequence);
+  }
   if (targets && known.targets == nullptr) return InvalidArgument("batch.targets is NULL");
   return model::TokenBatch{.batch = known.batch,
                            .tokens = known.tokens,
                            .ids = known.ids,
                            .targets = known.targets,
-                           .first_keys = known.first_keys};
+                           .first_keys = known.first_keys,
+                           .first_sequence = known.first_sequence - 1};
 }
 
 Status CheckLogits(int64_t batch, int64_t tokens, int64_t vocab, int64_t numel) {

@@ -40,6 +40,7 @@ struct ds_model : ds::capi::HandleHead {
   int64_t numel = 0;
   int64_t cache_tokens = 0;  // of a generation at most, as the options say
   bool trains = false;
+  int64_t sequences = 0;  // that this rank was trained on
 
   ds_engine* engine = nullptr;  // null: alone, or the engine has ended
   bool callback_runs = false;   // of a model that is alone

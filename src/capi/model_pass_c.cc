@@ -6,6 +6,7 @@
 
 #include "capi/guard.h"
 #include "capi/model_handle.h"
+#include "infer/adapter_folder.h"
 #include "infer/model_folder.h"
 
 using ds::Code;
@@ -27,16 +28,31 @@ ds_loss LossOf(double sum, int64_t tokens) {
 }
 
 // A disk that is full on rank 0 is told to all ranks, and loses nothing.
-Status Save(ds_model* model, const char* folder) {
+Status Save(ds_model* model, const char* folder, bool merged) {
   ds_engine* engine = model->engine;
   const bool writes = engine == nullptr || engine->engine->comm().rank() == 0;
-  Status saved = ds::infer::SaveModel(folder, *model->decoder, model->store(), writes);
+  const bool whole = merged || model->decoder->lora() == nullptr;
+  const auto save = whole ? ds::infer::SaveModel : ds::infer::SaveAdapter;
+  Status saved = save(folder, *model->decoder, model->store(), writes);
   if (engine == nullptr || !engine->store().failure().ok()) return saved;
   double code = static_cast<double>(saved.code());
   DS_TRY(engine->store().AllReduce("save of a model", {&code, 1}));
   if (code == 0 || !saved.ok()) return saved;
   return Error(static_cast<Code>(static_cast<int32_t>(code)),
                "{}: rank 0 could not save the model, and has the reason", folder);
+}
+
+ds_status SaveReading(ds_model* model, const char* folder, bool merged) {
+  return Guard([&]() -> Status {
+    DS_TRY(CheckReady(model));
+    DS_REQUIRE(folder);
+    Status saved;
+    DS_TRY(ds::capi::RunReading(model, /*ends_reading=*/true, [&] {
+      saved = Save(model, folder, merged);
+      return model->engine == nullptr ? Status() : model->engine->store().failure();
+    }));
+    return saved;
+  });
 }
 
 }  // namespace
@@ -81,8 +97,12 @@ ds_status ds_model_forward_backward(ds_model* model, const ds_token_batch* batch
     DS_REQUIRE(batch);
     DS_REQUIRE(out_loss);
     DS_TRY(ds::capi::CheckOutput("out_loss", out_loss));
-    DS_ASSIGN(const TokenBatch view, ds::capi::ReadBatch(*model, batch, /*targets=*/true));
+    DS_ASSIGN(TokenBatch view, ds::capi::ReadBatch(*model, batch, /*targets=*/true));
     const int64_t tokens = CountTargets(view);
+    if (view.first_sequence < 0 && model->engine != nullptr) {
+      const ds::comm::Communicator& comm = model->engine->engine->comm();
+      view.first_sequence = model->sequences * comm.size() + comm.rank() * view.batch;
+    }
     if (!std::isfinite(scale)) return InvalidArgument("scale is {}", scale);
     if (scale == 0) scale = 1 / static_cast<double>(std::max<int64_t>(tokens, 1));
     double sum = 0;
@@ -91,6 +111,7 @@ ds_status ds_model_forward_backward(ds_model* model, const ds_token_batch* batch
       DS_ASSIGN(sum, model->decoder->ForwardBackward(view, scaled));
       return {};
     }));
+    model->sequences += view.batch;
     ds::capi::WriteStruct(LossOf(sum, tokens), out_loss);
     return {};
   });
@@ -113,16 +134,11 @@ ds_status ds_model_logits(ds_model* model, const ds_token_batch* batch, int64_t 
 }
 
 ds_status ds_model_save(ds_model* model, const char* folder) {
-  return Guard([&]() -> Status {
-    DS_TRY(CheckReady(model));
-    DS_REQUIRE(folder);
-    Status saved;
-    DS_TRY(ds::capi::RunReading(model, /*ends_reading=*/true, [&] {
-      saved = Save(model, folder);
-      return model->engine == nullptr ? Status() : model->engine->store().failure();
-    }));
-    return saved;
-  });
+  return SaveReading(model, folder, /*merged=*/false);
+}
+
+ds_status ds_model_save_merged(ds_model* model, const char* folder) {
+  return SaveReading(model, folder, /*merged=*/true);
 }
 
 }  // extern "C"

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "infer/model_folder.h"
 #include "infer/unit_walk.h"
 
 namespace ds::infer {
@@ -25,8 +26,6 @@ bool Exists(const std::string& path) {
 bool IsAdapter(const Param& param) { return model::IsLora(param.spec.name); }
 
 }  // namespace
-
-bool IsAdapterFolder(const std::string& folder) { return Exists(folder + "/" + kConfigName); }
 
 Result<AdapterFolder> AdapterFolder::Open(const std::string& folder) {
   const std::string path = folder + "/" + kConfigName, weights = folder + "/" + kWeightsName;
@@ -74,6 +73,22 @@ Status AdapterFolder::CheckNames(const model::Model& model) const {
                  view.name);
   }
   return {};
+}
+
+Result<ModelPlace> FindModel(const std::string& folder) {
+  ModelPlace place{.base = folder, .adapters = {}};
+  if (!Exists(folder + "/" + kConfigName)) return place;
+  DS_ASSIGN(AdapterFolder adapters, AdapterFolder::Open(folder));
+  place.base = adapters.config().base;
+  place.adapters.emplace(std::move(adapters));
+  return place;
+}
+
+Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store,
+                   model::ValuesOf fresh) {
+  if (!place.adapters.has_value()) return LoadModel(place.base, model, store, fresh);
+  DS_TRY(place.adapters->CheckNames(model));
+  return LoadModel(place.base, model, store, *place.adapters);
 }
 
 Status SaveAdapter(const std::string& folder, const model::Model& model, ParamStore& store,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/status.h"
@@ -10,8 +11,6 @@
 #include "model/model.h"
 
 namespace ds::infer {
-
-bool IsAdapterFolder(const std::string& folder);
 
 class AdapterFolder {
  public:
@@ -35,6 +34,20 @@ class AdapterFolder {
   model::LoraConfig config_;
   std::shared_ptr<const checkpoint::SafetensorsReader> reader_;  // as long as values are read
 };
+
+// A folder of a model, or of adapters and the model below them.
+struct ModelPlace {
+  std::string base;
+  std::optional<AdapterFolder> adapters;
+
+  std::optional<model::LoraConfig> lora() const {
+    return adapters.has_value() ? std::optional(adapters->config()) : std::nullopt;
+  }
+};
+Result<ModelPlace> FindModel(const std::string& folder);
+// LoadModel of the two. `fresh` is for adapters that are not in a folder.
+Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store,
+                   model::ValuesOf fresh);
 
 // Collective as SaveModel is.
 Status SaveAdapter(const std::string& folder, const model::Model& model, ParamStore& store,

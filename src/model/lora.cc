@@ -78,6 +78,16 @@ bool LoraConfig::Names(std::string_view product) const {
   });
 }
 
+std::set<std::string> SplitTargets(std::string_view names) {
+  std::set<std::string> parts;
+  for (size_t at = 0; at <= names.size();) {
+    const size_t comma = std::min(names.find(',', at), names.size());
+    parts.emplace(names.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
 Result<LoraConfig> ParseLoraConfig(std::string_view text, std::string_view what) {
   LoraConfig config;
   DS_ASSIGN(const Json json, ParseJson(text, what));

@@ -28,6 +28,9 @@ struct LoraConfig {
   bool Names(std::string_view product) const;
 };
 
+// "q_proj,v_proj".
+std::set<std::string> SplitTargets(std::string_view names);
+
 // adapter_config.json. What it asks for and these adapters do not do is refused by name.
 Result<LoraConfig> ParseLoraConfig(std::string_view json, std::string_view what);
 std::string ToPeftConfig(const LoraConfig& config, WeightLayout layout);

@@ -165,6 +165,7 @@ static ds_status logits(rig *r) {
   return ds_model_logits(r->model, &batch, 0, out, 2 * kVocab);
 }
 static ds_status save(rig *r) { return ds_model_save(r->model, saved_folder); }
+static ds_status save_merged(rig *r) { return ds_model_save_merged(r->model, saved_folder); }
 static ds_status prefill(rig *r) {
   const int32_t ids[2] = {1, 2};
   float out[kVocab];
@@ -216,6 +217,7 @@ static const struct row {
     {"ds_model_forward_backward", forward_backward, {Y, Y, Y, Y, Y, N, X}},
     {"ds_model_logits", logits, {Y, Y, Y, Y, Y, N, X}},
     {"ds_model_save", save, {Y, Y, Y, Y, Y, N, X}},
+    {"ds_model_save_merged", save_merged, {Y, Y, Y, Y, Y, N, X}},
     {"ds_model_prefill", prefill, {Y, Y, Y, Y, Y, N, X}},
     {"ds_model_decode", decode, {Y, Y, Y, Y, Y, N, X}},
     {"ds_model_generate", generate, {Y, Y, Y, Y, Y, N, X}},

@@ -2,6 +2,7 @@
 // what is refused.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "support/model_client.h"
 #include "support/temp_dir.h"
@@ -34,6 +35,93 @@ TEST(ModelC, SaysWhatTransformersSays) {
     ASSERT_EQ(got.size(), logits.size());
     for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], logits[i], 1e-4) << i;
   }
+}
+
+// Adapters of PEFT's beside a model: read, trained on by two ranks, written, merged.
+TEST(ModelC, Adapters) {
+  const json facts = Facts("lora");
+  const Batch batch(facts["ids"]);
+  const Model model = Model::Open(Folder("lora"));
+  const double want = facts["loss"];
+  EXPECT_NEAR(model.Loss(batch).mean, want, 1e-5 * want);
+  const TempDir dir;
+  OK(ds_model_save_merged(model.get(), dir.file("merged").c_str()));
+  EXPECT_NEAR(Model::Open(dir.file("merged")).Loss(batch).mean, want, 1e-4 * want);
+  for (const bool fresh : {false, true}) {
+    SCOPED_TRACE(fresh);
+    const std::string out = dir.file(fresh ? "fresh" : "on");
+    const ds_status ran = RunRanks(2, [&](const Rank& rank) {
+      ds_model_options options = DS_MODEL_OPTIONS_INIT;
+      if (fresh) options.lora_rank = 3, options.lora_targets = "q_proj,down_proj";
+      Trainer trainer(TrainConfig(3), rank.comm);
+      trainer.Load(Folder(fresh ? "llama" : "lora"), &options);
+      for (int step = 0; step < 3; ++step) {
+        ds_loss loss = DS_LOSS_INIT;
+        OK(ds_model_forward_backward(trainer.model, &batch.view, 0, &loss));
+        OK(ds_engine_step(trainer.engine, nullptr));
+      }
+      OK(ds_model_save(trainer.model, out.c_str()));
+    });
+    EXPECT_EQ(ran, DS_OK);
+    EXPECT_FALSE(std::filesystem::exists(out + "/model.safetensors"));
+    const double before = Model::Open(Folder(fresh ? "llama" : "lora")).Loss(batch).mean;
+    EXPECT_LT(Model::Open(out).Loss(batch).mean, before - 0.001);
+  }
+}
+
+// Dropout draws by the number of a sequence: counted, or as the caller says.
+TEST(ModelC, Dropout) {
+  const Batch batch(Facts("gpt2")["ids"]);
+  const auto losses = [&](double rate, std::initializer_list<int64_t> numbers) {
+    json config = json::parse(ReadAll(Folder("gpt2") + "/config.json"));
+    for (const char* key : {"attn_pdrop", "embd_pdrop", "resid_pdrop"}) config[key] = rate;
+    Trainer trainer(R"({"optimizer": {"type": "AdamW", "params": {"lr": 0}}})");
+    EXPECT_EQ(ds_model_create(trainer.engine, config.dump().c_str(), nullptr, &trainer.model),
+              DS_OK);
+    EXPECT_EQ(ds_engine_seal(trainer.engine), DS_OK) << ds_error_peek_message();
+    std::vector<double> got;
+    for (const int64_t number : numbers) {
+      ds_token_batch view = batch.view;
+      view.first_sequence = number;
+      ds_loss loss = DS_LOSS_INIT;
+      EXPECT_EQ(ds_model_forward_backward(trainer.model, &view, 0, &loss), DS_OK);
+      EXPECT_EQ(ds_engine_step(trainer.engine, nullptr), DS_OK);
+      got.push_back(loss.sum);
+    }
+    ds_loss whole = DS_LOSS_INIT;
+    EXPECT_EQ(ds_model_loss(trainer.model, &batch.view, &whole), DS_OK);
+    got.push_back(whole.sum);
+    return got;
+  };
+  const auto counted = losses(0.3, {0, 0, 0}), said = losses(0.3, {1, 3, 5}),
+             same = losses(0.3, {3, 3, 3}), none = losses(0, {0, 0, 0});
+  EXPECT_EQ(counted, said);  // two sequences a batch
+  EXPECT_NE(counted[0], counted[1]);
+  EXPECT_EQ(same[0], same[1]);
+  EXPECT_EQ(same[0], counted[1]);
+  EXPECT_EQ(none[0], none[3]);
+  EXPECT_EQ(none[3], counted[3]);  // evaluation drops nothing
+}
+
+TEST(ModelC, AdaptersThatAreRefused) {
+  Trainer trainer(TrainConfig(0), nullptr);
+  ds_model_options options = DS_MODEL_OPTIONS_INIT;
+  ds_model* model = nullptr;
+  const auto refused = [&](const char* folder, const char* part) {
+    Refused(ds_model_load(trainer.engine, Folder(folder).c_str(), &options, &model),
+            DS_ERR_INVALID_ARGUMENT, part);
+  };
+  options.lora_alpha = 2;
+  refused("llama", "lora_alpha");
+  options.lora_rank = 2;
+  refused("lora", "of rank 4");
+  Refused(ds_model_create(trainer.engine, "{}", &options, &model), DS_ERR_CONFIG, "model_type");
+  options.lora_targets = "c_attn";
+  Refused(ds_model_load(trainer.engine, Folder("llama").c_str(), &options, &model), DS_ERR_CONFIG,
+          "c_attn");
+  options.lora_rank = -1;
+  Refused(ds_model_load(trainer.engine, Folder("llama").c_str(), &options, &model), DS_ERR_CONFIG,
+          "-1");
 }
 
 struct Curve {

@@ -75,7 +75,7 @@ TEST(ModelCpp, TrainsSavesAndGenerates) {
   const int64_t vocab = tokenizer.info().vocab;
   deepspeed::Model model = deepspeed::Model::Create(
       engine, R"({"model_type": "gpt2", "n_positions": 16, "n_layer": 1, "n_head": 2, "n_embd": 16,
-                  "vocab_size": )" +
+                  "attn_pdrop": 0, "embd_pdrop": 0, "resid_pdrop": 0, "vocab_size": )" +
                   std::to_string(vocab) + "}");
   const auto ids = tokenizer.Encode("the cat sat on the mat", DS_ENCODE_TEXT);
   deepspeed::TokenBatch batch;

@@ -58,26 +58,17 @@ Status Tune(const Tuning& run, comm::Communicator& comm, TaskPool& pool, const J
           "zero_optimization": {{"stage": {}}}}})",
       run.stage);
   const std::string folder = test::GoldenPath(std::string("hf/") + run.name);
-  std::optional<infer::AdapterFolder> adapters;
-  if (infer::IsAdapterFolder(folder)) {
-    DS_ASSIGN(auto opened, infer::AdapterFolder::Open(folder));
-    adapters.emplace(std::move(opened));
-  }
-  const std::string base = adapters.has_value() ? adapters->config().base : folder;
+  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(folder));
   DS_ASSIGN(const std::string corpus, ReadFile(test::GoldenPath("hf/corpus.txt")));
   DS_ASSIGN(const EngineConfig config, ParseConfig(text, comm.size()));
   const auto gemm = CreateGemm();
   DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
-  DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(base));
-  model::DecoderOptions options{.recompute = run.recompute};
-  if (adapters.has_value()) options.lora = adapters->config();
+  DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(place.base));
+  const model::DecoderOptions options{.recompute = run.recompute, .lora = place.lora()};
   DS_ASSIGN(const auto model,
             model::Decoder::Create(hf.config, options, pool, *gemm, engine->memory()));
-  if (adapters.has_value()) {
-    DS_TRY(infer::LoadModel(base, *model, engine->store(), *adapters));
-  } else {
-    DS_TRY(infer::LoadModel(base, *model, engine->store()));
-  }
+  DS_TRY(infer::LoadModelAt(place, *model, engine->store(),
+                            [](const model::Param&) { return ParamValues(); }));
   DS_TRY(engine->Seal());
   const int64_t mine = kRows / comm.size();
   const auto here = static_cast<float>(mine * (kTokens - 1));

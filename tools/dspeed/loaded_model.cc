@@ -4,7 +4,6 @@
 #include "engine/assembly.h"
 #include "infer/adapter_folder.h"
 #include "infer/model_folder.h"
-#include "lora_flags.h"
 #include "model/decoder.h"
 #include "model/family.h"
 #include "text.h"
@@ -22,32 +21,25 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
   if (asked.threads < 0 || asked.threads > 4096) {
     return InvalidArgument("--threads is {}, expected 0 to 4096", asked.threads);
   }
-  std::string base = asked.folder;
-  LoraFlags adapters;
-  DS_TRY(FindAdapters(base, adapters));
-  DS_ASSIGN(const auto lora, PlanLora(base, adapters));
-  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(base));
+  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(asked.folder));
+  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));
   DType type = config.dtype.value_or(DType::kF32);
   if (asked.dtype.has_value()) {
     DS_ASSIGN(type, ParseDType(*asked.dtype));
   }
   auto loaded = std::make_unique<LoadedModel>(CpuThreads(asked.threads));
-  auto tokenizer = OpenModelTokenizer(asked.tokenizer, {asked.folder, base}, config.config.vocab);
+  auto tokenizer =
+      OpenModelTokenizer(asked.tokenizer, {asked.folder, place.base}, config.config.vocab);
   if (asked.reads_text) DS_TRY(tokenizer.status());
   if (tokenizer.ok()) loaded->tokenizer = std::move(tokenizer).Take();
   loaded->gemm = CreateGemm();
   loaded->weights.emplace(type, loaded->pool, loaded->account);
   const model::DecoderOptions options{
-      .cache_tokens = std::min(asked.cache_tokens, config.config.context), .lora = lora};
+      .cache_tokens = std::min(asked.cache_tokens, config.config.context), .lora = place.lora()};
   DS_ASSIGN(loaded->model, model::Decoder::Create(config.config, options, loaded->pool,
                                                   *loaded->gemm, loaded->account));
-  if (!lora.has_value()) {
-    DS_TRY(infer::LoadModel(base, *loaded->model, *loaded->weights));
-    return loaded;
-  }
-  DS_ASSIGN(const auto values, infer::AdapterFolder::Open(asked.folder));
-  DS_TRY(values.CheckNames(*loaded->model));
-  DS_TRY(infer::LoadModel(base, *loaded->model, *loaded->weights, values));
+  DS_TRY(infer::LoadModelAt(place, *loaded->model, *loaded->weights,
+                            [](const model::Param&) { return ParamValues(); }));
   return loaded;
 }
 

@@ -7,16 +7,6 @@
 namespace ds::tool {
 namespace {
 
-std::set<std::string> Split(const std::string& names) {
-  std::set<std::string> parts;
-  for (size_t at = 0; at <= names.size();) {
-    const size_t comma = std::min(names.find(',', at), names.size());
-    parts.insert(names.substr(at, comma - at));
-    at = comma + 1;
-  }
-  return parts;
-}
-
 // Flags may repeat what the folder says.
 template <typename T>
 Status Agree(const char* flag, const std::optional<T>& asked, const T& is,
@@ -41,10 +31,10 @@ void AddLoraFlags(CLI::App& train, LoraFlags& flags) {
 }
 
 Status FindAdapters(std::string& model, LoraFlags& flags) {
-  if (model.empty() || !infer::IsAdapterFolder(model)) return {};
-  DS_ASSIGN(const infer::AdapterFolder adapters, infer::AdapterFolder::Open(model));
-  flags.folder = model;
-  model = adapters.config().base;
+  if (model.empty()) return {};
+  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(model));
+  if (place.adapters.has_value()) flags.folder = model;
+  model = place.base;
   return {};
 }
 
@@ -55,7 +45,7 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
     model::LoraConfig config = adapters.config();
     DS_TRY(Agree("--lora-rank", flags.rank, config.rank, flags.folder));
     DS_TRY(Agree("--lora-alpha", flags.alpha, config.alpha, flags.folder));
-    if (flags.targets.has_value() && Split(*flags.targets) != config.targets) {
+    if (flags.targets.has_value() && model::SplitTargets(*flags.targets) != config.targets) {
       return InvalidArgument("--lora-targets is {}, but the adapters in {} are there already",
                              *flags.targets, flags.folder);
     }
@@ -76,7 +66,7 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
   model::LoraConfig config{.rank = *flags.rank,
                            .alpha = flags.alpha.value_or(2.0 * static_cast<double>(*flags.rank)),
                            .rank_stabilised = flags.rank_stabilised};
-  if (flags.targets.has_value()) config.targets = Split(*flags.targets);
+  if (flags.targets.has_value()) config.targets = model::SplitTargets(*flags.targets);
   std::error_code error;
   const auto base = std::filesystem::absolute(model, error);
   config.base = error ? model : base.lexically_normal().string();

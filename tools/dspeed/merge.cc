@@ -15,7 +15,8 @@ struct MergeFlags {
 };
 
 Status Merge(const MergeFlags& flags) {
-  if (!infer::IsAdapterFolder(flags.model.folder)) {
+  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(flags.model.folder));
+  if (!place.adapters.has_value()) {
     return InvalidArgument("{} has no adapter_config.json: there is nothing to merge",
                            flags.model.folder);
   }

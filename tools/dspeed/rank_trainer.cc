@@ -33,12 +33,10 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   const auto fresh = [&](const model::Param& param) {
     return model::RandomValues(pool, plan.flags.seed, param);
   };
-  if (!plan.flags.lora.folder.empty()) {
-    DS_ASSIGN(const auto adapters, infer::AdapterFolder::Open(plan.flags.lora.folder));
-    DS_TRY(adapters.CheckNames(*trainer->model_));
-    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, engine.store(), adapters));
-  } else if (!plan.flags.model.empty()) {
-    DS_TRY(infer::LoadModel(plan.flags.model, *trainer->model_, engine.store(), fresh));
+  if (!plan.flags.model.empty()) {
+    const std::string& folder = plan.flags.lora.folder;
+    DS_ASSIGN(const auto place, infer::FindModel(folder.empty() ? plan.flags.model : folder));
+    DS_TRY(infer::LoadModelAt(place, *trainer->model_, engine.store(), fresh));
   } else {
     DS_TRY(trainer->model_->RegisterParams(engine.store(), fresh));
   }
