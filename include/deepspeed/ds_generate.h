@@ -47,8 +47,8 @@ typedef struct ds_generate_options {
   double repetition_penalty; /**< of ids that are there already; 0 and 1: none */
   int64_t top_k;             /**< among the k likeliest; 0: all */
   uint64_t seed;             /**< the same seed, the same text */
-  const int32_t *stop_ids;   /**< the text ends with any of these; NULL: with the eos_token_id of
-                                  the config, where that is one id */
+  const int32_t *stop_ids;   /**< the text ends with any of these; NULL: with any eos_token_id of
+                                  the model's config */
   int64_t stop_count;
   ds_token_fn fn; /**< NULL: nobody is asked */
   void *user_data;

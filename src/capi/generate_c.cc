@@ -50,8 +50,10 @@ ds::Result<Asked> ReadOptions(const ds_generate_options* options, const ds_model
   DS_TRY(sampling.Check());
   if (known.stop_ids != nullptr) {
     asked.stop_ids.assign(known.stop_ids, known.stop_ids + known.stop_count);
-  } else if (model.config.eos_token >= 0) {
-    asked.stop_ids.push_back(static_cast<int32_t>(model.config.eos_token));
+  } else {
+    for (const int64_t id : model.config.eos_tokens) {
+      asked.stop_ids.push_back(static_cast<int32_t>(id));
+    }
   }
   asked.fn = known.fn;
   asked.user_data = known.user_data;

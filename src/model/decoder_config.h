@@ -30,8 +30,9 @@ struct DecoderConfig {
   // Dropout of training: of the probabilities of attention, of the embeddings, and of what each
   // layer adds to the stream; of the last two not every family has any.
   double attention_dropout = 0, embedding_dropout = 0, residual_dropout = 0;
-  // Only carried from one config.json to the next; -1: none.
-  int64_t bos_token = -1, eos_token = -1;
+  // Only carried from one config.json to the next; -1: none. Any of the eos_tokens ends a text.
+  int64_t bos_token = -1;
+  std::vector<int64_t> eos_tokens = {};
 
   int64_t key_heads() const { return kv_heads != 0 ? kv_heads : heads; }
   int64_t dim() const { return head_dim != 0 ? head_dim : width / heads; }

@@ -3,12 +3,24 @@
 namespace ds::model {
 namespace {
 
-Status ReadToken(const Json& json, const char* key, int64_t& token) {
-  if (!json.contains(key) || !json[key].is_number()) return {};  // null, or a list in some models
-  return ReadKey(json, key, token);
+// One or several, or null.
+Status ReadEnds(const Json& json, std::vector<int64_t>& ends) {
+  constexpr char kKey[] = "eos_token_id";
+  const Json given = json.value(kKey, Json());
+  if (given.is_null()) return {};
+  for (const Json& id : given.is_array() ? given : Json::array({given})) {
+    if (!id.is_number_integer() || id < 0 || id > INT32_MAX) {
+      return Error(Code::kConfig, "{} is {}, expected an id or several", kKey, DumpJson(given, -1));
+    }
+    ends.push_back(id.get<int64_t>());
+  }
+  return {};
 }
 
 Json TokenOrNull(int64_t token) { return token < 0 ? Json() : Json(token); }
+Json EndsOrNull(const std::vector<int64_t>& ends) {
+  return ends.size() > 1 ? Json(ends) : TokenOrNull(ends.empty() ? -1 : ends[0]);
+}
 
 // Newer files say "dtype", older ones "torch_dtype".
 Status ReadDType(const Json& json, std::optional<DType>& dtype) {
@@ -40,8 +52,8 @@ Status ReadSizes(const Json& json, DecoderConfig& config) {
     DS_TRY(RequireKey(json, names.norm_eps, eps));
   }
   config.norm_eps = static_cast<float>(eps);
-  DS_TRY(ReadToken(json, "bos_token_id", config.bos_token));
-  return ReadToken(json, "eos_token_id", config.eos_token);
+  DS_TRY(ReadIfSet(json, "bos_token_id", config.bos_token));
+  return ReadEnds(json, config.eos_tokens);
 }
 
 }  // namespace
@@ -128,7 +140,7 @@ std::string ToHfConfig(const DecoderConfig& config, DType dtype) {
       {"tie_word_embeddings", config.tied},
       {"use_cache", true},
       {"bos_token_id", TokenOrNull(config.bos_token)},
-      {"eos_token_id", TokenOrNull(config.eos_token)},
+      {"eos_token_id", EndsOrNull(config.eos_tokens)},
       {"dtype", dtype_name},
       {"torch_dtype", dtype_name},  // read by releases before 4.56
   };

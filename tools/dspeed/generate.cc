@@ -1,6 +1,7 @@
 // dspeed generate
 #include "infer/generate.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <optional>
@@ -17,7 +18,9 @@ namespace {
 struct GenerateFlags {
   std::string model, prompt, tokenizer;
   std::vector<std::string> stop;
-  infer::GenerateOptions options;
+  int64_t tokens = 256;
+  uint64_t seed = 0;
+  infer::GenerationConfig asked;  // of these what was given, over what the model's folder says
   std::optional<std::string> dtype;
   int threads = 0;
   bool json = false;
@@ -29,7 +32,8 @@ const char* Reason(bool ended, bool stopped) {
 }
 
 // Continues one prompt: to the terminal as it comes, or as one line of JSON at its end.
-Status Continue(const GenerateFlags& flags, LoadedModel& loaded, const std::string& prompt) {
+Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& options,
+                LoadedModel& loaded, const std::string& prompt) {
   auto ids = loaded.Encode(prompt);
   if (!ids.ok()) return Error(ids.status().code(), "--prompt: {}", ids.status().message());
   StopText text(flags.stop);
@@ -44,9 +48,11 @@ Status Continue(const GenerateFlags& flags, LoadedModel& loaded, const std::stri
     return std::fflush(stdout) == 0;
   };
   bool writes = flags.json || show(prompt), ended = false;
-  DS_TRY(infer::Generate(*loaded.model, *ids, flags.options, [&](int32_t token) {
+  DS_TRY(infer::Generate(*loaded.model, *ids, options, [&](int32_t token) {
     added.push_back(token);
-    ended = token == loaded.tokenizer->end_of_text();
+    const std::vector<int32_t>& ends = loaded.generation.end_ids;
+    ended = token == loaded.tokenizer->end_of_text() ||
+            std::find(ends.begin(), ends.end(), token) != ends.end();
     if (ended) return false;
     writes = show(text.Add(loaded.Decode(token)));
     return writes && !text.stopped() && Interrupted() == 0;
@@ -70,22 +76,27 @@ Status Generate(const GenerateFlags& flags) {
   for (const std::string& stop : flags.stop) {
     if (stop.empty()) return InvalidArgument("--stop is empty, expected at least one byte");
   }
-  DS_TRY(flags.options.sampling.Check());
+  infer::GenerateOptions options{.tokens = flags.tokens, .sampling = {.seed = flags.seed}};
+  flags.asked.Apply(options.sampling);
+  DS_TRY(options.sampling.Check());  // before the model is read
   // A prompt has no more tokens than bytes, but for the few that a tokenizer adds.
   const bool one = flags.prompt != "-";
-  const int64_t tokens = std::ssize(flags.prompt) + 64 + flags.options.tokens;
+  const int64_t tokens = std::ssize(flags.prompt) + 64 + flags.tokens;
   DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
                                           .tokenizer = flags.tokenizer,
                                           .dtype = flags.dtype,
                                           .threads = flags.threads,
                                           .cache_tokens = one ? tokens : 0}));
+  options.sampling = {.seed = flags.seed};
+  loaded->generation.Apply(options.sampling);
+  flags.asked.Apply(options.sampling);
   CatchInterrupts();
-  if (one) return Continue(flags, *loaded, flags.prompt);
+  if (one) return Continue(flags, options, *loaded, flags.prompt);
   int64_t line = 0;
   for (std::string prompt; std::getline(std::cin, prompt) && Interrupted() == 0;) {
     ++line;
     if (prompt.empty()) return InvalidArgument("line {} of the prompts is empty", line);
-    DS_TRY(Continue(flags, *loaded, prompt));
+    DS_TRY(Continue(flags, options, *loaded, prompt));
     if (std::ferror(stdout) != 0) return {};  // main() says so
   }
   if (line == 0) return InvalidArgument("--prompt is -, and standard input has no line");
@@ -96,7 +107,7 @@ Status Generate(const GenerateFlags& flags) {
 
 void AddGenerate(CLI::App& app, Chosen& chosen) {
   const auto flags = std::make_shared<GenerateFlags>();
-  infer::SamplingOptions& sampling = flags->options.sampling;
+  infer::GenerationConfig& asked = flags->asked;
   CLI::App& generate = *app.add_subcommand("generate", "Continue a text with a trained model");
   generate.add_option("--model", flags->model, "A folder that dspeed train --save wrote")
       ->required();
@@ -107,32 +118,28 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
                   "The text to continue; -: each line of standard input is one, and each is "
                   "continued as if it were alone")
       ->required();
-  generate.add_option("--tokens", flags->options.tokens, "Tokens to add at most")
-      ->capture_default_str();
+  generate.add_option("--tokens", flags->tokens, "Tokens to add at most")->capture_default_str();
   generate
       .add_option("--stop", flags->stop,
                   "Ends the text before this string; may be given several times")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->expected(1);
-  generate
-      .add_option("--temperature", sampling.temperature,
-                  "0: always the likeliest token; 1: as the model says")
-      ->capture_default_str();
-  generate.add_option("--top-k", sampling.top_k, "Choose among the k likeliest; 0: among all")
-      ->capture_default_str();
-  generate
-      .add_option("--top-p", sampling.top_p,
-                  "Choose among the likeliest that together have this probability; 1: among all")
-      ->capture_default_str();
-  generate
-      .add_option("--min-p", sampling.min_p,
-                  "Leave out what is less than this many times as likely as the likeliest")
-      ->capture_default_str();
-  generate
-      .add_option("--repetition-penalty", sampling.repetition_penalty,
-                  "Makes tokens that are there already less likely; 1: off, 1.1 to 1.3: usual")
-      ->capture_default_str();
-  generate.add_option("--seed", sampling.seed, "The same seed gives the same text")
+  generate.add_option(
+      "--temperature", asked.temperature,
+      "0: always the likeliest token; 1: as the model says. The default of this and "
+      "the next four is what the model's generation_config.json says, or else 1");
+  generate.add_option("--top-k", asked.top_k,
+                      "Choose among the k likeliest; 0: among all, which is the default");
+  generate.add_option("--top-p", asked.top_p,
+                      "Choose among the likeliest that together have this probability; 1, the "
+                      "default: among all");
+  generate.add_option("--min-p", asked.min_p,
+                      "Leave out what is less than this many times as likely as the likeliest; "
+                      "default: 0");
+  generate.add_option("--repetition-penalty", asked.repetition_penalty,
+                      "Makes tokens that are there already less likely; 1, the default: off, 1.1 "
+                      "to 1.3: usual");
+  generate.add_option("--seed", flags->seed, "The same seed gives the same text")
       ->capture_default_str();
   generate.add_flag("--json", flags->json,
                     "One JSON object a prompt, with the text that was added and the ids");

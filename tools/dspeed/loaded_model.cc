@@ -32,6 +32,7 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
       OpenModelTokenizer(asked.tokenizer, {asked.folder, place.base}, config.config.vocab);
   if (asked.reads_text) DS_TRY(tokenizer.status());
   if (tokenizer.ok()) loaded->tokenizer = std::move(tokenizer).Take();
+  DS_ASSIGN(loaded->generation, infer::ReadGenerationConfig(place.base, config.config));
   loaded->gemm = CreateGemm();
   loaded->weights.emplace(type, loaded->pool, loaded->account);
   const model::DecoderOptions options{

@@ -10,6 +10,7 @@
 
 #include "base/task_pool.h"
 #include "device/memory.h"
+#include "infer/generation_config.h"
 #include "infer/weight_store.h"
 #include "kernels/gemm.h"
 #include "model/model.h"
@@ -26,6 +27,7 @@ struct LoadedModel {
   device::MemoryAccount account;
   std::optional<infer::WeightStore> weights;
   std::unique_ptr<token::Tokenizer> tokenizer;
+  infer::GenerationConfig generation;
   std::unique_ptr<model::Model> model;  // last: it refers to the others
 
   // Tokens of a text, with those that go before it, and the text that a token stands for: nothing,

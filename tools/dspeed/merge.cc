@@ -22,6 +22,8 @@ Status Merge(const MergeFlags& flags) {
   }
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
   DS_TRY(infer::SaveModel(flags.out, *loaded->model, *loaded->weights, /*write=*/true));
+  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));
+  DS_TRY(infer::WriteGenerationConfig(flags.out, place.base, config.config));
   if (loaded->tokenizer != nullptr) DS_TRY(loaded->tokenizer->Save(flags.out));
   fmt::print("merged    {} -> {}, {}\n", flags.model.folder, flags.out,
              DTypeName(loaded->weights->dtype()));

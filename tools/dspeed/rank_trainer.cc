@@ -7,6 +7,7 @@
 
 #include "base/trace.h"
 #include "infer/adapter_folder.h"
+#include "infer/generation_config.h"
 #include "infer/model_folder.h"
 #include "interrupt.h"
 #include "model/decoder.h"
@@ -178,6 +179,9 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   DS_TRY(engine_->store().EndEvaluation());
   if (writes) {
     if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));
+    if (model_->lora() == nullptr) {
+      DS_TRY(infer::WriteGenerationConfig(folder, plan_.flags.model, plan_.model));
+    }
     const Engine::Counters counters = engine_->counters();
     Json facts = Facts();
     facts["applied steps"] = counters.step;

@@ -139,7 +139,8 @@ Result<model::DecoderConfig> ModelOf(const TrainFlags& flags, const Preset& pres
                               .layers = flags.layers.value_or(preset.layers),
                               .heads = flags.heads.value_or(preset.heads),
                               .width = flags.width.value_or(preset.width),
-                              .eos_token = flags.end_of_text};
+                              .eos_tokens = {}};
+  if (flags.end_of_text >= 0) config.eos_tokens = {flags.end_of_text};
   if (flags.family.has_value()) {
     config.family = model::FindFamily(*flags.family);
     if (config.family == nullptr) {

@@ -29,7 +29,7 @@ TEST(HfConfig, RoundTrip) {
   EXPECT_EQ(parsed->config.heads, 4);
   EXPECT_EQ(parsed->config.width, 32);
   EXPECT_EQ(parsed->config.norm_eps, 1e-5f);
-  EXPECT_EQ(parsed->config.eos_token, -1);
+  EXPECT_TRUE(parsed->config.eos_tokens.empty());
   EXPECT_EQ(parsed->dtype, DType::kBF16);
   EXPECT_EQ(Sample()["layer_norm_epsilon"].dump(), "1e-05");
 }
@@ -41,7 +41,7 @@ TEST(HfConfig, ReadsBothSpellingsOfTheField) {
     auto parsed = ParseHfConfig(*text, name);
     ASSERT_TRUE(parsed.ok()) << parsed.status().message();
     EXPECT_EQ(parsed->config.context, 192);
-    EXPECT_EQ(parsed->config.eos_token, 2);
+    EXPECT_EQ(parsed->config.eos_tokens, std::vector<int64_t>{2});
     EXPECT_EQ(parsed->dtype, DType::kF32);
   }
 }

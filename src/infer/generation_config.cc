@@ -1,0 +1,89 @@
+#include "infer/generation_config.h"
+
+#include "base/file.h"
+#include "base/json.h"
+
+namespace ds::infer {
+namespace {
+
+constexpr char kName[] = "/generation_config.json";
+
+template <typename T>
+Status Read(const Json& json, const char* key, std::optional<T>& out) {
+  if (!json.contains(key) || json[key].is_null()) return {};
+  return ReadKey(json, key, out.emplace());
+}
+
+// One, a list, or null.
+Status ReadEnds(const Json& json, std::vector<int32_t>& ends) {
+  const Json given = json.value("eos_token_id", Json());
+  if (given.is_null()) return {};
+  ends.clear();
+  for (const Json& id : given.is_array() ? given : Json::array({given})) {
+    if (!id.is_number_integer() || id < 0 || id > INT32_MAX) {
+      return Error(Code::kConfig, "eos_token_id is {}, expected ids", DumpJson(given, -1));
+    }
+    ends.push_back(id.get<int32_t>());
+  }
+  return {};
+}
+
+Result<GenerationConfig> Parse(const Json& json, GenerationConfig config) {
+  if (!json.is_object()) {
+    return Error(Code::kConfig, "is {}, expected an object", JsonTypeName(json));
+  }
+  std::optional<bool> samples;
+  DS_TRY(ReadEnds(json, config.end_ids));
+  DS_TRY(Read(json, "do_sample", samples));
+  DS_TRY(Read(json, "temperature", config.temperature));
+  DS_TRY(Read(json, "top_k", config.top_k));
+  DS_TRY(Read(json, "top_p", config.top_p));
+  DS_TRY(Read(json, "min_p", config.min_p));
+  DS_TRY(Read(json, "repetition_penalty", config.repetition_penalty));
+  if (samples.has_value() && !*samples) config.temperature = 0;
+  SamplingOptions all;
+  config.Apply(all);
+  DS_TRY(all.Check());
+  return config;
+}
+
+}  // namespace
+
+void GenerationConfig::Apply(SamplingOptions& options) const {
+  options.temperature = temperature.value_or(options.temperature);
+  options.top_k = top_k.value_or(options.top_k);
+  options.top_p = top_p.value_or(options.top_p);
+  options.min_p = min_p.value_or(options.min_p);
+  options.repetition_penalty = repetition_penalty.value_or(options.repetition_penalty);
+}
+
+Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
+                                              const model::DecoderConfig& config) {
+  GenerationConfig of_model;
+  for (const int64_t id : config.eos_tokens) of_model.end_ids.push_back(static_cast<int32_t>(id));
+  const std::string path = folder + kName;
+  auto text = ReadFile(path);
+  if (text.status().code() == Code::kNotFound) return of_model;
+  DS_TRY(text.status());
+  DS_ASSIGN(const Json json, ParseJson(*text, path));
+  auto parsed = Parse(json, std::move(of_model));
+  if (parsed.ok()) return parsed;
+  return Error(parsed.status().code(), "{}: {}", path, parsed.status().message());
+}
+
+Status WriteGenerationConfig(const std::string& folder, const std::string& from,
+                             const model::DecoderConfig& config) {
+  if (!from.empty()) {
+    auto text = ReadFile(from + kName);
+    if (text.ok()) return WriteFileAtomic(folder + kName, *text);
+    if (text.status().code() != Code::kNotFound) return text.status();
+  }
+  if (config.eos_tokens.empty()) return {};
+  Json json = {{"_from_model_config", true}};
+  if (config.bos_token >= 0) json["bos_token_id"] = config.bos_token;
+  json["eos_token_id"] =
+      config.eos_tokens.size() == 1 ? Json(config.eos_tokens[0]) : Json(config.eos_tokens);
+  return WriteFileAtomic(folder + kName, DumpJson(json) + "\n");
+}
+
+}  // namespace ds::infer

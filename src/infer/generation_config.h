@@ -1,0 +1,34 @@
+// generation_config.json of a Hugging Face folder: how its model is meant to be generated from.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "infer/sampler.h"
+#include "model/decoder_config.h"
+
+namespace ds::infer {
+
+struct GenerationConfig {
+  std::vector<int32_t> end_ids;  // each ends a text
+  // What the file says of how to choose; nothing, where it says nothing.
+  std::optional<double> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int64_t> top_k;
+
+  // What the file says, over what `options` has.
+  void Apply(SamplingOptions& options) const;
+};
+
+// Ends are those of the file, or else of the model's own config. A folder without the file is
+// fine. do_sample false is temperature 0.
+Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
+                                              const model::DecoderConfig& config);
+
+// Of the model in `from`, as it is; where that is empty or has none, the ends of `config`.
+Status WriteGenerationConfig(const std::string& folder, const std::string& from,
+                             const model::DecoderConfig& config);
+
+}  // namespace ds::infer

@@ -1,0 +1,68 @@
+#include "infer/generation_config.h"
+
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "support/temp_dir.h"
+
+namespace ds::infer {
+namespace {
+
+TEST(GenerationConfig, WithoutAFileTheModelSaysWhatEndsAText) {
+  const test::TempDir dir;
+  auto config = ReadGenerationConfig(dir.path(), {.eos_tokens = {7, 9}});
+  ASSERT_TRUE(config.ok());
+  EXPECT_EQ(config->end_ids, (std::vector<int32_t>{7, 9}));
+  SamplingOptions options{.temperature = 0.3, .top_k = 4};
+  config->Apply(options);
+  EXPECT_EQ(options.temperature, 0.3);
+  EXPECT_EQ(options.top_k, 4);
+}
+
+TEST(GenerationConfig, TheFileOutweighsTheModel) {
+  const test::TempDir dir;
+  dir.Write("generation_config.json",
+            R"({"eos_token_id": [3, 4], "do_sample": true, "temperature": 0.6, "top_p": 0.9,
+                "top_k": null, "bos_token_id": 1})");
+  auto config = ReadGenerationConfig(dir.path(), {.eos_tokens = {7}});
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->end_ids, (std::vector<int32_t>{3, 4}));
+  SamplingOptions options{.top_k = 5};
+  config->Apply(options);
+  EXPECT_EQ(options.temperature, 0.6);
+  EXPECT_EQ(options.top_p, 0.9);
+  EXPECT_EQ(options.top_k, 5);
+  dir.Write("generation_config.json", R"({"do_sample": false, "temperature": 0.6})");
+  ReadGenerationConfig(dir.path(), {})->Apply(options);
+  EXPECT_EQ(options.temperature, 0);
+}
+
+TEST(GenerationConfig, WhatIsWrittenIsRead) {
+  const test::TempDir from, to;
+  const model::DecoderConfig config{.eos_tokens = {5}};
+  ASSERT_TRUE(WriteGenerationConfig(to.path(), from.path(), config).ok());
+  EXPECT_EQ(ReadGenerationConfig(to.path(), {})->end_ids, std::vector<int32_t>{5});
+  const std::string text = "{\"eos_token_id\": [1, 2], \"top_k\": 3}";
+  from.Write("generation_config.json", text);
+  ASSERT_TRUE(WriteGenerationConfig(to.path(), from.path(), config).ok());
+  EXPECT_EQ(*ReadFile(to.path() + "/generation_config.json"), text);
+}
+
+TEST(GenerationConfig, NonsenseIsNamed) {
+  const test::TempDir dir;
+  for (const auto& [text, part] : {std::pair("[1]", "expected an object"),
+                                   {R"({"eos_token_id": "x"})", "eos_token_id is \"x\""},
+                                   {R"({"eos_token_id": [-1]})", "eos_token_id"},
+                                   {R"({"temperature": -1})", "temperature"},
+                                   {R"({"top_k": "many"})", "top_k"},
+                                   {"{", "generation_config.json"}}) {
+    dir.Write("generation_config.json", text);
+    auto config = ReadGenerationConfig(dir.path(), {});
+    ASSERT_FALSE(config.ok()) << text;
+    EXPECT_NE(config.status().message().find(part), std::string::npos) << config.status().message();
+    EXPECT_NE(config.status().message().find("generation_config.json"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace ds::infer
