@@ -17,18 +17,6 @@ const model::DecoderConfig kModel = {
     .vocab = 256, .context = 256, .layers = 6, .heads = 6, .width = 384};
 constexpr int64_t kBatch = 8;
 
-void Check(const Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.message().c_str());
-  std::exit(1);
-}
-
-template <typename T>
-T Take(Result<T> result) {
-  Check(result.status());
-  return std::move(result).Take();
-}
-
 // One rank's engine and model, and a batch of its own.
 class Trainer {
  public:
