@@ -58,9 +58,8 @@ class Generator {
   Generator(TaskPool& pool, kernels::Gemm& gemm)
       : store_(kType, pool, account_), logits_(static_cast<size_t>(kModel.vocab)) {
     model_ = Take(model::Decoder::Create(kModel, {}, pool, gemm, account_));
-    Check(model_->RegisterParams(store_, [&](const model::Param& param) {
-      return model::RandomValues(pool, 1, param);
-    }));
+    Check(model_->RegisterParams(
+        store_, [&](const model::Param& param) { return model::RandomValues(pool, 1, param); }));
     for (int64_t i = 0; i < kPrompt; ++i) {
       prompt_.push_back(static_cast<int32_t>(i * 7919 % kModel.vocab));
     }
@@ -104,8 +103,8 @@ void Decoding(Generator& generator, TaskPool& pool) {
     };
     if (pair % 2 == 0) decode();
     read = kTokens * reader.bytes() / Seconds([&] {
-      for (int i = 0; i < kTokens; ++i) reader.Run();
-    });
+             for (int i = 0; i < kTokens; ++i) reader.Run();
+           });
     if (pair % 2 != 0) decode();
     if (pair < 2) continue;  // caches, pages, code
     shares.push_back(rate / read);
@@ -121,8 +120,7 @@ void Prompt(Generator& generator, TaskPool& pool, kernels::Gemm& gemm) {
   PeakProduct peak(pool, gemm, kType);
   std::vector<double> shares, rates, peaks;
   for (int pair = 0; pair < 13; ++pair) {
-    const double rate =
-        generator.prefill_flops() / Seconds([&] { generator.Prefill(kPrompt); });
+    const double rate = generator.prefill_flops() / Seconds([&] { generator.Prefill(kPrompt); });
     const double best = peak.Rate();
     if (pair < 2) continue;
     shares.push_back(rate / best);

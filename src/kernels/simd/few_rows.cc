@@ -15,8 +15,11 @@
 #define DS_KERNELS_SIMD_FEW_ROWS_ONCE
 namespace ds::kernels::simd {
 
-// Of B that a tile reads: some microseconds at the memory's speed.
-constexpr int64_t kTileBytes = 64 << 10;
+// Of B that a tile reads: a sixteenth of it, so that there are tiles to share, but not so little
+// that the processor's own prefetching never gets going, nor more than it gains by.
+constexpr int64_t TileBytes(int64_t bytes) {
+  return std::clamp<int64_t>(bytes / 16, 64 << 10, 1 << 20);
+}
 // Rows of B [k, n] that a partial sum is over at least, so that writing it costs little.
 constexpr int64_t kLeastDepth = 32;
 
@@ -88,43 +91,51 @@ HWY_INLINE void StoreOf(const GemmShape& s, int64_t i, int64_t begin, int64_t co
 template <int M, typename In>
 void ByColumns(TaskPool& pool, const GemmShape& s, const float* a, const In* b, void* c) {
   const int64_t row_bytes = s.k * static_cast<int64_t>(sizeof(In));
-  const int64_t step = std::clamp<int64_t>(kTileBytes / row_bytes, 1, kColumns);
+  const int64_t step = std::max<int64_t>(1, TileBytes(s.n * row_bytes) / row_bytes);
   pool.Run(CeilDiv(s.n, step), [&](int64_t tile, int) HWY_ATTR {
-    const int64_t begin = tile * step, columns = std::min(step, s.n - begin);
+    const int64_t end = std::min(s.n, (tile + 1) * step);
     alignas(64) float sums[M * kColumns];
-    for (int64_t j = 0; j < columns; ++j) {
-      float dots[M];
-      Dots<M>(s.k, a, b + (begin + j) * s.ldb, dots);
-      for (int i = 0; i < M; ++i) sums[i * kColumns + j] = dots[i];
-    }
-    for (int i = 0; i < M; ++i) {
-      StoreOf(s, i, begin, columns, sums + i * kColumns, c);
+    for (int64_t begin = tile * step; begin < end; begin += kColumns) {
+      const int64_t columns = std::min(kColumns, end - begin);
+      for (int64_t j = 0; j < columns; ++j) {
+        float dots[M];
+        Dots<M>(s.k, a, b + (begin + j) * s.ldb, dots);
+        for (int i = 0; i < M; ++i) sums[i * kColumns + j] = dots[i];
+      }
+      for (int i = 0; i < M; ++i) StoreOf(s, i, begin, columns, sums + i * kColumns, c);
     }
   });
 }
 
 // sums[i, :] (+)= a[i, k] b[k, :] over R rows of B, n elements each; the first rows begin the sums.
+// Rows are short for the processor to see by itself what comes next: `next` are the rows after
+// them, which lie behind each other but for gaps.
 template <int M, int R, typename In>
-HWY_INLINE void AddRows(const GemmShape& s, bool first, const float* a, const In* b, float* sums) {
+HWY_INLINE void AddRows(const GemmShape& s, bool first, const float* a, const In* b, const In* next,
+                        float* sums) {
+  constexpr int64_t kLine = 64 / sizeof(In);
   const F32 d;
   VF factors[M * R];
   for (int i = 0; i < M; ++i) {
     for (int r = 0; r < R; ++r) factors[i * R + r] = hn::Set(d, a[i * s.k + r]);
   }
-  const auto add = [&](int64_t j, const auto& load, const auto& load_sum,
-                       const auto& store) HWY_ATTR {
-    VF rows[R];
-    for (int r = 0; r < R; ++r) rows[r] = load(b + r * s.ldb + j);
-    for (int i = 0; i < M; ++i) {
-      float* const at = sums + i * s.n + j;
-      VF sum = first ? hn::Zero(d) : load_sum(at);
-      for (int r = 0; r < R; ++r) sum = hn::MulAdd(factors[i * R + r], rows[r], sum);
-      store(sum, at);
-    }
-  };
+  const auto add = [&](int64_t j, const auto& load, const auto& load_sum, const auto& store)
+                       HWY_ATTR {
+                         VF rows[R];
+                         for (int r = 0; r < R; ++r) rows[r] = load(b + r * s.ldb + j);
+                         for (int i = 0; i < M; ++i) {
+                           float* const at = sums + i * s.n + j;
+                           VF sum = first ? hn::Zero(d) : load_sum(at);
+                           for (int r = 0; r < R; ++r)
+                             sum = hn::MulAdd(factors[i * R + r], rows[r], sum);
+                           store(sum, at);
+                         }
+                       };
   ForVectors(
       s.n,
       [&](int64_t j) HWY_ATTR {
+        for (int64_t at = j * R; at < (j + kLanes) * R; at += kLine)
+          __builtin_prefetch(next + at, 0, /*into the second level*/ 2);
         add(
             j, [](const In* p) HWY_ATTR { return LoadV(p); },
             [](const float* p) HWY_ATTR { return LoadV(p); },
@@ -143,9 +154,10 @@ HWY_INLINE void AddRows(const GemmShape& s, bool first, const float* a, const In
 template <int M, typename In>
 void ByDepth(TaskPool& pool, const GemmShape& s, const float* a, const In* b, void* c,
              std::vector<float>& scratch) {
-  constexpr int64_t kRowsAtOnce = 4;
+  constexpr int64_t kAtOnce = 4;
   const int64_t row_bytes = s.n * static_cast<int64_t>(sizeof(In));
-  const int64_t depth = std::max(kLeastDepth, CeilDiv(kTileBytes / row_bytes, 4) * 4);
+  const int64_t depth =
+      std::max(kLeastDepth, CeilDiv(TileBytes(s.k * row_bytes) / row_bytes, 4) * 4);
   const int64_t parts = CeilDiv(s.k, depth), stride = M * s.n;
   scratch.resize(std::max<size_t>(scratch.size(), parts * stride));
   float* const sums = scratch.data();
@@ -153,10 +165,13 @@ void ByDepth(TaskPool& pool, const GemmShape& s, const float* a, const In* b, vo
     float* const own = sums + part * stride;
     const int64_t begin = part * depth, end = std::min(s.k, begin + depth);
     int64_t k = begin;
-    for (; k + kRowsAtOnce <= end; k += kRowsAtOnce) {
-      AddRows<M, kRowsAtOnce>(s, k == begin, a + k, b + k * s.ldb, own);
+    for (; k + kAtOnce <= end; k += kAtOnce) {
+      const int64_t next = k + 2 * kAtOnce < end ? k + 2 * kAtOnce : k;
+      AddRows<M, kAtOnce>(s, k == begin, a + k, b + k * s.ldb, b + next * s.ldb, own);
     }
-    for (; k < end; ++k) AddRows<M, 1>(s, k == begin, a + k, b + k * s.ldb, own);
+    for (; k < end; ++k) {
+      AddRows<M, 1>(s, k == begin, a + k, b + k * s.ldb, b + k * s.ldb, own);
+    }
   });
   // Wide enough that handing a tile over costs less than it saves.
   constexpr int64_t kSumColumns = 4 * kColumns;
@@ -207,8 +222,8 @@ HWY_AFTER_NAMESPACE();
 namespace ds::kernels::simd {
 
 FewRowsFn FewRows() {
-  static const FewRowsFn chosen = ChooseAt<FewRowsFn>(
-      BestLevel(), nullptr, DS_SIMD_TARGETS(simd, FewRowsProduct));
+  static const FewRowsFn chosen =
+      ChooseAt<FewRowsFn>(BestLevel(), nullptr, DS_SIMD_TARGETS(simd, FewRowsProduct));
   return chosen;
 }
 
