@@ -21,12 +21,6 @@ struct Memory {
   float* other[kRanks];
 };
 
-void Check(const Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.message().c_str());
-  std::exit(1);
-}
-
 // Rank 0's clock, from a meeting before to one after.
 template <typename Ours, typename Floor>
 void Compare(comm::Communicator& comm, const char* name, Ours&& ours, Floor&& floor) {

@@ -13,17 +13,6 @@
 namespace ds::bench {
 namespace {
 
-void Check(const Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.message().c_str());
-  std::exit(1);
-}
-template <typename T>
-T Take(Result<T> result) {
-  Check(result.status());
-  return std::move(result).Take();
-}
-
 std::unique_ptr<Engine> Make(const std::string& json, comm::Communicator& comm, TaskPool& pool) {
   return Take(Engine::Create(Take(ParseConfig(json, comm.size())), comm, pool));
 }

@@ -32,12 +32,6 @@ namespace {
 constexpr int kElements = 16 << 20;  // 64 MiB of fp32
 constexpr int kHalf = kElements / 2;
 
-void Check(const Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.message().c_str());
-  std::exit(1);
-}
-
 // Two arrays of a rank, of random values.
 struct Pair {
   float *whole, *other;

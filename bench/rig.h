@@ -2,6 +2,8 @@
 // and arrays in memory that was touched.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <memory>
 #include <thread>
@@ -10,8 +12,21 @@
 #include "device/memory.h"
 #include "kernels/gemm.h"
 #include "kernels/ops.h"
+#include "ratio.h"
 
 namespace ds::bench {
+
+inline void Check(const Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.message().c_str());
+  std::exit(1);
+}
+
+template <typename T>
+T Take(Result<T> result) {
+  Check(result.status());
+  return std::move(result).Take();
+}
 
 inline int Cores() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
 
@@ -42,12 +57,7 @@ class Array {
  private:
   static device::Buffer Allocate(int64_t bytes) {
     static device::MemoryAccount account;
-    auto buffer = device::Buffer::Create(account, device::MemoryKind::kScratch, bytes);
-    if (!buffer.ok()) {
-      std::fprintf(stderr, "%s\n", buffer.status().message().c_str());
-      std::exit(1);
-    }
-    return std::move(buffer).Take();
+    return bench::Take(device::Buffer::Create(account, device::MemoryKind::kScratch, bytes));
   }
   device::Buffer buffer_;
 };
@@ -74,6 +84,25 @@ class SquareProduct {
   kernels::Gemm& gemm_;
   const kernels::GemmShape shape_;
   Array a_, b_, c_;
+};
+
+// The best rate of large products, in FLOP a second.
+class PeakProduct {
+ public:
+  PeakProduct(TaskPool& pool, kernels::Gemm& gemm, DType dtype)
+      : products_{SquareProduct(pool, gemm, dtype, 1024), SquareProduct(pool, gemm, dtype, 1536),
+                  SquareProduct(pool, gemm, dtype, 2048)} {}
+
+  double Rate() {
+    double best = 0;
+    for (SquareProduct& product : products_) {
+      best = std::max(best, product.flops() / Seconds([&] { product.Run(); }));
+    }
+    return best;
+  }
+
+ private:
+  std::array<SquareProduct, 3> products_;
 };
 
 }  // namespace ds::bench

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/simd/few_rows.h"
+
 namespace ds::kernels {
 namespace {
 
@@ -19,6 +21,11 @@ int64_t EvenTile(int64_t n, int64_t most, int64_t unit) {
 void OnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, const void* a, const void* b,
             void* c) {
   if (shape.m == 0 || shape.n == 0) return;
+  if (shape.m <= simd::kFewRows && shape.k > 0) {
+    if (const simd::FewRowsFn product = simd::FewRows(); product != nullptr) {
+      return product(pool, shape, a, b, c);
+    }
+  }
   const int64_t columns = EvenTile(shape.n, kTileColumns, 64);
   const int64_t across = (shape.n + columns - 1) / columns;
   int64_t rows = EvenTile(shape.m, kTileRows, 16);
