@@ -35,7 +35,7 @@ struct DecoderConfig {
   std::vector<int64_t> eos_tokens = {};
 
   int64_t key_heads() const { return kv_heads != 0 ? kv_heads : heads; }
-  int64_t dim() const { return head_dim != 0 ? head_dim : width / heads; }
+  int64_t dim() const { return head_dim != 0 || heads < 1 ? head_dim : width / heads; }
   int64_t mlp_width() const { return inner != 0 ? inner : 4 * width; }
   int64_t qkv_width() const { return (heads + 2 * key_heads()) * dim(); }
   int64_t window_of(int64_t layer) const {

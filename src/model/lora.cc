@@ -60,8 +60,8 @@ Status LoraConfig::Check() const {
   if (rank < 1 || rank > (1 << 16)) {
     return Error(Code::kConfig, "the rank of the adapters is {}, expected 1 to {}", rank, 1 << 16);
   }
-  if (!(alpha > 0 && std::isfinite(alpha))) {
-    return Error(Code::kConfig, "lora_alpha is {}, expected more than 0", alpha);
+  if (!(alpha > 0 && alpha <= 1e6)) {
+    return Error(Code::kConfig, "lora_alpha is {}, expected more than 0, to 1e6", alpha);
   }
   return {};
 }

@@ -118,7 +118,7 @@ class Families(e2e.DspeedTest):
         done = self.dspeed(*self.train_arguments("half", *lora, "--model", GOLDEN / "llama",
                                                  "--steps", 9, "--resume", "--config",
                                                  self.schedule(), model=[]))
-        self.assert_refused(done, "adapters", "q_proj", "null")
+        self.assert_refused(done, "adapter_config.json", "another folder")
 
     def schedule(self):
         path = self.folder / "schedule.json"
@@ -134,6 +134,21 @@ class Families(e2e.DspeedTest):
                                                          "c_attn"])
         self.assert_refused(self.dspeed(*self.train_arguments("x", "--lora-rank", 2)),
                             "--lora-rank 2", "--model")
+        base = self.folder / "base"
+        shutil.copytree(llama, base)
+        lora = ["--model", base, "--lora-rank", 2, "--context", 24, "--steps", 2]
+        self.train("a", *lora, model=[])
+        self.assert_refused(self.dspeed("merge", "--model", self.folder / "a/model", "--out", base),
+                            "--out", base)
+        self.assert_refused(self.dspeed("train", "--data", self.data, *lora, "--save", base),
+                            "config.json", "adapters")
+        self.assert_refused(self.dspeed(*self.train_arguments("a")), "adapter_config.json")
+        self.train("d", "--dropout", 0.1, "--steps", 2)
+        self.assert_refused(self.dspeed(*self.train_arguments("d", "--steps", 3, "--resume")),
+                            "dropout", "0.1")
+        self.assert_refused(self.dspeed(*self.train_arguments("n", "--lr", 1e30, "--steps", 9)),
+                            "loss is", "step")
+        self.assert_refused(self.dspeed(*self.train_arguments("n", "--batch", 2**62)), "--batch")
         self.assert_refused(self.dspeed("merge", "--model", llama, "--out", self.folder / "x"),
                             "adapter_config.json")
         broken = self.folder / "adapters"

@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -84,6 +85,7 @@ int main(int argc, char** argv) {
   // what is freed later stays with the process: a run would hold more than it has use for.
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no more is an error of its write
   try {
     return Run(argc, argv);
   } catch (const std::bad_alloc&) {

@@ -1,5 +1,6 @@
 // dspeed merge
 #include <cstdio>
+#include <filesystem>
 
 #include "command.h"
 #include "infer/adapter_folder.h"
@@ -19,6 +20,11 @@ Status Merge(const MergeFlags& flags) {
   if (!place.adapters.has_value()) {
     return InvalidArgument("{} has no adapter_config.json: there is nothing to merge",
                            flags.model.folder);
+  }
+  std::error_code none;
+  for (const std::string& in : {flags.model.folder, place.base}) {
+    if (!std::filesystem::equivalent(flags.out, in, none) || none) continue;
+    return InvalidArgument("--out is {}, which is merged from: give another folder", flags.out);
   }
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
   DS_TRY(infer::SaveModel(flags.out, *loaded->model, *loaded->weights, /*write=*/true));

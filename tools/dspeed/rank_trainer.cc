@@ -212,6 +212,12 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
                    saved.dump(), value.dump());
     }
   }
+  // What only some runs say.
+  for (const char* name : {"dropout", "vocabulary"}) {
+    if (mine.contains(name) || !manifest.facts.contains(name)) continue;
+    return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}", folder, name,
+                 DumpJson(manifest.facts[name], -1), name[0] == 'd' ? "0" : "256");
+  }
   if (plan_.bias && manifest.facts.value("bias", Json(true)) != true) {
     return Error(Code::kConfig, "cannot resume {}: its bias is false, this run's is true", folder);
   }

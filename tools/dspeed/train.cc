@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <mutex>
 #include <optional>
 
@@ -191,6 +192,11 @@ class RankLoop {
     const auto start = std::chrono::steady_clock::now();
     DS_ASSIGN(const StepResult result, trainer_.Step(entry.step));
     const std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
+    // In fp16 such a step is skipped, and the loss scale falls.
+    if (!std::isfinite(result.loss) && config.dtype != DType::kF16) {
+      return Error(Code::kInvalidState, "step {}: the loss is {}: nothing more is trained or saved",
+                   entry.step + 1, result.loss);
+    }
     ++entry.step;
     entry = {.step = entry.step,
              .loss = result.loss,
@@ -302,6 +308,21 @@ Status WriteTraces(const std::string& path, int first_rank,
   return ranks.empty() ? Status() : WriteTrace(path, ranks);
 }
 
+// Weights and adapters in one folder would be taken for one model.
+Status CheckSave(const TrainPlan& plan) {
+  const std::string& save = plan.flags.save;
+  std::error_code none;
+  const auto has = [&](const char* file) {
+    return !save.empty() && std::filesystem::exists(save + "/" + file, none);
+  };
+  const bool lora = plan.lora.has_value();
+  const char* const other = lora ? "config.json" : "adapter_config.json";
+  if (!has(other)) return {};
+  return InvalidArgument(
+      "--save is {}, which has {}: {} would be mixed with it; give another folder", save, other,
+      lora ? "adapters" : "a model");
+}
+
 // A folder that cannot be written is found before hours of work, not after.
 Status CheckWritable(const std::string& folder) {
   DS_TRY(MakeDirectories(folder));
@@ -339,6 +360,7 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
             data::Mix::Open(source.sources, tokenizer, plan.model.vocab, plan.context + 1, pool));
   const bool speaks = group == nullptr || group->rank() == 0;
   if (speaks && !flags.log.empty()) DS_TRY(CheckWritable(flags.log));
+  if (speaks) DS_TRY(CheckSave(plan));
   if (speaks && !flags.save.empty()) DS_TRY(CheckWritable(flags.save));
   if (!flags.trace.empty()) {
     DS_ASSIGN(AtomicFile probe, AtomicFile::Create(TracePath(flags, group)));

@@ -97,7 +97,12 @@ Status CheckFlags(const TrainFlags& flags) {
   if (flags.lr.has_value() && !(*flags.lr >= 0 && std::isfinite(*flags.lr))) {
     return InvalidArgument("--lr is {}, expected 0 or more", *flags.lr);
   }
-  if (flags.batch.has_value()) DS_TRY(least("--batch", *flags.batch, 1));
+  if (flags.batch.has_value()) {
+    DS_TRY(least("--batch", *flags.batch, 1));
+    if (*flags.batch > 1 << 24) {
+      return InvalidArgument("--batch is {}, at most {}", *flags.batch, 1 << 24);
+    }
+  }
   return {};
 }
 

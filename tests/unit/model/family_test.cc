@@ -34,6 +34,18 @@ TEST(HfConfig, RoundTrip) {
   EXPECT_EQ(Sample()["layer_norm_epsilon"].dump(), "1e-05");
 }
 
+TEST(HfConfig, ASizeOfZeroIsNamed) {
+  auto text = ReadFile(test::GoldenPath("hf/gpt2/config.json"));
+  for (const char* key : {"n_head", "n_embd", "n_layer", "vocab_size", "n_positions"}) {
+    Json json = *ParseJson(*text, "it");
+    json[key] = 0;
+    const auto parsed = ParseHfConfig(json.dump());
+    ASSERT_FALSE(parsed.ok()) << key;
+    EXPECT_NE(parsed.status().message().find(std::string(key) + " is 0"), std::string::npos)
+        << parsed.status().message();
+  }
+}
+
 TEST(HfConfig, ReadsBothSpellingsOfTheField) {
   for (const char* name : {"config.json", "config_v4.json"}) {
     auto text = ReadFile(test::GoldenPath(std::string("hf/gpt2/") + name));
