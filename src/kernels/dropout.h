@@ -3,6 +3,7 @@
 // or ranks.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "base/rng.h"
@@ -22,7 +23,7 @@ struct Dropout {
   Dropout() = default;
   // `rate` in [0, 1) is rounded to 1 / 65536.
   Dropout(double rate, uint64_t seed, uint64_t site, int64_t row)
-      : threshold(static_cast<uint32_t>(rate * 65536 + 0.5)),
+      : threshold(static_cast<uint32_t>(std::lround(rate * 65536))),
         factor(65536.0f / static_cast<float>(65536 - threshold)),
         seed(seed),
         site(site),

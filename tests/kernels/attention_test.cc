@@ -134,7 +134,8 @@ TYPED_TEST(AttentionTest, LikeTheReference) {
   // gradients of q and k multiply that by k and q.
   for (const Shape& shape : kShapes) {
     for (float spread : {4.0f, 1.0f}) {
-      if (test::kUnderAsan && spread == 1.0f) continue;
+      const bool large = shape.tokens * shape.tokens * shape.dim > 1 << 20;
+      if (test::kUnderAsan && (spread == 1.0f || large)) continue;
       Arrays<T> want(shape, spread);
       want.Forward(this->ref_, this->one_, *this->gemm_);
       auto want_back = want;

@@ -127,7 +127,9 @@ Status Eval(const EvalFlags& flags) {
 void AddEval(CLI::App& app, Chosen& chosen) {
   const auto flags = std::make_shared<EvalFlags>();
   CLI::App& eval = *app.add_subcommand("eval", "Measure how well a model foretells a text");
-  eval.add_option("--model", flags->model, "A folder that dspeed train --save wrote")->required();
+  eval.add_option("--model", flags->model,
+                  "A folder that dspeed train --save wrote, of Hugging Face, or of adapters")
+      ->required();
   eval.add_option("--data", flags->data,
                   "The text, all of it: every token but the first is predicted once")
       ->required();

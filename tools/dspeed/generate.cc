@@ -109,7 +109,9 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
   const auto flags = std::make_shared<GenerateFlags>();
   infer::GenerationConfig& asked = flags->asked;
   CLI::App& generate = *app.add_subcommand("generate", "Continue a text with a trained model");
-  generate.add_option("--model", flags->model, "A folder that dspeed train --save wrote")
+  generate
+      .add_option("--model", flags->model,
+                  "A folder that dspeed train --save wrote, of Hugging Face, or of adapters")
       ->required();
   generate.add_option("--tokenizer", flags->tokenizer,
                       "Another than the one in that folder: bytes, a folder or a file");

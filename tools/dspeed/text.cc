@@ -64,6 +64,10 @@ Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& 
     const bool last = path == folders.back();
     if (tokenizer.status().code() == Code::kNotFound && !last) continue;
     if (name.empty() && tokenizer.status().code() == Code::kNotFound && vocab == 256) break;
+    if (name.empty() && tokenizer.status().code() == Code::kNotFound) {
+      return Error(Code::kNotFound, "{}; --tokenizer names one: bytes, if it learned from bytes",
+                   tokenizer.status().message());
+    }
     if (tokenizer.ok() && (*tokenizer)->vocab() > vocab) {
       return InvalidArgument("{}: the tokenizer has {} ids, the model of {} reads {}", path,
                              (*tokenizer)->vocab(), folder, vocab);
