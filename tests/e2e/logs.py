@@ -224,7 +224,10 @@ class Logs(e2e.DspeedTest):
 class ProgressLine(e2e.DspeedTest):
     def watch(self, columns=200, **env):
         """What a terminal of that width gets on stderr."""
-        ours, theirs = pty.openpty()
+        try:
+            ours, theirs = pty.openpty()
+        except OSError as error:  # a machine may have no terminals to give
+            self.skipTest(str(error))
         import fcntl
         import termios
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
