@@ -179,8 +179,7 @@ Result<HandleOwner<ds_model>> Open(const char* folder, const ds_model_open_optio
   alone->weights.emplace(dtype, alone->pool, alone->account);
   const Asked asked = {hf, {.cache_tokens = options.cache_tokens, .lora = place.lora()}};
   DS_ASSIGN(auto model, MakeModel(asked, nullptr, std::move(alone)));
-  DS_TRY(ds::infer::LoadModelAt(place, *model->decoder, *model->alone->weights,
-                                [](const ds::model::Param&) { return ds::ParamValues(); }));
+  DS_TRY(ds::infer::LoadModelAt(place, *model->decoder, *model->alone->weights));
   return model;
 }
 

@@ -84,11 +84,16 @@ Result<ModelPlace> FindModel(const std::string& folder) {
   return place;
 }
 
-Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store,
-                   model::ValuesOf fresh) {
-  if (!place.adapters.has_value()) return LoadModel(place.base, model, store, fresh);
+Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store) {
+  if (!place.adapters.has_value()) return LoadModel(place.base, model, store);
   DS_TRY(place.adapters->CheckNames(model));
   return LoadModel(place.base, model, store, *place.adapters);
+}
+
+Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store,
+                   model::ValuesOf fresh) {
+  if (place.adapters.has_value()) return LoadModelAt(place, model, store);
+  return LoadModel(place.base, model, store, fresh);
 }
 
 Status SaveAdapter(const std::string& folder, const model::Model& model, ParamStore& store,

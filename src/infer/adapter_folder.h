@@ -45,7 +45,8 @@ struct ModelPlace {
   }
 };
 Result<ModelPlace> FindModel(const std::string& folder);
-// LoadModel of the two. `fresh` is for adapters that are not in a folder.
+// LoadModel of the two. `fresh` is for adapters that are in no folder.
+Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store);
 Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store,
                    model::ValuesOf fresh);
 

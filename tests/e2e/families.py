@@ -46,7 +46,6 @@ class Families(e2e.DspeedTest):
         self.assertEqual(runs["some"], runs["again"])
         self.assertNotEqual(runs["some"][0], runs["none"][0])
         self.assertLess(runs["none"][-1], runs["more"][-1])
-        self.train("on", "--model", self.folder / "some/model", "--steps", 1, model=[])
         self.assertIn("attention 0.2, embeddings 0.2, residuals 0.2",
                       self.train("off", "--model", self.folder / "some/model", "--steps", 1,
                                  model=[]).stdout)

@@ -67,8 +67,7 @@ Status Tune(const Tuning& run, comm::Communicator& comm, TaskPool& pool, const J
   const model::DecoderOptions options{.recompute = run.recompute, .lora = place.lora()};
   DS_ASSIGN(const auto model,
             model::Decoder::Create(hf.config, options, pool, *gemm, engine->memory()));
-  DS_TRY(infer::LoadModelAt(place, *model, engine->store(),
-                            [](const model::Param&) { return ParamValues(); }));
+  DS_TRY(infer::LoadModelAt(place, *model, engine->store()));
   DS_TRY(engine->Seal());
   const int64_t mine = kRows / comm.size();
   const auto here = static_cast<float>(mine * (kTokens - 1));

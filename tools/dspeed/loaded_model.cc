@@ -39,8 +39,7 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
       .cache_tokens = std::min(asked.cache_tokens, config.config.context), .lora = place.lora()};
   DS_ASSIGN(loaded->model, model::Decoder::Create(config.config, options, loaded->pool,
                                                   *loaded->gemm, loaded->account));
-  DS_TRY(infer::LoadModelAt(place, *loaded->model, *loaded->weights,
-                            [](const model::Param&) { return ParamValues(); }));
+  DS_TRY(infer::LoadModelAt(place, *loaded->model, *loaded->weights));
   return loaded;
 }
 

@@ -138,13 +138,18 @@ Json RankTrainer::Facts() const {
                 {"seed", plan_.flags.seed},
                 {"data bytes", bytes_of(0).size()},
                 {"data checksum", checksum(0)}};
-  if (plan_.model.vocab != 256) facts["vocabulary"] = plan_.model.vocab;  // else as ever
-  if (!plan_.bias) facts["bias"] = false;  // its state has other arrays
+  // Null where a run is as runs ever were: what an older one did not say is equal to it.
   const model::DecoderConfig& model = plan_.model;
-  if (model.attention_dropout + model.embedding_dropout + model.residual_dropout > 0) {
+  const model::LoraConfig* lora = model_->lora();
+  const double dropout = model.attention_dropout + model.embedding_dropout + model.residual_dropout;
+  facts["vocabulary"] = model.vocab != 256 ? Json(model.vocab) : Json();
+  facts["bias"] = plan_.bias ? Json() : Json(false);  // without, its state has other arrays
+  facts["dropout"] = Json();
+  if (dropout > 0) {
     facts["dropout"] = {model.attention_dropout, model.embedding_dropout, model.residual_dropout};
   }
-  if (const model::LoraConfig* lora = model_->lora(); lora != nullptr) {
+  facts["adapters"] = Json();
+  if (lora != nullptr) {
     facts["adapters"] = {{"rank", lora->rank}, {"scale", lora->scale()}, {"of", lora->targets}};
   }
   for (size_t i = 1; i < texts_.size(); ++i) {  // of one text as ever
@@ -211,19 +216,6 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
       return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}", folder, name,
                    saved.dump(), value.dump());
     }
-  }
-  // What only some runs say.
-  for (const char* name : {"dropout", "vocabulary"}) {
-    if (mine.contains(name) || !manifest.facts.contains(name)) continue;
-    return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}", folder, name,
-                 DumpJson(manifest.facts[name], -1), name[0] == 'd' ? "0" : "256");
-  }
-  if (plan_.bias && manifest.facts.value("bias", Json(true)) != true) {
-    return Error(Code::kConfig, "cannot resume {}: its bias is false, this run's is true", folder);
-  }
-  if (model_->lora() == nullptr && manifest.facts.contains("adapters")) {
-    return Error(Code::kConfig, "cannot resume {}: its adapters are {}, this run's are null",
-                 folder, DumpJson(manifest.facts["adapters"], -1));
   }
   Engine::Counters counters;
   DS_TRY(RequireKey(manifest.facts, "applied steps", counters.step));
