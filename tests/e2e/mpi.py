@@ -18,6 +18,7 @@ BUILT = os.path.exists(os.environ["BUILD_DIR"] + "/lib/libdeepspeed_mpi.so")
 # Open MPI's words for: as root, and on fewer cores than ranks.
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
            "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+KILLS = int(os.environ.get("KILLS", 1))
 CONFIG = {"train_batch_size": 8, "zero_optimization": {"stage": 3, "overlap_comm": True}}
 
 
@@ -81,8 +82,14 @@ class Mpi(e2e.DspeedTest):
         self.assertEqual(err.count("--ranks is 3, but the launcher started 2 processes"), 1, err)
 
     def test_a_killed_rank_is_named(self):
-        folder = self.folder / "run"
-        process = self.start(2, *self.train_arguments("run", "--steps", 1000000,
+        for turn in range(KILLS):
+            with self.subTest(turn=turn):
+                self.kill_one(f"run-{turn}", turn)
+
+    def kill_one(self, name, turn):
+        """Of two ranks, at another moment each turn."""
+        folder = self.folder / name
+        process = self.start(2, *self.train_arguments(name, "--steps", 1000000,
                                                       "--timeout", 60, config=CONFIG))
         self.addCleanup(process.kill)
         log = folder / "log" / "log.jsonl"
@@ -94,6 +101,7 @@ class Mpi(e2e.DspeedTest):
         ranks = [child for child in children
                  if b"train" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")]
         self.assertEqual(len(ranks), 2, children)
+        time.sleep(0.003 * (turn % 10))
         os.kill(ranks[1], signal.SIGKILL)
         killed = time.monotonic()
         _, err = process.communicate(timeout=60)
