@@ -24,7 +24,7 @@ foreach(module ${DS_MODULES})
     target_link_libraries(ds_${module} PUBLIC ds_options)
     target_sources(ds_core PRIVATE $<TARGET_OBJECTS:ds_${module}>)
     # Headers are most of what a source takes to compile. Sources that call things alike are left out.
-    if(DS_SANITIZE AND NOT module MATCHES "kernels|optim")
+    if(DS_UNITY AND NOT module MATCHES "kernels|optim")
       set_target_properties(ds_${module} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
       list(FILTER sources INCLUDE REGEX "config_table")
       set_source_files_properties(${sources} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
