@@ -3,19 +3,41 @@
 #include <algorithm>
 
 #include "kernels/simd/few_rows.h"
+#include "kernels/simd/simd.h"
 
 namespace ds::kernels {
 namespace {
 
+using simd::CeilDiv;
+
 // Tiles that fit the second-level cache with their slices of A and B, and enough of them to share.
 constexpr int64_t kTileRows = 256, kTileColumns = 384;
-constexpr int64_t kEnoughTiles = 16;
+constexpr int64_t kEnoughTiles = 8;
 
 // Cuts n into equal parts of at most `most`, in multiples of `unit`.
 int64_t EvenTile(int64_t n, int64_t most, int64_t unit) {
-  const int64_t parts = (n + most - 1) / most;
-  const int64_t even = (n + parts - 1) / parts;
-  return std::min(n, (even + unit - 1) / unit * unit);
+  const int64_t even = CeilDiv(n, CeilDiv(n, most));
+  return std::min(n, CeilDiv(even, unit) * unit);
+}
+
+struct TileShape {
+  int64_t rows, columns;
+};
+
+// A tile packs its slice of B, which costs as much as a product with some dozens of rows: so narrow
+// tiles rather than low ones. 48 columns are what the inner loop of oneDNN goes by.
+TileShape TileOf(int64_t m, int64_t n) {
+  TileShape tile = {EvenTile(m, kTileRows, 16), EvenTile(n, kTileColumns, 64)};
+  while (CeilDiv(m, tile.rows) * CeilDiv(n, tile.columns) < kEnoughTiles) {
+    if (tile.columns >= 192) {
+      tile.columns = EvenTile(n, tile.columns / 2, 48);
+    } else if (tile.rows >= 128) {
+      tile.rows = EvenTile(m, tile.rows / 2, 16);
+    } else {
+      break;
+    }
+  }
+  return tile;
 }
 
 void OnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, const void* a, const void* b,
@@ -26,13 +48,8 @@ void OnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, const void* a, c
       return product(pool, shape, a, b, c);
     }
   }
-  const int64_t columns = EvenTile(shape.n, kTileColumns, 64);
-  const int64_t across = (shape.n + columns - 1) / columns;
-  int64_t rows = EvenTile(shape.m, kTileRows, 16);
-  while (rows >= 128 && across * ((shape.m + rows - 1) / rows) < kEnoughTiles) {
-    rows = EvenTile(shape.m, rows / 2, 16);
-  }
-  const int64_t down = (shape.m + rows - 1) / rows;
+  const auto [rows, columns] = TileOf(shape.m, shape.n);
+  const int64_t across = CeilDiv(shape.n, columns), down = CeilDiv(shape.m, rows);
   const int64_t in_bytes = DTypeBytes(shape.in), out_bytes = DTypeBytes(shape.out);
   pool.Run(across * down, [&](int64_t tile, int) {
     const int64_t row = tile % down * rows, column = tile / down * columns;
