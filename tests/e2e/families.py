@@ -53,6 +53,16 @@ class Families(e2e.DspeedTest):
                                                  "--dropout", 0, "--steps", 1, model=[]).stdout)
         self.assert_refused(self.dspeed(*self.train_arguments("x", "--dropout", 1)), "dropout", "1")
 
+    def test_learning_rate(self):
+        """A model that exists has a default of its own; who names a preset has that one's."""
+        ask = ["--model", GOLDEN / "llama", "--context", 24, "--steps", 1]
+        for flags, told in (([], "lr 2e-05 (the default of --model)"),
+                            (["--lora-rank", 2], "lr 0.0002 (the default of adapters)"),
+                            (["--preset", "tiny"], "lr 0.003 (preset tiny)"),
+                            (["--lr", 0.5], "lr 0.5 (--lr)")):
+            done = self.train("rate-" + str(len(told)), *ask, *flags, model=[])
+            self.assertIn(f"rate      {told}", done.stdout)
+
     def test_a_folder_is_gone_on_from(self):
         for family in FAMILIES:
             folder = GOLDEN / family

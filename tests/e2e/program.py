@@ -26,7 +26,11 @@ class Files(e2e.DspeedTest):
         self.assertLess(log[-1]["val_loss"], log[0]["loss"] - 0.5)
         self.assertIn("validation loss", done.stdout)
         self.assertIn("unigram entropy", done.stdout)
-        self.assertEqual(done.stderr, "")  # no progress line where nobody watches
+        self.assertEqual(done.stderr, "")  # no line that is rewritten where nobody watches
+        lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]
+        self.assertEqual([line.split()[1] for line in lines], ["10/40", "20/40", "30/40", "40/40"])
+        self.assertRegex(lines[0], r"^step 10/40  loss [\d.]+  norm [\d.]+  lr [\d.]+e-03  \d+ tokens/s")
+        self.assertRegex(lines[1], r"validation loss [\d.]+$")
         svg = (self.folder / "run/log/loss.svg").read_text()
         self.assertTrue(svg.startswith("<svg") and svg.endswith("</svg>\n"))
         config = json.loads((self.folder / "run/model/config.json").read_text())

@@ -54,6 +54,24 @@ int64_t TrainedParameters(const model::Model& model) {
   return count;
 }
 
+// The largest rate of the run, and who says so; a schedule may have one of its own.
+std::string RateText(const TrainPlan& plan) {
+  const auto& [rule, schedule] = std::pair(plan.engine.optimizer, plan.engine.scheduler);
+  const Json none = Json::object();
+  const auto rate_of = [&](const Json& section, const char* key) {
+    const Json params = section.value("params", none);
+    return params.value(key, Json());
+  };
+  const Json own = schedule.is_object() ? rate_of(schedule, "warmup_max_lr") : Json();
+  const Json lr = rate_of(rule, "lr");
+  std::string text = own.is_number() && own != lr
+                         ? fmt::format("{:g} (warmup_max_lr)", own.get<double>())
+                     : lr.is_number() ? fmt::format("{:g} ({})", lr.get<double>(), plan.lr_from)
+                                      : "as the config says";
+  text += ", " + rule.value("type", "");
+  return schedule.is_object() ? text + ", " + schedule.value("type", "") : text;
+}
+
 void PrintStart(const Run& run, RankTrainer& trainer) {
   const TrainPlan& plan = run.plan;
   const EngineConfig& config = plan.engine;
@@ -91,6 +109,7 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
              trainer.engine().store().placement().name);
   fmt::print("batch     {} sequences = {} a micro-batch x {} micro-batches x {} ranks\n",
              config.train_batch, config.micro_batch, config.accumulation, plan.flags.ranks);
+  fmt::print("rate      lr {}\n", RateText(plan));
   fmt::print("compute   {} threads, products by {}\n", CpuThreads(plan.flags.threads),
              run.gemm->description());
   fmt::print("memory    a rank: {:.1f} MiB of state, {:.1f} MiB of activations\n", MiB(state),
@@ -142,6 +161,12 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   std::fflush(stdout);
 }
 
+// As the config says, or DeepSpeed's ten; but a long run has some twenty lines, not thousands.
+int64_t PrintEvery(const TrainPlan& plan) {
+  const int64_t asked = plan.engine.steps_per_print > 0 ? plan.engine.steps_per_print : 10;
+  return std::max(asked, (plan.flags.steps + 19) / 20);
+}
+
 // The steps of one rank, in step with the others.
 class RankLoop {
  public:
@@ -178,7 +203,8 @@ class RankLoop {
                        .steps = flags_.steps,
                        .tokens_a_step = static_cast<double>(tokens),
                        .flops_a_token = run_.plan.model.TrainFlopsPerToken(run_.plan.context),
-                       .peak_flops = run_.peak_flops});
+                       .peak_flops = run_.peak_flops,
+                       .print_every = PrintEvery(run_.plan)});
     if (flags_.log.empty()) return {};
     DS_ASSIGN(TrainLog log, TrainLog::Open(flags_.log, first));
     run_.log.emplace(std::move(log));
@@ -254,10 +280,6 @@ class RankLoop {
   }
 
   Status Tell(const LogEntry& entry) {
-    if (entry.val_loss.has_value()) {
-      run_.progress->Keep(
-          fmt::format("step {}  validation loss {:.4f}", entry.step, *entry.val_loss));
-    }
     run_.progress->Show(entry);
     DS_TRY(TellMonitor(entry));
     return run_.log.has_value() ? run_.log->Append(entry) : Status();
@@ -449,9 +471,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                    "Ids that the model has, at least those of the tokenizer; for a file of ids "
                    "without one 50257");
   train
-      .add_option("--preset", flags->preset,
+      .add_option("--preset", flags->asked_preset,
                   "Sizes and how to train: " + PresetNames() + ", or a file like theirs")
-      ->capture_default_str();
+      ->default_str(flags->preset());
   train.add_flag("--list-presets", flags->list_presets, "Show the presets and their files instead");
   train.add_option("--model", flags->model,
                    "Go on from this Hugging Face folder: gpt2, llama, mistral, qwen2 or qwen3");
@@ -467,7 +489,10 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                    "Sequences of a step, over all ranks and micro-batches");
   train.add_option("--steps", flags->asked_steps,
                    "Steps to train; default: as the preset says, else 500");
-  train.add_option("--lr", flags->lr, "Learning rate, after warm-up");
+  train.add_option(
+      "--lr", flags->lr,
+      "Learning rate, after warm-up; default: as the config or the preset says, and of a "
+      "--model 2e-5, with adapters 2e-4");
   train.add_option("--dropout", flags->dropout,
                    "Share of what training drops, where the family has dropout; default: 0, and "
                    "of a --model what its config says");

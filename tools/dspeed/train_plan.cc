@@ -12,6 +12,8 @@
 namespace ds::tool {
 namespace {
 
+// Usual ones, of all weights of a model that exists and of adapters beside it.
+constexpr double kFineTuningRate = 2e-5, kAdapterRate = 2e-4;
 constexpr int64_t kFolderContext = 1024;  // of a model that was made for more, unless asked for
 // Ids without a tokenizer are most often those of GPT-2, whose programs write them as uint16.
 constexpr int64_t kGpt2Vocab = 50257;
@@ -34,7 +36,7 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
     const bool none = token::Tokenizer::Open(flags.model).status().code() == Code::kNotFound;
     if (!none) flags.text.tokenizer = flags.model;
   } else if (flags.text.tokenizer.empty()) {
-    DS_ASSIGN(const Preset preset, FindPreset(flags.preset));
+    DS_ASSIGN(const Preset preset, FindPreset(flags.preset()));
     if (preset.tokenizer != "bytes") flags.text.tokenizer = preset.tokenizer;
   }
   TrainText text;
@@ -223,25 +225,54 @@ void SetFromPreset(const Preset& preset, Json& json) {
   }
 }
 
-Status SetLearningRate(const TrainFlags& flags, bool users, Json& json) {
+// A model that exists is moved a little; 0: whatever else says of a fresh one. A preset that was
+// asked for by name has its say.
+double FineTuningRate(const TrainPlan& plan) {
+  if (plan.flags.model.empty() || plan.flags.asked_preset.has_value()) return 0;
+  return plan.lora.has_value() ? kAdapterRate : kFineTuningRate;
+}
+
+// `users`: the optimizer is of the user's config, not of the preset.
+Status SetLearningRate(bool users, TrainPlan& plan, Json& json) {
+  const TrainFlags& flags = plan.flags;
   if (!Has(json, "optimizer")) {
     json["optimizer"] = {
         {"type", "AdamW"},
-        {"params",
-         {{"lr", flags.lr.value_or(1e-3)}, {"betas", {0.9, 0.95}}, {"weight_decay", 0.1}}}};
-    return {};
+        {"params", {{"lr", "auto"}, {"betas", {0.9, 0.95}}, {"weight_decay", 0.1}}}};
   }
   Json* optimizer = Section(json, "optimizer");
   Json* params = optimizer == nullptr ? nullptr : Section(*optimizer, "params");
-  if (params == nullptr || !flags.lr.has_value()) return {};
-  if (users) return SetOrAgree(*params, "lr", "optimizer.params.lr", "--lr", *flags.lr);
-  (*params)["lr"] = *flags.lr;  // a flag outweighs the preset
+  if (params == nullptr) return {};
+  const std::string preset = "preset " + flags.preset();
+  const auto take = [&](const Json& lr, const std::string& from) {
+    (*params)["lr"] = lr;
+    plan.lr_from = from;
+  };
+  if (flags.lr.has_value()) {
+    if (users) DS_TRY(SetOrAgree(*params, "lr", "optimizer.params.lr", "--lr", *flags.lr));
+    take(*flags.lr, "--lr");  // it outweighs the preset
+    return {};
+  }
+  plan.lr_from = Has(*params, "lr") ? users ? "the config" : preset : "DeepSpeed's default";
+  const bool automatic = params->contains("lr") && (*params)["lr"] == "auto";
+  if (users && !automatic) return {};
+  const Json::json_pointer path("/optimizer/params/lr");
+  const Json& recipe = plan.preset.ds_config;
+  if (const double tuning = FineTuningRate(plan); tuning > 0) {
+    take(tuning, plan.lora.has_value() ? "the default of adapters" : "the default of --model");
+  } else if (automatic && recipe.contains(path) && recipe.at(path).is_number()) {
+    take(recipe.at(path), preset);
+  } else if (automatic) {
+    take(1e-3, "the default");
+  }
   return {};
 }
 
+int64_t WarmupOf(int64_t steps) { return std::clamp<int64_t>(steps / 10, 1, 100); }
+
 void SetSchedule(const TrainFlags& flags, Json& json) {
   if (!Has(json, "scheduler")) {
-    const int64_t warmup = std::clamp<int64_t>(flags.steps / 10, 1, 100);
+    const int64_t warmup = WarmupOf(flags.steps);
     json["scheduler"] = {{"type", "WarmupCosineLR"},
                          {"params",
                           {{"total_num_steps", flags.steps},
@@ -251,12 +282,7 @@ void SetSchedule(const TrainFlags& flags, Json& json) {
                            {"cos_min_ratio", 0.1}}}};
     return;
   }
-  if (!json["scheduler"].is_object() || !json["scheduler"].contains("params")) return;
-  Json& params = json["scheduler"]["params"];
-  if (params.is_object() && params.contains("total_num_steps") &&
-      params["total_num_steps"] == "auto") {
-    params["total_num_steps"] = flags.steps;
-  }
+  ResolveSteps(flags.steps, json);
 }
 
 Status SetDType(const TrainFlags& flags, Json& json) {
@@ -279,10 +305,27 @@ Status SetDType(const TrainFlags& flags, Json& json) {
 
 }  // namespace
 
+std::vector<std::string> ResolveSteps(int64_t steps, Json& config) {
+  std::vector<std::string> resolved;
+  const Json::json_pointer path("/scheduler/params");
+  if (!config.is_object() || !config.contains(path) || !config.at(path).is_object()) {
+    return resolved;
+  }
+  Json& params = config[path];
+  for (const auto& [key, value] :
+       {std::pair("total_num_steps", steps), std::pair("warmup_num_steps", WarmupOf(steps))}) {
+    if (!params.contains(key) || params[key] != "auto") continue;
+    params[key] = value;
+    resolved.push_back(std::string("scheduler.params.") + key);
+  }
+  return resolved;
+}
+
 Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
   DS_TRY(CheckFlags(asked));
-  DS_ASSIGN(const Preset preset, FindPreset(asked.preset));
   TrainPlan plan;
+  DS_ASSIGN(plan.preset, FindPreset(asked.preset()));
+  const Preset& preset = plan.preset;
   plan.flags = asked;
   TrainFlags& flags = plan.flags;
   flags.steps = asked.asked_steps.value_or(preset.steps.value_or(flags.steps));
@@ -311,7 +354,7 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
   const bool users = Has(json, "optimizer");
   DS_TRY(SetBatch(flags, preset, json));
   SetFromPreset(preset, json);
-  DS_TRY(SetLearningRate(flags, users, json));
+  DS_TRY(SetLearningRate(users, plan, json));
   DS_TRY(SetDType(flags, json));
   SetSchedule(flags, json);
   plan.config_json = DumpJson(json);

@@ -15,15 +15,18 @@
 #include "engine/config.h"
 #include "lora_flags.h"
 #include "model/family.h"
+#include "preset.h"
 #include "text.h"
 
 namespace ds::tool {
 
 struct TrainFlags {
-  std::vector<std::string> data;  // --data, one or more
-  std::string mix;                // or a file of them
-  TextFlags text;                 // but for its data
-  std::string preset = "small", config;
+  std::vector<std::string> data;            // --data, one or more
+  std::string mix;                          // or a file of them
+  TextFlags text;                           // but for its data
+  std::optional<std::string> asked_preset;  // --preset
+  std::string preset() const { return asked_preset.value_or("small"); }
+  std::string config;
   std::string model;  // a Hugging Face folder to go on from; empty: fresh weights
   LoraFlags lora;
   std::optional<std::string> family;
@@ -50,6 +53,8 @@ struct TrainFlags {
 
 struct TrainPlan {
   TrainFlags flags;
+  Preset preset;
+  std::string lr_from;  // who said the learning rate
   model::DecoderConfig model;
   int64_t context = 0;                    // tokens of a sequence, at most model.context
   bool bias = true;                       // false: biases stay 0 and are not trained
@@ -72,5 +77,9 @@ struct TrainText {
 // the preset. The flags learn what it knows.
 Result<TrainText> OpenTrainText(TrainFlags& flags);
 Result<TrainPlan> PlanTraining(const TrainFlags& asked);
+
+// What "auto" means of the steps of a schedule, once a run has a number of them; the keys that
+// were. Whatever else the config may be is left to its reader.
+std::vector<std::string> ResolveSteps(int64_t steps, Json& config);
 
 }  // namespace ds::tool
