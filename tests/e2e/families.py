@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import struct
 import sys
 import unittest
 
@@ -128,6 +129,28 @@ class Families(e2e.DspeedTest):
                                                  "--steps", 9, "--resume", "--config",
                                                  self.schedule(), model=[]))
         self.assert_refused(done, "adapter_config.json", "another folder")
+
+    def test_the_base_of_a_resume(self):
+        """Another one of the same shapes is another run; the same one may have moved."""
+        base, moved = self.folder / "base", self.folder / "moved"
+        lora = ["--lora-rank", 2, "--context", 20, "--model"]
+        self.train("base", "--steps", 1)
+        self.train("other", "--steps", 1, "--seed", 3)
+        self.train("run", *lora, self.folder / "base/model", "--steps", 2, model=[])
+        base.rename(moved)
+        ask = ["--steps", 3, "--resume", *lora]
+        self.assert_refused(self.dspeed(*self.train_arguments(
+            "run", *ask, self.folder / "other/model", model=[])),
+            base / "model", self.folder / "other/model", "checksum")
+        self.train("run", *ask, moved / "model", model=[])
+        weights = self.folder / "run/model/adapter_model.safetensors"
+        blob = bytearray(weights.read_bytes())
+        blob[-4:] = struct.pack("<f", float("nan"))
+        weights.write_bytes(blob)
+        path = self.folder / "run/model"
+        for command in (["merge", "--model", path, "--out", self.folder / "merged"],
+                        ["train", "--model", path, "--data", self.data, "--steps", 1]):
+            self.assert_refused(self.dspeed(*command), weights, "lora_", "nan")
 
     def schedule(self):
         path = self.folder / "schedule.json"

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <mutex>
 #include <optional>
 
@@ -19,6 +18,7 @@
 #include "preset.h"
 #include "progress.h"
 #include "rank_trainer.h"
+#include "save_folder.h"
 #include "trace_file.h"
 #include "train_log.h"
 #include "train_plan.h"
@@ -78,10 +78,11 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
   const auto& memory = trainer.engine().memory();
   const int64_t state = memory.bytes(MemoryKind::kWeights) + memory.bytes(MemoryKind::kGradients) +
                         memory.bytes(MemoryKind::kMaster) + memory.bytes(MemoryKind::kMoments);
-  fmt::print("model     {}, {} layers, {} heads, width {}, context {}: {:.2f} M parameters, {}\n",
+  const std::string most = ContextNote(plan);
+  fmt::print("model     {}, {} layers, {} heads, width {}, context {}{}: {:.2f} M parameters, {}\n",
              plan.model.family->model_type, plan.model.layers, plan.model.heads, plan.model.width,
-             plan.context, static_cast<double>(plan.model.parameters()) / 1e6,
-             DTypeName(config.dtype));
+             plan.context, most.empty() ? "" : " (" + most + ")",
+             static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(config.dtype));
   for (size_t i = 0; i < run.texts.size(); ++i) {
     const data::Corpus& text = run.texts.corpus(i);
     fmt::print("text      {}: {} {}s, {} of them for validation{}\n", text.path(),
@@ -155,6 +156,7 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   }
   if (!flags.save.empty()) {
     fmt::print("saved              {} (step {})\n", flags.save, last.step);
+    if (stopped) fmt::print("to go on           the same command with --resume\n");
   } else if (stopped) {
     fmt::print("nothing was saved: --save DIR was not given\n");
   }
@@ -185,9 +187,11 @@ class RankLoop {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (!flags_.save.empty() && saved_ < entry.step) DS_TRY(Save(entry.step));
     if (speaks_) {
+      const bool stopped = stop_ && entry.step < flags_.steps;
       run_.progress->Finish();
       if (run_.log.has_value()) DS_TRY(WritePlot(run_));
-      PrintEnd(run_, trainer_, entry, stop_, seconds.count(), entry.step - first);
+      PrintEnd(run_, trainer_, entry, stopped, seconds.count(), entry.step - first);
+      if (stopped) LeaveUnfinished();
     }
     return {};
   }
@@ -330,48 +334,6 @@ Status WriteTraces(const std::string& path, int first_rank,
   return ranks.empty() ? Status() : WriteTrace(path, ranks);
 }
 
-// Weights and adapters in one folder would be taken for one model.
-Status CheckSave(const TrainPlan& plan) {
-  const std::string& save = plan.flags.save;
-  std::error_code none;
-  const auto has = [&](const char* file) {
-    return !save.empty() && std::filesystem::exists(save + "/" + file, none);
-  };
-  const bool lora = plan.lora.has_value();
-  const char* const other = lora ? "config.json" : "adapter_config.json";
-  if (!has(other)) return {};
-  return InvalidArgument(
-      "--save is {}, which has {}: {} would be mixed with it; give another folder", save, other,
-      lora ? "adapters" : "a model");
-}
-
-// A folder that cannot be written is found before hours of work, not after.
-Status CheckWritable(const std::string& folder) {
-  DS_TRY(MakeDirectories(folder));
-  DS_ASSIGN(AtomicFile probe, AtomicFile::Create(folder + "/.dspeed"));
-  (void)probe;  // gone again here
-  return {};
-}
-
-// The run that --save holds, where it is to go on. Says so where it is not.
-Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks) {
-  std::optional<checkpoint::RunManifest> resumed;
-  if (flags.save.empty()) return resumed;
-  DS_ASSIGN(resumed, checkpoint::ReadRunManifest(StateFolder(flags.save)));
-  if (flags.resume && !resumed.has_value() && speaks) {
-    fmt::print("nothing to resume in {}: starting at step 0\n", flags.save);
-  } else if (!flags.resume && resumed.has_value()) {
-    if (speaks) {
-      fmt::print(stderr,
-                 "dspeed train: note: {} holds a run at step {}, which the next save replaces "
-                 "(--resume would continue it)\n",
-                 flags.save, resumed->step);
-    }
-    resumed.reset();
-  }
-  return resumed;
-}
-
 // `group`: this process's rank among others, or null where the ranks are threads of this one.
 Status Train(TrainFlags flags, comm::Communicator* group) {
   DS_ASSIGN(const TrainText source, OpenTrainText(flags));
@@ -382,8 +344,13 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
             data::Mix::Open(source.sources, tokenizer, plan.model.vocab, plan.context + 1, pool));
   const bool speaks = group == nullptr || group->rank() == 0;
   if (speaks && !flags.log.empty()) DS_TRY(CheckWritable(flags.log));
-  if (speaks) DS_TRY(CheckSave(plan));
-  if (speaks && !flags.save.empty()) DS_TRY(CheckWritable(flags.save));
+  if (speaks) DS_TRY(CheckSave(plan, tokenizer));
+  std::optional<FolderLock> lock;
+  if (speaks && !flags.save.empty()) {
+    DS_TRY(CheckWritable(flags.save));
+    DS_ASSIGN(FolderLock taken, FolderLock::Take(flags.save));
+    lock.emplace(std::move(taken));
+  }
   if (!flags.trace.empty()) {
     DS_ASSIGN(AtomicFile probe, AtomicFile::Create(TracePath(flags, group)));
     (void)probe;  // gone again here
@@ -527,6 +494,8 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   train.add_option("--save-every", flags->save_every, "Steps between saves; 0: at the end only")
       ->capture_default_str();
   train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");
+  train.add_flag("--overwrite", flags->overwrite,
+                 "Begin anew where --save holds a run that is not done");
   train.add_option("--timeout", flags->timeout, "Seconds that a rank waits for another")
       ->capture_default_str();
   const auto group = [&](const char* name, std::initializer_list<const char*> options) {
@@ -540,7 +509,7 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
          "--lora-alpha", "--lora-targets", "--lora-rslora"});
   group("Where it runs", {"--ranks", "--mpi", "--threads", "--recompute", "--timeout"});
   group("What it leaves", {"--log", "--eval-every", "--trace", "--trace-events", "--save",
-                           "--save-every", "--resume"});
+                           "--save-every", "--resume", "--overwrite"});
 }
 
 void AddTrain(CLI::App& app, Chosen& chosen) {

@@ -50,7 +50,15 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
   }
   std::vector<data::Source> sources;
   for (const data::WeightedSource& one : text.sources) sources.push_back(one.source);
-  DS_ASSIGN(text.tokenizer, OpenTokenizer(flags.text.tokenizer, sources));
+  const std::string& name = flags.text.tokenizer;
+  if (!sources.empty()) {
+    DS_ASSIGN(text.tokenizer, OpenTokenizer(name, sources));
+  } else if (name != "chars" && flags.model.empty()) {
+    DS_ASSIGN(text.tokenizer, OpenTokenizer(name.empty() ? "bytes" : name, sources));
+  } else if (name == "chars" && !flags.asked_vocab.has_value()) {
+    return InvalidArgument(
+        "--tokenizer chars: how many there are is known from --data FILE, or from --vocab N");
+  }
   DS_ASSIGN(flags.vocab, VocabOf(flags, text));
   if (text.tokenizer != nullptr) flags.end_of_text = text.tokenizer->end_of_text().value_or(-1);
   return text;
@@ -61,7 +69,7 @@ Status CheckFlags(const TrainFlags& flags) {
     if (value >= least) return {};
     return InvalidArgument("{} is {}, expected {} or more", flag, value, least);
   };
-  if (flags.data.empty() && flags.mix.empty()) {
+  if (flags.data.empty() && flags.mix.empty() && !flags.plans) {
     return InvalidArgument("--data is needed: the text to train on");
   }
   if (!flags.data.empty() && !flags.mix.empty()) {
@@ -92,6 +100,12 @@ Status CheckFlags(const TrainFlags& flags) {
   }
   if (flags.resume && flags.save.empty()) {
     return InvalidArgument("--resume goes with --save DIR: the folder that holds the run");
+  }
+  if (flags.overwrite && flags.save.empty()) {
+    return InvalidArgument("--overwrite goes with --save DIR: the folder that holds the run");
+  }
+  if (flags.overwrite && flags.resume) {
+    return InvalidArgument("--overwrite and --resume: a run begins anew, or goes on");
   }
   if (flags.save_every > 0 && flags.save.empty()) {
     return InvalidArgument("--save-every {} goes with --save DIR", flags.save_every);
@@ -183,6 +197,8 @@ void SetDropout(const TrainFlags& flags, model::DecoderConfig& model) {
   model.embedding_dropout = model.residual_dropout = *flags.dropout;
 }
 
+constexpr const char* kTrainBatch = "train_batch_size";
+
 bool Has(const Json& json, const char* key) {
   return json.contains(key) && !json[key].is_null() && json[key] != "auto";
 }
@@ -206,13 +222,12 @@ Status SetOrAgree(Json& section, const char* key, const char* path, const char* 
 }
 
 Status SetBatch(const TrainFlags& flags, const Preset& preset, Json& json) {
-  constexpr const char* kTrain = "train_batch_size";
   if (flags.batch.has_value()) {
-    return SetOrAgree(json, kTrain, kTrain, "--batch", *flags.batch);
+    return SetOrAgree(json, kTrainBatch, kTrainBatch, "--batch", *flags.batch);
   }
-  if (!Has(json, kTrain) && !Has(json, "train_micro_batch_size_per_gpu") &&
-      Has(preset.ds_config, kTrain)) {
-    json[kTrain] = preset.ds_config[kTrain];
+  if (!Has(json, kTrainBatch) && !Has(json, "train_micro_batch_size_per_gpu") &&
+      Has(preset.ds_config, kTrainBatch)) {
+    json[kTrainBatch] = preset.ds_config[kTrainBatch];
   }
   return {};
 }
@@ -303,7 +318,37 @@ Status SetDType(const TrainFlags& flags, Json& json) {
   return set(json.contains("bfloat16") ? "bfloat16" : "bf16", dtype == DType::kBF16);
 }
 
+// A batch that came whole has to be cut for the ranks; one of the user's config is its reader's
+// matter.
+Status CheckCut(const TrainPlan& plan, bool users, const Json& config) {
+  const TrainFlags& flags = plan.flags;
+  const Json batch = config.value(kTrainBatch, Json());
+  if (users || !batch.is_number_integer()) return {};
+  const auto whole = [&](const char* key) -> int64_t {
+    const Json value = config.value(key, Json());
+    const bool known = value.is_number_integer() && value > 0 && value < int64_t{1} << 24;
+    return known ? value.get<int64_t>() : 1;
+  };
+  const int64_t micro = whole("train_micro_batch_size_per_gpu");
+  const int64_t parts = flags.ranks * micro * whole("gradient_accumulation_steps");
+  const auto asked = batch.get<int64_t>();
+  if (asked % parts == 0) return {};
+  const int64_t less = asked / parts * parts;
+  return InvalidArgument(
+      "{} {}, which {} ranks{} cannot share evenly: --batch {}{} would do",
+      flags.batch.has_value() ? "--batch is" : "the batch of preset " + flags.preset() + " is",
+      asked, flags.ranks,
+      parts > flags.ranks ? fmt::format(" ({} sequences at a time)", parts) : "",
+      less > 0 ? fmt::format("{} or --batch ", less) : "", less + parts);
+}
+
 }  // namespace
+
+std::string ContextNote(const TrainPlan& plan) {
+  if (plan.flags.model.empty() || plan.flags.context.has_value()) return "";
+  if (plan.context >= plan.model.context) return "";
+  return fmt::format("of {}: --context N takes more", plan.model.context);
+}
 
 std::vector<std::string> ResolveSteps(int64_t steps, Json& config) {
   std::vector<std::string> resolved;
@@ -351,12 +396,13 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
                    JsonTypeName(json));
     }
   }
-  const bool users = Has(json, "optimizer");
+  const bool users = Has(json, "optimizer"), users_batch = Has(json, kTrainBatch);
   DS_TRY(SetBatch(flags, preset, json));
   SetFromPreset(preset, json);
   DS_TRY(SetLearningRate(users, plan, json));
   DS_TRY(SetDType(flags, json));
   SetSchedule(flags, json);
+  DS_TRY(CheckCut(plan, users_batch, json));
   plan.config_json = DumpJson(json);
   auto engine = ParseConfig(plan.config_json, flags.ranks);
   if (!engine.ok()) {

@@ -41,6 +41,7 @@ struct TrainFlags {
   std::optional<int> asked_ranks;  // --ranks
   int ranks = 1;                   // as they are: threads, or the processes of a job
   bool mpi = false;
+  bool plans = false;  // it is but planned: there may be no text
   int threads = 0;
   double timeout = 300;
   std::string log, save, trace;
@@ -48,7 +49,7 @@ struct TrainFlags {
   int64_t trace_events() const { return asked_trace_events.value_or(1 << 16); }
   int64_t save_every = 0;  // 0: at the end only
   int64_t eval_every = 0;  // 0: as the preset says, or a tenth of the steps
-  bool resume = false, recompute = false, list_presets = false;
+  bool resume = false, overwrite = false, recompute = false, list_presets = false;
 };
 
 struct TrainPlan {
@@ -77,6 +78,10 @@ struct TrainText {
 // the preset. The flags learn what it knows.
 Result<TrainText> OpenTrainText(TrainFlags& flags);
 Result<TrainPlan> PlanTraining(const TrainFlags& asked);
+
+// Where a model that exists could read longer sequences than it will: how long, and how to ask for
+// them. "" where it cannot.
+std::string ContextNote(const TrainPlan& plan);
 
 // What "auto" means of the steps of a schedule, once a run has a number of them; the keys that
 // were. Whatever else the config may be is left to its reader.
