@@ -26,7 +26,7 @@ double XTicks(const Box& box) { return std::max(4.0, box.width / 90); }
 constexpr double kLetterWidth = 7.2, kBoldWidth = 8.2, kRow = 17;
 
 double WidthOf(const Panel::Key& key) {
-  return kLetterWidth * static_cast<double>(key.text.size()) + (key.area ? 26 : 38);
+  return kLetterWidth * static_cast<double>(key.text.size()) + (key.area ? 30 : 38);
 }
 
 // Of the columns that the keys have in so many rows.
