@@ -72,7 +72,8 @@ Progress::Progress(const Work& work)
       colour_(WantsColour()),
       work_(work),
       start_(Clock::now()),
-      shown_(start_ - std::chrono::hours(1)) {}
+      shown_(start_ - std::chrono::hours(1)),
+      printed_(start_) {}
 
 std::vector<Progress::Field> Progress::Fields(const LogEntry& entry) const {
   const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
@@ -105,8 +106,11 @@ void Progress::Show(const LogEntry& entry) {
 }
 
 void Progress::Print(const LogEntry& entry) {
-  const bool last = entry.step == work_.steps;
-  if (!last && !entry.val_loss.has_value() && entry.step % work_.print_every != 0) return;
+  const auto now = Clock::now();
+  const bool due = entry.step % work_.print_every == 0 || entry.step == work_.steps ||
+                   entry.val_loss.has_value() || now - printed_ > std::chrono::minutes(1);
+  if (!due) return;
+  printed_ = now;
   Clear();
   std::vector<Field> fields = Fields(entry);
   if (entry.val_loss.has_value()) {

@@ -1,5 +1,5 @@
 // How training goes: a line that is rewritten in place on a terminal; where the output goes
-// elsewhere, into a file or a pipe, a line every so many steps, which stays.
+// elsewhere, into a file or a pipe, a line every so many steps, or a minute, which stays.
 #pragma once
 
 #include <chrono>
@@ -47,7 +47,7 @@ class Progress {
   const bool terminal_, plain_, colour_;
   const Work work_;
   const Clock::time_point start_;
-  Clock::time_point shown_;
+  Clock::time_point shown_, printed_;
   bool open_ = false;  // the cursor is behind an unfinished line
 };
 
