@@ -121,10 +121,10 @@ std::string Panel::Heading(const std::string& title, std::span<const Key> keys) 
                                 first, EscapeXml(title));
   const double left = box_.left + box_.width - std::accumulate(widths.begin(), widths.end(), 0.0);
   for (size_t i = 0; i < keys.size(); ++i) {
-    const size_t column = i % widths.size();
+    const size_t column = i % widths.size(), row = i / widths.size();
     const auto before = widths.begin() + static_cast<ptrdiff_t>(column);
     svg += Mark(keys[i], std::accumulate(widths.begin(), before, left),
-                first + kRow * static_cast<double>(i / widths.size()));
+                first + kRow * static_cast<double>(row));
   }
   return svg;
 }
