@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Fails when README.md or docs/ name a file of the project that is not there, and when the tables of
-docs/ERRORS.md are not the statuses of ds_base.h and the failpoints of failpoint.cc."""
+docs/ERRORS.md are not the statuses of ds_base.h and the failpoints of failpoint.cc, and when a command
+line of dspeed in them has a flag that the program has not."""
 import pathlib
 import re
 import sys
@@ -30,10 +31,35 @@ def check_errors():
                     statuses) + compare("failpoint", documented, points))
 
 
+def check_flags(page, text, known):
+    """Prints the flags of commands that are in no source of the program; returns how many."""
+    wrong = 0
+    for command, rest in re.findall(r"(?:^|[\s`/])dspeed ([a-z]+)((?:\\\n|[^`\n|])*)", text):
+        for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", rest):
+            if flag not in known:
+                print(f"{page.relative_to(ROOT)}: dspeed {command} has no {flag}")
+                wrong += 1
+    return wrong
+
+
+def flags_of_the_program():
+    known = {"--help", "--version"}
+    for source in (ROOT / "tools" / "dspeed").glob("*.cc"):
+        known |= set(re.findall(r'add_(?:option|flag)\(\s*"(--[\w-]+)', source.read_text()))
+    return known
+
+
 def main():
-    missing = named = 0
+    known = flags_of_the_program()
+    missing = named = wrong = 0
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for number, line in enumerate(page.read_text().splitlines(), 1):
+        text = page.read_text()
+        wrong += check_flags(page, text, known)
+        fenced = False  # what a program printed names nothing
+        for number, line in enumerate(text.splitlines(), 1):
+            fenced ^= line.startswith("```")
+            if fenced:
+                continue
             paths = [ROOT / name for name in PATH.findall(line)]
             paths += [page.parent / name for name in LINK.findall(line)]
             named += len(paths)
@@ -42,7 +68,7 @@ def main():
                     print(f"{page.relative_to(ROOT)}:{number}: {path} does not exist")
                     missing += 1
     print(f"{named} paths named, {missing} do not exist")
-    return missing + check_errors() != 0
+    return missing + wrong + check_errors() != 0
 
 
 if __name__ == "__main__":

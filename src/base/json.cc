@@ -12,13 +12,21 @@ namespace {
 // Builds the document from parser events; false stops the parser, with the reason in `error`.
 class Builder final : public nlohmann::json_sax<Json> {
  public:
-  Builder(std::string_view what, int max_depth) : what_(what), max_depth_(max_depth) {}
+  Builder(std::string_view what, const JsonLimits& limits)
+      : what_(what), max_depth_(limits.max_depth), huge_integers_(limits.huge_integers) {}
 
   bool null() override { return Put(nullptr); }
   bool boolean(bool value) override { return Put(value); }
   bool number_integer(number_integer_t value) override { return Put(value); }
   bool number_unsigned(number_unsigned_t value) override { return Put(value); }
-  bool number_float(number_float_t value, const string_t&) override { return Put(value); }
+  bool number_float(number_float_t value, const string_t& text) override {
+    if (huge_integers_ || text.find_first_of(".eE") != text.npos) return Put(value);
+    const std::string path = Path();
+    const std::string shown = text.size() > 40 ? text.substr(0, 40) + "..." : text;
+    error_ = Error(Code::kConfig, "{}: {}{}{} does not fit 64 bits", what_, path,
+                   path.empty() ? "" : " is ", path.empty() ? shown : shown + ", which");
+    return false;
+  }
   bool string(string_t& value) override { return Put(std::move(value)); }
   bool binary(binary_t&) override { return false; }
   bool start_object(size_t) override { return Open(Json::object()); }
@@ -92,6 +100,7 @@ class Builder final : public nlohmann::json_sax<Json> {
 
   const std::string_view what_;
   const int max_depth_;
+  const bool huge_integers_;
   std::vector<Level> open_;
   Json root_;
   Status error_;
@@ -126,7 +135,7 @@ Result<Json> ParseJson(std::string_view text, std::string_view what, const JsonL
     return Error(Code::kConfig, "{}: {} bytes of JSON, at most {} are read", what, text.size(),
                  limits.max_bytes);
   }
-  Builder builder(what, limits.max_depth);
+  Builder builder(what, limits);
   try {
     const std::string plain = limits.comments ? BlankJsonExtras(text) : std::string();
     if (limits.comments) text = plain;

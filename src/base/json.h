@@ -18,6 +18,8 @@ struct JsonLimits {
   int max_depth = 64;
   // Accept /* */, // and # comments, and a comma behind the last element.
   bool comments = true;
+  // Take an integer beyond 64 bits for the nearest number; else it is refused by its key.
+  bool huge_integers = false;
 };
 
 // `what` names the document in errors: a path, "config".

@@ -88,6 +88,7 @@ Status ParseJsonLine(std::string_view line, TextFormat format, const std::string
                      Document& document) {
   JsonLimits limits;
   limits.comments = false;
+  limits.huge_integers = true;  // only the text is looked at
   DS_ASSIGN(const Json object, ParseJson(line, "the object", limits));
   if (!object.is_object()) {
     return Error(Code::kConfig, "is {}, expected an object", JsonTypeName(object));

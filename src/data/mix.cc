@@ -41,6 +41,9 @@ Result<WeightedSource> ReadEntry(const Json& entry, const std::filesystem::path&
   std::string path, format = "auto", field = "text";
   WeightedSource source;
   DS_TRY(RequireKey(entry, "path", path));
+  if (path.find('\0') != path.npos) {
+    return Error(Code::kConfig, "path: has a NUL byte behind {}", path.c_str());
+  }
   DS_TRY(ReadKey(entry, "weight", source.weight));
   DS_TRY(ReadKey(entry, "format", format));
   DS_TRY(ReadKey(entry, "field", field));

@@ -22,8 +22,10 @@ Every key of DeepSpeed 0.19.8, and those it dropped since 0.19.6, is known. A ke
   have any valid values.
 
 A key that is not here is refused with a suggestion, as is a key that stands twice. `"auto"` means
-the default, or what follows from other keys; a key without a default refuses it. The text may have
-comments (`//`, `/* */`, `#`) and a comma behind the last element. Whole numbers may be written `5e8`.
+the default, or what follows from other keys; a key without a default refuses it. `dspeed train` knows
+more: the learning rate and the steps of a schedule that are `"auto"` are those of the run. The text may
+have comments (`//`, `/* */`, `#`) and a comma behind the last element. Whole numbers may be written
+`5e8`, and have to fit 64 bits.
 Sections marked *lax* read `"2"`, `"yes"` and `1` for what they mean, as DeepSpeed does there.
 
 `dspeed config FILE --world N` shows what a file comes to. `ds_config_schema()` and

@@ -9,8 +9,8 @@ using enum ConfigType;
 
 constexpr std::string_view kNoSwap = "nothing is offloaded to a disk (zero_optimization.offload_*)";
 constexpr std::string_view kRecompute =
-    "what is kept and what is computed again belongs to the "
-    "model: acquire the weights once more for it";
+    "what is kept and what is computed again belongs to the model: dspeed train --recompute, "
+    "recompute in ds_model_options, or acquire the weights once more for it";
 constexpr std::string_view kOwnFormat =
     "a checkpoint is the library's own: one folder, written "
     "whole and then renamed";

@@ -4,7 +4,9 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <vector>
 
 #include "base/file.h"
 #include "infer/model_folder.h"
@@ -23,6 +25,23 @@ bool Exists(const std::string& path) {
   return std::filesystem::exists(path, none);
 }
 
+// A model with such a weight is broken, and what is merged with it is, too.
+Status CheckFinite(const std::string& path, const checkpoint::TensorView& tensor) {
+  std::vector<float> values(std::min<size_t>(static_cast<size_t>(tensor.numel()), 1 << 14));
+  for (int64_t begin = 0; begin < tensor.numel(); begin += std::ssize(values)) {
+    const auto count = std::min<int64_t>(std::ssize(values), tensor.numel() - begin);
+    const auto part = std::span(values).first(static_cast<size_t>(count));
+    DS_TRY(checkpoint::ReadAsFloat(tensor, begin, part));
+    for (int64_t i = 0; i < count; ++i) {
+      const float value = values[static_cast<size_t>(i)];
+      if (std::isfinite(value)) continue;
+      return Error(Code::kCorruptData, "{}: tensor {} has {} at {}, expected finite numbers", path,
+                   tensor.name, value, begin + i);
+    }
+  }
+  return {};
+}
+
 bool IsAdapter(const Param& param) { return model::IsLora(param.spec.name); }
 
 }  // namespace
@@ -32,6 +51,10 @@ Result<AdapterFolder> AdapterFolder::Open(const std::string& folder) {
   DS_ASSIGN(const std::string text, ReadFile(path));
   DS_ASSIGN(model::LoraConfig config, model::ParseLoraConfig(text, path));
   DS_ASSIGN(checkpoint::SafetensorsReader reader, checkpoint::SafetensorsReader::Open(weights));
+  if (config.base.find('\0') != config.base.npos) {
+    return Error(Code::kConfig, "{}: base_model_name_or_path has a NUL byte behind {}", path,
+                 config.base.c_str());
+  }
   // PEFT takes it from the working directory.
   const std::string beside = folder + "/" + config.base;
   if (!Exists(config.base + "/config.json")) {
@@ -55,6 +78,7 @@ Result<ParamValues> AdapterFolder::operator()(const Param& param) const {
                            checkpoint::ShapeText(param.spec.shape));
   }
   DS_TRY(checkpoint::CheckFloat(*view));
+  DS_TRY(CheckFinite(path_, *view));
   const auto read = [reader = reader_, view](int64_t begin, std::span<float> out) {
     return checkpoint::ReadAsFloat(*view, begin, out);
   };

@@ -98,6 +98,19 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
   return model::ParseHfConfig(text, path);
 }
 
+Result<std::string> WeightsFingerprint(const std::string& folder) {
+  DS_ASSIGN(const HfFolder opened, HfFolder::Open(folder));
+  std::vector<std::string> names = opened.Untaken();  // all of them
+  std::sort(names.begin(), names.end());
+  uint64_t digest = 0;
+  for (const std::string& name : names) {
+    digest = XXH3_64bits_withSeed(name.data(), name.size(), digest);
+    const uint64_t tensor = DigestOf(*opened.Find(name));
+    digest = XXH3_64bits_withSeed(&tensor, sizeof tensor, digest);
+  }
+  return fmt::format("{:016x}", digest);
+}
+
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store) {
   return LoadModel(folder, model, store, [](const Param& param) -> Result<ParamValues> {
     return Error(Code::kInternal, "{}: of an adapter, and nothing to fill it", param.spec.name);

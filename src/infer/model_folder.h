@@ -13,6 +13,10 @@ namespace ds::infer {
 // What config.json says, checked.
 Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 
+// What tells the weights of a folder from others of the same names and shapes: of each tensor its
+// name, dtype and size, and how its bytes begin and end.
+Result<std::string> WeightsFingerprint(const std::string& folder);
+
 // Registers the model's parameters with the values of the folder. A tensor that is missing or of
 // another shape is an error by name, before anything is registered. So is one that the model has no
 // use for, but for what GPT-2 files are known to carry beside the weights: mask buffers, and an

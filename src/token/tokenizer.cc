@@ -31,7 +31,8 @@ bool IsFile(const std::string& path) {
 void FindEndOfText(BpeParts& parts) {
   for (const TokenizerFile& file : parts.files) {
     if (file.name != "tokenizer_config.json" || parts.end_of_text.has_value()) continue;
-    auto config = ParseJson(file.text, file.name);
+    // transformers writes model_max_length 10^30 where there is none.
+    auto config = ParseJson(file.text, file.name, {.huge_integers = true});
     if (!config.ok() || !config->is_object()) continue;
     Json eos = config->value("eos_token", Json());
     if (eos.is_object()) eos = eos.value("content", Json());
@@ -99,6 +100,17 @@ Made Tokenizer::Open(const std::string& name) {
   const std::string file = std::filesystem::path(name).filename().string();
   if (file == "characters.json") return OpenChars(name);
   return file.ends_with(".json") ? OpenJson(name) : OpenTiktoken(name, std::nullopt);
+}
+
+std::vector<std::string> TokenizerFilesOf(const std::string& folder) {
+  std::vector<std::string> names;
+  for (const char* name : {"tokenizer.json", "characters.json", "tokenizer.model"}) {
+    if (IsFile(folder + "/" + name)) names.emplace_back(name);
+  }
+  for (const char* name : kCompanions) {
+    if (IsFile(folder + "/" + name)) names.emplace_back(name);
+  }
+  return names;
 }
 
 Result<Ids> Tokenizer::Encode(std::string_view text, bool whole) const {

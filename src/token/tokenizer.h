@@ -69,6 +69,9 @@ class Tokenizer {
   Status Save(const std::string& folder) const;
 };
 
+// The files of a folder that belong to a tokenizer, by their names.
+std::vector<std::string> TokenizerFilesOf(const std::string& folder);
+
 // Files that lie beside tokenizer.json and are carried from model to model as they are.
 std::vector<TokenizerFile> ReadCompanions(const std::string& folder);
 

@@ -72,6 +72,25 @@ class Config(e2e.DspeedTest):
         """What config accepts, train accepts: the common case."""
         self.train("run", "--steps", 2, config=COMMON)
 
+    def test_auto_of_a_schedule(self):
+        """What only a run knows: as train fills it in."""
+        text = {"optimizer": {"type": "Adam", "params": {"lr": "auto"}}, "scheduler": {
+            "type": "WarmupDecayLR", "params": {"total_num_steps": "auto", "warmup_num_steps": "auto",
+                                                "warmup_type": "linear", "warmup_max_lr": "auto"}}}
+        for arguments, steps in (((), 500), (("--steps", 60), 60)):
+            told = json.loads(self.config(text, "--json", *arguments).stdout)
+            params = told["config"]["scheduler"]["params"]
+            self.assertEqual((params["total_num_steps"], params["warmup_num_steps"]), (steps, steps // 10))
+            self.assertIn(f"line 11: auto, which train fills in: here of {steps} steps",
+                          [key["from"] for key in told["keys"]
+                           if key["key"].endswith("total_num_steps")][0])
+            self.assertIn("train takes --lr", [key["from"] for key in told["keys"]
+                                               if key["key"] == "optimizer.params.lr"][0])
+        rates = [row["lr"] for row in (self.train("run", "--steps", 20, config=text), self.log("run"))[1]]
+        self.assertEqual(rates[:4], [0, 0, 0.0015, 0.003])  # as DeepSpeed warms up in 2 steps
+        self.assertEqual(max(rates), 0.003)  # of the preset
+        self.assert_refused(self.config(text, "--steps", 0), "--steps", 0)
+
     def test_bad_use(self):
         self.assert_refused(self.dspeed("config", self.folder / "none.json"), "none.json")
         self.assert_refused(self.dspeed("config"), "FILE")

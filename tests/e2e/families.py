@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import struct
 import sys
 import unittest
 
@@ -52,6 +53,16 @@ class Families(e2e.DspeedTest):
         self.assertNotIn("residuals", self.train("off", "--model", self.folder / "some/model",
                                                  "--dropout", 0, "--steps", 1, model=[]).stdout)
         self.assert_refused(self.dspeed(*self.train_arguments("x", "--dropout", 1)), "dropout", "1")
+
+    def test_learning_rate(self):
+        """A model that exists has a default of its own; who names a preset has that one's."""
+        ask = ["--model", GOLDEN / "llama", "--context", 24, "--steps", 1]
+        for flags, told in (([], "lr 2e-05 (the default of --model)"),
+                            (["--lora-rank", 2], "lr 0.0002 (the default of adapters)"),
+                            (["--preset", "tiny"], "lr 0.003 (preset tiny)"),
+                            (["--lr", 0.5], "lr 0.5 (--lr)")):
+            done = self.train("rate-" + str(len(told)), *ask, *flags, model=[])
+            self.assertIn(f"rate      {told}", done.stdout)
 
     def test_a_folder_is_gone_on_from(self):
         for family in FAMILIES:
@@ -118,6 +129,28 @@ class Families(e2e.DspeedTest):
                                                  "--steps", 9, "--resume", "--config",
                                                  self.schedule(), model=[]))
         self.assert_refused(done, "adapter_config.json", "another folder")
+
+    def test_the_base_of_a_resume(self):
+        """Another one of the same shapes is another run; the same one may have moved."""
+        base, moved = self.folder / "base", self.folder / "moved"
+        lora = ["--lora-rank", 2, "--context", 20, "--model"]
+        self.train("base", "--steps", 1)
+        self.train("other", "--steps", 1, "--seed", 3)
+        self.train("run", *lora, self.folder / "base/model", "--steps", 2, model=[])
+        base.rename(moved)
+        ask = ["--steps", 3, "--resume", *lora]
+        self.assert_refused(self.dspeed(*self.train_arguments(
+            "run", *ask, self.folder / "other/model", model=[])),
+            base / "model", self.folder / "other/model", "checksum")
+        self.train("run", *ask, moved / "model", model=[])
+        weights = self.folder / "run/model/adapter_model.safetensors"
+        blob = bytearray(weights.read_bytes())
+        blob[-4:] = struct.pack("<f", float("nan"))
+        weights.write_bytes(blob)
+        path = self.folder / "run/model"
+        for command in (["merge", "--model", path, "--out", self.folder / "merged"],
+                        ["train", "--model", path, "--data", self.data, "--steps", 1]):
+            self.assert_refused(self.dspeed(*command), weights, "lora_", "nan")
 
     def schedule(self):
         path = self.folder / "schedule.json"

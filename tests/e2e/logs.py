@@ -153,16 +153,29 @@ class Logs(e2e.DspeedTest):
 
     def test_pictures(self):
         self.train("run", "--steps", 20, "--eval-every", 5, "--ranks", 2,
-                   config={"zero_optimization": {"stage": 2}})
+                   config={"zero_optimization": {"stage": 3}, "bf16": {"enabled": True}})
         for name, words in (("loss.svg", ["validation", "unigram"]),
                             ("run.svg", ["learning rate", "tokens a second", "step, ms", "MiB",
                                          "moments", "update", "compute"])):
             text = (self.folder / "run/log" / name).read_text()
-            xml.etree.ElementTree.fromstring(text)
+            self.assert_apart(xml.etree.ElementTree.fromstring(text))
             for word in words:
                 self.assertIn(word, text)
             self.assertNotIn("nan", text)
             self.assertNotIn("inf", text.replace("information", ""))
+
+    def assert_apart(self, svg):
+        """No two words of a row lie on one another, a mark between them included."""
+        rows = {}
+        for word in svg.iter("{http://www.w3.org/2000/svg}text"):
+            if word.get("text-anchor") is None and word.get("class") is not None:
+                rows.setdefault(word.get("y").split(".")[0], []).append((float(word.get("x")), word.text))
+        self.assertTrue(rows)
+        for row in rows.values():
+            row.sort()
+            for (x, text), (following, _) in zip(row, row[1:]):
+                if following - x < 450:  # else of the panel beside it
+                    self.assertLess(x + 6.6 * len(text), following - 14, row)
 
     def test_monitors_of_the_config(self):
         """The effect of tensorboard and csv_monitor: DeepSpeed's files, tags and x axis."""

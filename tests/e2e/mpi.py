@@ -40,7 +40,7 @@ class Mpi(e2e.DspeedTest):
         status, out, err = self.job(ranks, name, *arguments, config=config)
         self.assertEqual(status, 0, err)
         self.assertEqual(err, "")
-        self.assertEqual(out.count("validation loss"), 1, out)  # one rank speaks
+        self.assertEqual(out.count("\nvalidation loss"), 1, out)  # one rank speaks
         return out
 
     def test_processes_give_the_bits_of_threads(self):

@@ -2,12 +2,16 @@
 """dspeed plan against what the run then takes: its own account, and the process as the system saw it."""
 import json
 import os
+import pathlib
 import re
+import shutil
 import sys
 
 sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
 import e2e  # noqa: E402
 
+GOLDEN = pathlib.Path(os.environ.get("DS_GOLDEN_DIR") or
+                      os.environ["SOURCE_DIR"] + "/tests/golden") / "hf"
 STATE = ("weights", "gradients", "master", "moments")
 SIZES = ["--layers", 6, "--heads", 6, "--width", 384, "--context", 128, "--batch", 8]
 
@@ -66,9 +70,30 @@ class Plan(e2e.DspeedTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         for part in ("does not fit", "gradients", "activations", "8 ranks", "the process", "peak"):
             self.assertIn(part, done.stdout)
+        saved = dict(re.findall(r"(?m)^(\S.*\S) +([\d.]+) +[\d.]+$", done.stdout.split("With, alone")[1]))
+        for way in ("--recompute", "--dtype bf16", '"zero_optimization": {"stage": 3}', "--context 64"):
+            self.assertIn(way, saved)
+        # What it says of a way is what a plan with it says, but for the text.
+        told = self.forecast("--layers", 48, "--width", 16384, "--heads", 64, "--ranks", 8, "--recompute")
+        self.assertAlmostEqual(told["peak_bytes"] / 2**20 / float(saved["--recompute"]), 1, 4)
+
+    def test_without_a_text(self):
+        """The sizes are enough, of a fresh model and of one in a folder."""
+        done = self.dspeed("plan", "--preset", "gpt2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("a vocabulary of 256", done.stdout)
+        folder = self.folder / "long"
+        shutil.copytree(GOLDEN / "llama", folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
+        done = self.dspeed("plan", "--model", folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("1024 of 4096: --context N takes more", done.stdout)
+        self.assert_refused(self.dspeed("plan", "--preset", "nanogpt-char-cpu"), "--data", "--vocab")
+        self.assert_refused(self.dspeed("plan", "--preset", "small", "--ranks", 3),
+                            "preset small", 16, "3 ranks", "--batch 15", "--batch 18")
 
     def test_refusals(self):
-        self.assert_refused(self.dspeed("plan"), "--data")
         self.assert_refused(self.dspeed("plan", "--data", self.data, "--ranks", 3, "--batch", 4), 3, 4)
         self.assert_refused(self.dspeed("plan", "--data", self.data, "--width", 7, "--heads", 2), 7, 2)
 

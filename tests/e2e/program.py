@@ -26,7 +26,11 @@ class Files(e2e.DspeedTest):
         self.assertLess(log[-1]["val_loss"], log[0]["loss"] - 0.5)
         self.assertIn("validation loss", done.stdout)
         self.assertIn("unigram entropy", done.stdout)
-        self.assertEqual(done.stderr, "")  # no progress line where nobody watches
+        self.assertEqual(done.stderr, "")  # no line that is rewritten where nobody watches
+        lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]
+        self.assertEqual([line.split()[1] for line in lines], ["10/40", "20/40", "30/40", "40/40"])
+        self.assertRegex(lines[0], r"^step 10/40  loss [\d.]+  norm [\d.]+  lr [\d.]+e-03  \d+ tokens/s")
+        self.assertRegex(lines[1], r"validation loss [\d.]+$")
         svg = (self.folder / "run/log/loss.svg").read_text()
         self.assertTrue(svg.startswith("<svg") and svg.endswith("</svg>\n"))
         config = json.loads((self.folder / "run/model/config.json").read_text())
@@ -132,6 +136,10 @@ class Refusals(e2e.DspeedTest):
         self.refuse([*self.with_config({"bf16": {"enabled": True}}), "--dtype", "fp32"], "bf16")
         self.refuse(self.with_config({"train_batch_size": 8, "train_micro_batch_size_per_gpu": 3,
                                       "gradient_accumulation_steps": 2}), 8, 3)
+        self.refuse(self.with_config({"activation_checkpointing": {"cpu_checkpointing": True}}),
+                    "cpu_checkpointing", "--recompute")
+        self.refuse(self.with_config({"zero_optimization": {"reduce_bucket_size": 10**20}}),
+                    "zero_optimization.reduce_bucket_size", 10**20)
         self.refuse(self.with_config("{not json"), "ds_config.json", "line 1")
         self.refuse(self.with_config('{"steps_per_print": 1, "steps_per_print": 2}'),
                     "steps_per_print", "twice")
@@ -142,6 +150,18 @@ class Refusals(e2e.DspeedTest):
         self.assert_refused(done, "--resume", "--save")
         self.assert_refused(self.dspeed("train"), "--data")
         self.assert_refused(self.dspeed(), "ubcommand")
+
+    def test_words(self):
+        """A value that is empty, or very long; output that goes nowhere."""
+        for words in (["--model", ""], ["--model="], ["--save", ""]):
+            self.refuse(["--data", self.data, *words], words[0].strip("="), "is empty", status=2)
+        for words in (["--preset", "x" * 5000], ["--steps", "x" * 5000]):
+            done = self.dspeed("train", "--data", self.data, *words)
+            self.assert_refused(done, "x" * 80 + "...")
+            self.assertLess(len(done.stderr), 400)
+        done = self.dspeed("train", "--help", into="/dev/full")
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1))
+        self.assertNotIn("--tokenizer", self.dspeed("tokenizer", "train", "--help").stdout)
 
     def test_unwritable(self):
         blocker = self.folder / "file"

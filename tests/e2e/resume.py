@@ -62,11 +62,23 @@ class Resume(e2e.DspeedTest):
         for number in (signal.SIGINT, signal.SIGTERM):
             name = f"signal-{number}"
             status, (out, err) = self.kill_at(name, 2, number, steps=100000)
-            self.assertEqual(status, 0, err)
+            self.assertEqual(status, 128 + number, err)
             self.assertIn(b"stopped", out)
+            self.assertIn(b"the same command with --resume", out)
             stopped = self.log(name)[-1]["step"]
             manifest = json.loads((self.folder / name / "model/resume/run.json").read_text())
             self.assertEqual(manifest["step"], stopped)
+            # What is not done is not replaced by a slip.
+            before = self.weights(name)
+            self.assert_refused(self.dspeed(*self.train_arguments(name, *RUN)), "--resume",
+                                "--overwrite", f"step {stopped} of 100000")
+            self.assertEqual(self.weights(name), before)
+            if number == signal.SIGTERM:
+                self.train(name, *RUN, "--overwrite")
+                self.assertEqual(len(self.log(name)), STEPS)
+                done = self.train(name, *RUN)  # that one is
+                self.assertIn(f"holds a run at step {STEPS}", done.stderr)
+                continue
             self.train(name, *RUN, "--steps", stopped + 2, "--resume")
             self.assertEqual(self.log(name)[-1]["step"], stopped + 2)
 
@@ -108,6 +120,36 @@ class Resume(e2e.DspeedTest):
     @staticmethod
     def schedule():
         return {"scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 2}}}
+
+    def test_one_run_a_folder(self):
+        """While it lasts, however it ends; the next save leaves nothing of a killed one."""
+        command = [e2e.DSPEED, *map(str, self.train_arguments("run", "--steps", 1000000))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            self.assertTrue(process.stdout.readline())
+            done = self.dspeed(*self.train_arguments("run", *RUN))
+            self.assert_refused(done, self.folder / "run/model", f"process {process.pid} ")
+            process.kill()
+        model = self.folder / "run/model"
+        model.mkdir(exist_ok=True)
+        ours = [model / "model.safetensors.tmp.7.0", model / "config.json.tmp.71.23",
+                model / "resume/run.json.tmp.5.1"]
+        others = [model / "notes.tmp.7.0", model / "config.json.tmp.old", model / "config.json.tmp.7"]
+        for path in (*ours, *others):
+            path.write_text("x")
+        self.train("run", *RUN)
+        self.assertEqual([path.exists() for path in (*ours, *others)], [False] * 3 + [True] * 3)
+
+    def test_a_tokenizer_goes_with_its_run(self):
+        self.train("run", *RUN, "--tokenizer", "chars")
+        model = self.folder / "run/model"
+        self.assertTrue((model / "characters.json").exists())
+        self.train("run", *RUN)
+        self.assertFalse((model / "characters.json").exists())
+        other = self.folder / "other/model"
+        other.mkdir(parents=True)
+        (other / "tokenizer.json").write_text("{}")
+        self.assert_refused(self.dspeed(*self.train_arguments("other", *RUN)), other, "tokenizer.json")
+        self.assertEqual((other / "tokenizer.json").read_text(), "{}")
 
     def test_another_run_is_refused(self):
         self.train("run", *RUN)

@@ -45,6 +45,7 @@ c++ -std=c++11 -pedantic -Wall -Wextra -Werror -O2 "$source_dir/examples/cpp/ove
 sed -n '/^```c$/,/^```$/p' "$source_dir/README.md" | grep -v '^```' >readme.c
 # shellcheck disable=SC2086
 cc -std=c99 -pedantic -Wall -Wextra -Werror readme.c -o readme $flags
+./readme | grep -q 'first weight is [01]\.[0-9]' || fail "the program of the README does not tell its weight"
 
 mkdir consumer
 cat >consumer/CMakeLists.txt <<'CMAKE'

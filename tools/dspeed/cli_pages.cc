@@ -204,7 +204,9 @@ std::string ManPage(const CLI::App& app, const std::string& version) {
   return page +
          ".SH EXIT STATUS\n0, or 1 after one line on standard error that says what went wrong, or "
          "2 "
-         "where the\ncommand line could not be read.\n"
+         "where the\ncommand line could not be read, or 130 or 143 where SIGINT or SIGTERM ended "
+         "the "
+         "work\nbefore it was done: train has saved then.\n"
          ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nSet and not empty: no colours on a terminal.\n"
          ".TP\n.B DS_GEMM\nonednn or simd: where matrix products come from.\n"
          ".TP\n.B DS_MODULE_PATH\nA folder to look for the modules of libdeepspeed in.\n";

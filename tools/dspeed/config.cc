@@ -1,13 +1,18 @@
 // dspeed config
 #include "engine/config.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "base/json_scan.h"
 #include "command.h"
 #include "engine/config_text.h"
+#include "train_plan.h"
 
 namespace ds::tool {
 namespace {
@@ -15,10 +20,19 @@ namespace {
 struct ConfigFlags {
   std::string file;
   int world = 1;
+  std::optional<int64_t> asked_steps;  // --steps
+  int64_t steps() const { return asked_steps.value_or(500); }
   bool json = false, schema = false, defaults = false, docs = false;
 };
 
 using Lines = std::map<std::string, int>;
+
+// Where what is shown comes from.
+struct Origins {
+  Lines lines;
+  std::vector<std::string> resolved;  // keys that were "auto", which a run of `steps` knows
+  int64_t steps = 0;
+};
 
 // "line 3", or "" for what does not stand in the file.
 std::string Line(const Lines& lines, const std::string& path) {
@@ -26,15 +40,23 @@ std::string Line(const Lines& lines, const std::string& path) {
   return it == lines.end() ? "" : fmt::format("line {}", it->second);
 }
 
-std::string Source(const ConfigEntry& entry, const Lines& lines) {
-  const std::string line = Line(lines, entry.path);
+std::string Source(const ConfigEntry& entry, const Origins& origins) {
+  const std::string line = Line(origins.lines, entry.path);
+  const auto& resolved = origins.resolved;
+  if (std::find(resolved.begin(), resolved.end(), entry.path) != resolved.end()) {
+    return fmt::format("{}: auto, which train fills in: here of {} steps (--steps N)", line,
+                       origins.steps);
+  }
   switch (entry.from) {
     case ConfigEntry::From::kText:
       return line;
     case ConfigEntry::From::kDerived:
       return line.empty() ? "derived" : fmt::format("derived ({})", line);
     case ConfigEntry::From::kDefault:
-      return line.empty() ? "default" : fmt::format("default ({})", line);
+      if (line.empty()) return "default";
+      return fmt::format(
+          "default ({}){}", line,
+          entry.path == "optimizer.params.lr" ? "; train takes --lr, or its own" : "");
     case ConfigEntry::From::kNoEffect:
       return fmt::format("{}, no effect: {}", line,
                          entry.why.empty() ? "asks for nothing" : entry.why);
@@ -42,7 +64,7 @@ std::string Source(const ConfigEntry& entry, const Lines& lines) {
   return "";
 }
 
-void PrintText(const ConfigReading& reading, const Lines& lines) {
+void PrintText(const ConfigReading& reading, const Origins& origins) {
   size_t key_width = 0, value_width = 0;
   const auto entries = ConfigEntries(reading);
   const auto shown = [](const ConfigEntry& entry) {
@@ -56,25 +78,26 @@ void PrintText(const ConfigReading& reading, const Lines& lines) {
   }
   for (const ConfigEntry& entry : entries) {
     fmt::print("{:<{}}  {:<{}}  {}\n", entry.key, key_width, shown(entry), value_width,
-               Source(entry, lines));
+               Source(entry, origins));
   }
 }
 
-void PrintJson(const ConfigReading& reading, const Lines& lines) {
+void PrintJson(const ConfigReading& reading, const Origins& origins) {
   using Ordered = nlohmann::ordered_json;
   Ordered out = {{"config", nullptr}, {"keys", Ordered::array()}, {"refused", Ordered::array()}};
   if (reading.checked.problems.empty()) {
     out["config"] = Ordered::parse(reading.config.ToJson());
     for (const ConfigEntry& entry : ConfigEntries(reading)) {
       out["keys"].push_back(
-          {{"key", entry.key}, {"value", entry.value}, {"from", Source(entry, lines)}});
+          {{"key", entry.key}, {"value", entry.value}, {"from", Source(entry, origins)}});
     }
   }
   for (const ConfigProblem& problem : reading.checked.problems) {
-    const auto line = lines.find(problem.path);
-    out["refused"].push_back({{"key", problem.path},
-                              {"line", line == lines.end() ? Ordered() : Ordered(line->second)},
-                              {"why", problem.message}});
+    const auto line = origins.lines.find(problem.path);
+    out["refused"].push_back(
+        {{"key", problem.path},
+         {"line", line == origins.lines.end() ? Ordered() : Ordered(line->second)},
+         {"why", problem.message}});
   }
   fmt::print("{}\n", out.dump(2, ' ', false, Ordered::error_handler_t::replace));
 }
@@ -83,16 +106,17 @@ Status Show(const ConfigFlags& flags) {
   DS_ASSIGN(const std::string text, ReadFile(flags.file));
   auto json = ParseConfigText(text);
   if (!json.ok()) return Error(Code::kConfig, "{}: {}", flags.file, json.status().message());
+  Origins origins{.lines = JsonKeyLines(text), .resolved = {}, .steps = flags.steps()};
+  origins.resolved = ResolveSteps(origins.steps, *json);
   const ConfigReading reading = ReadConfig(*json, flags.world);
-  const Lines lines = JsonKeyLines(text);
   const auto& problems = reading.checked.problems;
   if (flags.json) {
-    PrintJson(reading, lines);
+    PrintJson(reading, origins);
   } else if (problems.empty()) {
-    PrintText(reading, lines);
+    PrintText(reading, origins);
   } else {
     for (const ConfigProblem& problem : problems) {
-      const std::string line = Line(lines, problem.path);
+      const std::string line = Line(origins.lines, problem.path);
       fmt::print("{}{}{}: {}\n", flags.file, line.empty() ? "" : ", ", line, problem.message);
     }
   }
@@ -114,6 +138,7 @@ Status Config(const ConfigFlags& flags) {
   }
   if (flags.file.empty()) return InvalidArgument("a FILE is needed: a ds_config.json");
   if (flags.world < 1) return InvalidArgument("--world is {}, expected 1 or more", flags.world);
+  if (flags.steps() < 1) return InvalidArgument("--steps is {}, expected 1 or more", flags.steps());
   return Show(flags);
 }
 
@@ -125,6 +150,8 @@ void AddConfig(CLI::App& app, Chosen& chosen) {
       "config", "Show what a ds_config.json comes to, or everything in it that is refused");
   config.add_option("FILE", flags->file, "A ds_config.json");
   config.add_option("--world", flags->world, "Ranks that train")->capture_default_str();
+  config.add_option("--steps", flags->asked_steps,
+                    "Steps of the run, which \"auto\" in a schedule stands for; default: 500");
   config.add_flag("--json", flags->json, "As JSON");
   config.add_flag("--schema", flags->schema, "Print a JSON Schema of all keys instead");
   config.add_flag("--defaults", flags->defaults, "Print the default of every key instead");

@@ -7,5 +7,10 @@ namespace ds::tool {
 void CatchInterrupts();
 // The signal that came, 0 while none did. Any thread.
 int Interrupted();
+// The work was ended before it was done.
+void LeaveUnfinished();
+// What a shell would say of a program that the signal ended, 128 and its number; 0: nothing was
+// left.
+int InterruptedStatus();
 
 }  // namespace ds::tool

@@ -8,6 +8,17 @@
 namespace ds::tool {
 namespace {
 
+constexpr double kTitleLetter = 8.6;  // pixels of one, in the widest fonts
+
+// How the run was made stands last, behind the names of its texts, which may be long.
+std::string Ending(const std::string& title, double letters) {
+  const auto most = static_cast<size_t>(letters);
+  if (title.size() <= most) return title;
+  size_t begin = title.size() - (most - 3);
+  while (begin < title.size() && (static_cast<unsigned char>(title[begin]) & 0xC0) == 0x80) ++begin;
+  return "..." + title.substr(begin);
+}
+
 std::string Begin(double width, double height, double left, const std::string& title) {
   return fmt::format(
       "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {0:.0f} {1:.0f}' width='{0:.0f}' "
@@ -23,7 +34,7 @@ std::string Begin(double width, double height, double left, const std::string& t
       ".a4{{fill:#e0865a}}.a5{{fill:#c8c8c8}}</style>\n"
       "<rect width='100%' height='100%' fill='white'/>\n"
       "<text x='{2:.0f}' y='20' font-size='14' fill='#222'>{3}</text>\n",
-      width, height, left, EscapeXml(title));
+      width, height, left, EscapeXml(Ending(title, (width - left) / kTitleLetter)));
 }
 
 Points Curve(std::span<const LogEntry> entries, double (*value)(const LogEntry&)) {
@@ -50,7 +61,7 @@ std::string LossPanel(std::span<const LogEntry> entries, double entropy, const B
   if (entropy > 0) extent.Add(entropy);
   const double x1 = LastStep(entries);
   const Panel panel(box, x1, extent.low, extent.high);
-  std::string svg = panel.Frame("loss, nats a token", "step");
+  std::string svg = panel.Frame("step");
   svg += panel.Line(Thin(train), "raw");
   svg += panel.Line(Thin(Smooth(train)), "train");
   svg += panel.Line(validation, "val") + panel.Dots(validation, "dot");
@@ -60,7 +71,7 @@ std::string LossPanel(std::span<const LogEntry> entries, double entropy, const B
     keys.push_back({"val", fmt::format("validation {:.3f}", validation.back().second)});
   }
   if (entropy > 0) keys.push_back({"unigram", fmt::format("unigram entropy {:.3f}", entropy)});
-  return svg + panel.Legend(keys);
+  return svg + panel.Heading("loss, nats a token", keys);
 }
 
 std::string LinePanel(std::span<const LogEntry> entries, const Box& box, const std::string& title,
@@ -70,7 +81,7 @@ std::string LinePanel(std::span<const LogEntry> entries, const Box& box, const s
   extent.Add(0);
   extent.Add(points);
   const Panel panel(box, LastStep(entries), extent.low, extent.high);
-  std::string svg = panel.Frame(title, "step");
+  std::string svg = panel.Heading(title) + panel.Frame("step");
   if (smooth) svg += panel.Line(Thin(points), "raw");
   return svg + panel.Line(Thin(smooth ? Smooth(points) : points), css);
 }
@@ -99,9 +110,9 @@ std::string StackedPanel(std::span<const LogEntry> entries, const Box& box,
   extent.Add(0);
   extent.Add(tops.back());
   const Panel panel(box, LastStep(entries), 0, extent.high);
-  std::string svg = panel.Frame(title, "step");
+  std::string svg = panel.Frame("step");
   for (size_t i = 1; i < tops.size(); ++i) svg += panel.Area(tops[i - 1], tops[i], keys[i - 1].css);
-  return svg + panel.Legend(keys);
+  return svg + panel.Heading(title, keys);
 }
 
 template <device::MemoryKind kKind>

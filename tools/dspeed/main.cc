@@ -7,12 +7,15 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <iostream>
 #include <thread>
 
 #include <deepspeed/ds_base.h>
 
 #include "cli_pages.h"
 #include "command.h"
+#include "engine/config_range.h"
+#include "interrupt.h"
 
 namespace ds::tool {
 
@@ -28,6 +31,40 @@ namespace {
 
 const std::string kVersion =
     fmt::format("{}.{}.{}", DS_VERSION_MAJOR, DS_VERSION_MINOR, DS_VERSION_PATCH);
+
+// A word of the command line, which may be of any length, is cut in a message; a path is not,
+// while it is one.
+std::string Shortened(std::string message, int argc, char** argv) {
+  constexpr size_t kWord = 80, kPath = 1024;
+  for (int i = 1; i < argc; ++i) {
+    std::string word = argv[i];
+    const size_t sign = word.starts_with("--") ? word.find('=') : word.npos;
+    if (sign != word.npos) word.erase(0, sign + 1);
+    const size_t most = word.find('/') == word.npos ? kWord : kPath;
+    const size_t at = word.size() > most ? message.find(word) : message.npos;
+    if (at != message.npos) message.replace(at, word.size(), ds::ShortText(word, most));
+  }
+  return message;
+}
+
+// An empty value is most often a variable of a script that was not set.
+std::string EmptyWord(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i], before = argv[i - 1];
+    if (word.empty()) return before.starts_with("--") && i > 1 ? before : "an argument";
+    if (word.starts_with("--") && word.find('=') == word.size() - 1) {
+      return word.substr(0, word.size() - 1);
+    }
+  }
+  return "";
+}
+
+// What was printed counts only once it is where it was to go: a full disk is a failure.
+ds::Status FlushOutput() {
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good()) return {};
+  return ds::Error(ds::Code::kIo, "cannot write the output: {}", std::strerror(errno));
+}
 
 ds::Status Print(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
@@ -57,24 +94,34 @@ int Run(int argc, char** argv) {
   });
   app.add_subcommand("completion", "Print what makes bash complete dspeed's command line")
       ->callback([&] { chosen = [&] { return Print(ds::tool::BashCompletion(app)); }; });
+  if (const std::string empty = EmptyWord(argc, argv); !empty.empty()) {
+    std::fprintf(stderr, "dspeed: %s is empty, expected a value (see dspeed --help)\n",
+                 Shortened(empty, argc, argv).c_str());
+    return 2;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    std::fprintf(stderr, "dspeed: %s (see dspeed --help)\n", e.what());
+    if (e.get_exit_code() == 0) {  // --help, --version
+      app.exit(e);
+      const ds::Status status = FlushOutput();
+      if (!status.ok()) std::fprintf(stderr, "dspeed: %s\n", status.message().c_str());
+      return status.ok() ? 0 : 1;
+    }
+    std::fprintf(stderr, "dspeed: %s (see dspeed --help)\n",
+                 Shortened(e.what(), argc, argv).c_str());
     return 2;
   }
   const std::string command = app.get_subcommands().front()->get_name();
   ds::Status status = chosen();
-  // What was printed counts only once it is where it was to go: a full disk is a failure.
-  if ((std::fflush(stdout) != 0 || std::ferror(stdout) != 0) && status.ok()) {
-    status = ds::Error(ds::Code::kIo, "cannot write the output: {}", std::strerror(errno));
-  }
-  if (status.ok()) return 0;
+  if (const ds::Status flushed = FlushOutput(); status.ok()) status = flushed;
+  const int interrupted = ds::tool::InterruptedStatus();
+  if (status.ok()) return interrupted;
   if (!status.message().empty()) {  // else another process says it
-    std::fprintf(stderr, "dspeed %s: %s\n", command.c_str(), status.message().c_str());
+    std::fprintf(stderr, "dspeed %s: %s\n", command.c_str(),
+                 Shortened(status.message(), argc, argv).c_str());
   }
-  return 1;
+  return interrupted != 0 ? interrupted : 1;
 }
 
 }  // namespace

@@ -1,7 +1,11 @@
 // dspeed plan
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/json.h"
 #include "command.h"
@@ -39,10 +43,16 @@ void PrintText(const TrainPlan& plan, const MemoryForecast& forecast) {
   fmt::print("{:.2f} M parameters, {}, {} {}, ZeRO {}\n",
              static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(plan.engine.dtype),
              ranks, ranks == 1 ? "rank" : "ranks", zero::PlacementOf(plan.engine.zero, ranks).name);
-  fmt::print("a micro-batch of {} sequences of {} tokens, {} of them a step{}\n\n",
+  fmt::print("a micro-batch of {} sequences of {} tokens, {} of them a step{}\n",
              plan.engine.micro_batch, plan.context, plan.engine.accumulation,
              plan.flags.recompute ? ", recomputation" : "");
-  fmt::print("{:<14}{:>14}{:>14}\n", "MiB", "a rank", "all ranks");
+  if (const std::string note = ContextNote(plan); !note.empty()) {
+    fmt::print("sequences could be longer: {} {}\n", plan.context, note);
+  }
+  if (plan.flags.data.empty() && plan.flags.mix.empty()) {
+    fmt::print("of no text yet: a vocabulary of {}, and the text comes on top\n", plan.model.vocab);
+  }
+  fmt::print("\n{:<14}{:>14}{:>14}\n", "MiB", "a rank", "all ranks");
   const auto row = [&](const char* name, double rank, double all) {
     fmt::print("{:<14}{:>14.1f}{:>14.1f}\n", name, rank, all);
   };
@@ -53,19 +63,81 @@ void PrintText(const TrainPlan& plan, const MemoryForecast& forecast) {
   fmt::print("{:<14}{:>14}{:>14.1f}\n", "the process", "", MiB(forecast.process_bytes));
   fmt::print("{:<14}{:>14}{:>14.1f}\n", "peak", "", MiB(forecast.peak_bytes));
   fmt::print("\nThis machine has {:.1f} MiB{}.\n", MiB(MachineBytes()),
-             forecast.peak_bytes > MachineBytes()
-                 ? ": the run does not fit. More ranks on more machines, a higher ZeRO stage, "
-                   "--recompute or a smaller --batch need less"
-                 : "");
+             forecast.peak_bytes > MachineBytes() ? ": the run does not fit" : "");
+}
+
+// One way to need less, and what is then needed.
+struct Saving {
+  std::string how;
+  int64_t peak_bytes = 0;
+};
+
+// What can be said in flags and keys of the config; each alone, the one that saves most first.
+Result<std::vector<Saving>> FindSavings(const TrainPlan& plan, const MemoryForecast& forecast) {
+  std::vector<Saving> savings;
+  const auto consider = [&](const std::string& how, const auto& change) -> Status {
+    TrainPlan other = plan;
+    change(other);
+    DS_ASSIGN(const MemoryForecast less, ForecastMemory(other, {}));
+    // The process is the same one.
+    const int64_t saved =
+        forecast.peak_bytes - forecast.process_bytes - (less.peak_bytes - less.process_bytes);
+    if (saved > 0) savings.push_back({how, forecast.peak_bytes - saved});
+    return {};
+  };
+  const EngineConfig& engine = plan.engine;
+  if (!plan.flags.recompute) {
+    DS_TRY(consider("--recompute", [](TrainPlan& other) { other.flags.recompute = true; }));
+  }
+  if (engine.dtype == DType::kF32) {
+    DS_TRY(consider("--dtype bf16", [](TrainPlan& other) { other.engine.dtype = DType::kBF16; }));
+  }
+  if (plan.flags.ranks > 1 && engine.zero.stage < 3) {
+    DS_TRY(consider("\"zero_optimization\": {\"stage\": 3}",
+                    [](TrainPlan& other) { other.engine.zero.stage = 3; }));
+  }
+  if (engine.micro_batch > 1) {
+    DS_TRY(consider("\"train_micro_batch_size_per_gpu\": 1", [](TrainPlan& other) {
+      other.engine.accumulation *= std::exchange(other.engine.micro_batch, 1);
+    }));
+  }
+  if (plan.context > 1) {
+    DS_TRY(consider(fmt::format("--context {}", plan.context / 2),
+                    [](TrainPlan& other) { other.context /= 2; }));
+  }
+  if (!plan.flags.model.empty() && !plan.lora.has_value()) {
+    LoraFlags flags;
+    flags.rank = 8;
+    DS_ASSIGN(const auto lora, PlanLora(plan.flags.model, flags));
+    DS_TRY(consider("--lora-rank 8", [&](TrainPlan& other) { other.lora = lora; }));
+  }
+  std::stable_sort(savings.begin(), savings.end(),
+                   [](const Saving& a, const Saving& b) { return a.peak_bytes < b.peak_bytes; });
+  return savings;
+}
+
+Status PrintSavings(const TrainPlan& plan, const MemoryForecast& forecast) {
+  DS_ASSIGN(const std::vector<Saving> savings, FindSavings(plan, forecast));
+  if (!savings.empty()) fmt::print("\n{:<42}{:>14}{:>14}\n", "With, alone", "peak, MiB", "saved");
+  for (const Saving& saving : savings) {
+    fmt::print("{:<42}{:>14.1f}{:>14.1f}\n", saving.how, MiB(saving.peak_bytes),
+               MiB(forecast.peak_bytes - saving.peak_bytes));
+  }
+  return {};
 }
 
 Status Plan(TrainFlags flags, bool as_json) {
+  flags.plans = true;
   flags.ranks = flags.asked_ranks.value_or(1);
   DS_ASSIGN(const TrainText text, OpenTrainText(flags));
   DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));  // the flags know the vocabulary now
   DS_ASSIGN(const MemoryForecast forecast, ForecastMemory(plan, text.sources));
-  as_json ? PrintJson(plan, forecast) : PrintText(plan, forecast);
-  return {};
+  if (as_json) {
+    PrintJson(plan, forecast);
+    return {};
+  }
+  PrintText(plan, forecast);
+  return forecast.peak_bytes > MachineBytes() ? PrintSavings(plan, forecast) : Status();
 }
 
 }  // namespace
@@ -80,7 +152,7 @@ void AddPlan(CLI::App& app, Chosen& chosen) {
   AddTrainFlags(plan, flags);
   plan.footer(
       "Example\n"
-      "  dspeed plan --data book.txt --preset gpt2 --ranks 8 --config zero3.json");
+      "  dspeed plan --preset gpt2 --ranks 8 --config zero3.json");
   plan.callback([&chosen, flags, json] { chosen = [flags, json] { return Plan(*flags, *json); }; });
 }
 

@@ -24,20 +24,6 @@ size_t Columns() {
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-// The fields in order; on a narrow terminal those that rank last are left out.
-struct Field {
-  std::string text;
-  int rank;
-};
-std::string Join(std::vector<Field> fields, size_t columns) {
-  for (int rank = 9;; --rank) {
-    std::string line;
-    for (const Field& field : fields) line += (line.empty() ? "" : "  ") + field.text;
-    if (line.size() < columns || rank == 0) return line;
-    std::erase_if(fields, [&](const Field& field) { return field.rank == rank; });
-  }
-}
-
 }  // namespace
 
 std::string DurationText(double seconds) {
@@ -69,22 +55,28 @@ int64_t PeakResidentBytes() {
   return kilobytes * 1024;
 }
 
+std::string Progress::Join(std::vector<Field> fields, size_t columns) {
+  for (int rank = 9;; --rank) {
+    std::string line;
+    for (const Field& field : fields) line += (line.empty() ? "" : "  ") + field.text;
+    if (line.size() < columns || rank == 0) return line;
+    std::erase_if(fields, [&](const Field& field) { return field.rank == rank; });
+  }
+}
+
 bool Progress::Wanted() { return ::isatty(STDERR_FILENO) == 1; }
 
 Progress::Progress(const Work& work)
     : terminal_(Wanted()),
+      plain_(!terminal_ || ::isatty(STDOUT_FILENO) != 1),
       colour_(WantsColour()),
       work_(work),
       start_(Clock::now()),
-      shown_(start_ - std::chrono::hours(1)) {}
+      shown_(start_ - std::chrono::hours(1)),
+      printed_(start_) {}
 
-void Progress::Show(const LogEntry& entry) {
-  const auto now = Clock::now();
-  if (!terminal_ || (now - shown_ < std::chrono::milliseconds(200) && entry.step < work_.steps)) {
-    return;
-  }
-  shown_ = now;
-  const double elapsed = std::chrono::duration<double>(now - start_).count();
+std::vector<Progress::Field> Progress::Fields(const LogEntry& entry) const {
+  const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
   const double each = elapsed / static_cast<double>(entry.step - work_.first);
   const double speed = work_.tokens_a_step / each;
   std::vector<Field> fields = {{fmt::format("step {}/{}", entry.step, work_.steps), 0},
@@ -102,10 +94,45 @@ void Progress::Show(const LogEntry& entry) {
   fields.push_back(
       {fmt::format("ETA {}", DurationText(each * static_cast<double>(work_.steps - entry.step))),
        1});
-  const std::string line = Join(std::move(fields), Columns());
+  return fields;
+}
+
+void Progress::Show(const LogEntry& entry) {
+  if (entry.val_loss.has_value()) {
+    Keep(fmt::format("step {}  validation loss {:.4f}", entry.step, *entry.val_loss));
+  }
+  if (plain_) Print(entry);
+  if (terminal_) Redraw(entry);
+}
+
+void Progress::Print(const LogEntry& entry) {
+  const auto now = Clock::now();
+  const bool due = entry.step % work_.print_every == 0 || entry.step == work_.steps ||
+                   entry.val_loss.has_value() || now - printed_ > std::chrono::minutes(1);
+  if (!due) return;
+  printed_ = now;
+  Clear();
+  std::vector<Field> fields = Fields(entry);
+  if (entry.val_loss.has_value()) {
+    fields.push_back({fmt::format("validation loss {:.4f}", *entry.val_loss), 0});
+  }
+  fmt::print("{}\n", Join(std::move(fields), SIZE_MAX));
+  std::fflush(stdout);
+}
+
+void Progress::Redraw(const LogEntry& entry) {
+  const auto now = Clock::now();
+  if (now - shown_ < std::chrono::milliseconds(200) && entry.step < work_.steps) return;
+  shown_ = now;
+  const std::string line = Join(Fields(entry), Columns());
   fmt::print(stderr, "\r\033[K{}{}{}", colour_ ? "\033[36m" : "", line, colour_ ? "\033[0m" : "");
   std::fflush(stderr);
   open_ = true;
+}
+
+void Progress::Clear() {
+  if (open_) fmt::print(stderr, "\r\033[K");
+  open_ = false;
 }
 
 void Progress::Keep(const std::string& line) {

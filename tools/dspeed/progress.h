@@ -1,8 +1,11 @@
-// The line that tells how training goes, rewritten in place on a terminal; silent anywhere else.
+// How training goes: a line that is rewritten in place on a terminal; where the output goes
+// elsewhere, into a file or a pipe, a line every so many steps, or a minute, which stays.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "train_log.h"
 
@@ -18,21 +21,33 @@ class Progress {
     double tokens_a_step = 0;
     // Operations a token, and what matrix products reach here a second; 0: not known.
     double flops_a_token = 0, peak_flops = 0;
+    int64_t print_every = 10;  // steps between two lines that stay
   };
   explicit Progress(const Work& work);
 
   void Show(const LogEntry& entry);
-  // A line that stays.
-  void Keep(const std::string& line);
   void Finish();
 
  private:
   using Clock = std::chrono::steady_clock;
+  struct Field {
+    std::string text;
+    int rank;  // on a narrow terminal those that rank last are left out
+  };
 
-  const bool terminal_, colour_;
+  std::vector<Field> Fields(const LogEntry& entry) const;
+  static std::string Join(std::vector<Field> fields, size_t columns);
+  void Print(const LogEntry& entry);
+  void Redraw(const LogEntry& entry);
+  // A line on the terminal that stays.
+  void Keep(const std::string& line);
+  // The line that is rewritten goes.
+  void Clear();
+
+  const bool terminal_, plain_, colour_;
   const Work work_;
   const Clock::time_point start_;
-  Clock::time_point shown_;
+  Clock::time_point shown_, printed_;
   bool open_ = false;  // the cursor is behind an unfinished line
 };
 

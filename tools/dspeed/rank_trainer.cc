@@ -11,6 +11,7 @@
 #include "infer/model_folder.h"
 #include "interrupt.h"
 #include "model/decoder.h"
+#include "save_folder.h"
 
 namespace ds::tool {
 
@@ -40,6 +41,9 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
     DS_TRY(infer::LoadModelAt(place, *trainer->model_, engine.store(), fresh));
   } else {
     DS_TRY(trainer->model_->RegisterParams(engine.store(), fresh));
+  }
+  if (plan.lora.has_value()) {
+    DS_ASSIGN(trainer->base_, infer::WeightsFingerprint(plan.flags.model));
   }
   DS_TRY(engine.Seal());
   const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.context);
@@ -166,11 +170,28 @@ Json RankTrainer::Parts() const {
   return parts;
 }
 
+Status RankTrainer::CheckBase(const std::string& folder, const Json& saved) const {
+  const Json base = saved.value("base", Json());
+  if (base_.empty() || !base.is_object()) return {};  // an older state did not say it
+  std::string checksum, where;
+  DS_TRY(RequireKey(base, "checksum", checksum));
+  DS_TRY(RequireKey(base, "folder", where));
+  if (checksum == base_) return {};
+  return Error(Code::kConfig,
+               "cannot resume {}: its adapters stand beside the weights of {} (checksum {}), this "
+               "run's beside those of {} (checksum {})",
+               folder, where, checksum, plan_.flags.model, base_);
+}
+
 Status RankTrainer::Save(const std::string& folder, int64_t step) {
   const TraceSpan span(TraceLane::kStep, "save");
   const std::string state = StateFolder(folder);
   const bool writes = comm_.rank() == 0;
-  double save = 0;  // rank 0's; counts are exact in a double
+  double save = 0;            // rank 0's; counts are exact in a double
+  if (writes && !cleared_) {  // before any rank writes
+    DS_TRY(ClearLeftovers(folder, tokenizer_, resumed_));
+    cleared_ = true;
+  }
   if (writes) {
     DS_ASSIGN(const int64_t next, checkpoint::NextSave(state));
     save = static_cast<double>(next);
@@ -189,6 +210,8 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
     }
     const Engine::Counters counters = engine_->counters();
     Json facts = Facts();
+    facts["steps"] = plan_.flags.steps;
+    if (!base_.empty()) facts["base"] = {{"folder", plan_.flags.model}, {"checksum", base_}};
     facts["applied steps"] = counters.step;
     facts["skipped steps"] = counters.skipped;
     if (const auto& scale = counters.loss_scale) {
@@ -217,6 +240,8 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
                    saved.dump(), value.dump());
     }
   }
+  DS_TRY(CheckBase(folder, manifest.facts));
+  resumed_ = true;
   Engine::Counters counters;
   DS_TRY(RequireKey(manifest.facts, "applied steps", counters.step));
   DS_TRY(RequireKey(manifest.facts, "skipped steps", counters.skipped));

@@ -68,18 +68,19 @@ class RankTrainer {
   Status AddLosses(data::TokenSpan text, int64_t most, std::span<double, 2> sums);
   Json Facts() const;
   Json Parts() const;  // of the texts
+  // That adapters go on beside the weights that they were trained beside.
+  Status CheckBase(const std::string& folder, const Json& saved) const;
 
   const TrainPlan& plan_;
   const data::Mix& texts_;
   const token::Tokenizer* const tokenizer_;  // null: the text came as ids
   comm::Communicator& comm_;
   const data::Sampler sampler_;
+  std::string base_;  // fingerprint of the weights that adapters stand beside, or ""
+  bool resumed_ = false, cleared_ = false;  // the run; what others left in its folder
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<model::Model> model_;  // uses the engine
   std::vector<int32_t> ids_, targets_;   // of one micro-batch
 };
-
-// Where in a saved folder the state for a resume lies.
-inline std::string StateFolder(const std::string& folder) { return folder + "/resume"; }
 
 }  // namespace ds::tool

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace ds::tool {
 namespace {
@@ -21,6 +22,34 @@ double TickStep(double range, double count) {
 double YTicks(const Box& box) { return std::max(3.0, box.height / 60); }
 double XTicks(const Box& box) { return std::max(4.0, box.width / 90); }
 
+// Of a letter, in the widest fonts that stand for sans-serif.
+constexpr double kLetterWidth = 7.2, kBoldWidth = 8.2, kRow = 17;
+
+double WidthOf(const Panel::Key& key) {
+  return kLetterWidth * static_cast<double>(key.text.size()) + (key.area ? 30 : 38);
+}
+
+// Of the columns that the keys have in so many rows.
+std::vector<double> Columns(std::span<const Panel::Key> keys, size_t rows) {
+  std::vector<double> widths((keys.size() + rows - 1) / rows);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    double& width = widths[i % widths.size()];
+    width = std::max(width, WidthOf(keys[i]));
+  }
+  return widths;
+}
+
+std::string Mark(const Panel::Key& key, double x, double y) {
+  const std::string mark =
+      key.area
+          ? fmt::format("<rect x='{:.0f}' y='{:.0f}' width='10' height='10' class='{}'/>", x, y - 9,
+                        key.css)
+          : fmt::format("<line x1='{0:.0f}' y1='{2:.0f}' x2='{1:.0f}' y2='{2:.0f}' class='{3}'/>",
+                        x, x + 22, y - 4, key.css);
+  return mark + fmt::format("<text x='{:.0f}' y='{:.0f}' class='tick'>{}</text>\n",
+                            x + (key.area ? 14 : 27), y, EscapeXml(key.text));
+}
+
 std::string At(const Panel& panel, const Points& points) {
   std::string at;
   for (const auto& [x, y] : points) at += fmt::format("{:.1f},{:.1f} ", panel.X(x), panel.Y(y));
@@ -37,7 +66,7 @@ Panel::Panel(const Box& box, double x1, double y0, double y1)
   y1_ = std::ceil(y1_ / step) * step;
 }
 
-std::string Panel::Frame(const std::string& title, const std::string& x_label) const {
+std::string Panel::Frame(const std::string& x_label) const {
   std::string svg;
   const double right = box_.left + box_.width, bottom = box_.top + box_.height;
   const double y_step = TickStep(y1_ - y0_, YTicks(box_));
@@ -54,11 +83,8 @@ std::string Panel::Frame(const std::string& title, const std::string& x_label) c
         fmt::format("<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='middle'>{:.6g}</text>\n",
                     X(x), bottom + 18, x);
   }
-  svg += fmt::format(
-      "<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='middle'>{}</text>\n"
-      "<text x='{:.1f}' y='{:.1f}' class='name'>{}</text>\n",
-      box_.left + box_.width / 2, bottom + 36, EscapeXml(x_label), box_.left, box_.top - 10,
-      EscapeXml(title));
+  svg += fmt::format("<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='middle'>{}</text>\n",
+                     box_.left + box_.width / 2, bottom + 36, EscapeXml(x_label));
   return svg;
 }
 
@@ -82,22 +108,23 @@ std::string Panel::Area(const Points& lower, const Points& upper, const std::str
   return fmt::format("<polygon class='{}' points='{}'/>\n", css, At(*this, outline));
 }
 
-std::string Panel::Legend(std::span<const Key> keys) const {
-  std::string svg;
-  double x = box_.left + box_.width;
-  const double y = box_.top - 10;
-  for (size_t i = keys.size(); i-- > 0;) {
-    const Key& key = keys[i];
-    x -= 6.6 * static_cast<double>(key.text.size()) + (key.area ? 26 : 38);
-    if (key.area) {
-      svg += fmt::format("<rect x='{:.0f}' y='{:.0f}' width='10' height='10' class='{}'/>", x,
-                         y - 9, key.css);
-    } else {
-      svg += fmt::format("<line x1='{0:.0f}' y1='{2:.0f}' x2='{1:.0f}' y2='{2:.0f}' class='{3}'/>",
-                         x, x + 22, y - 4, key.css);
-    }
-    svg += fmt::format("<text x='{:.0f}' y='{:.0f}' class='tick'>{}</text>\n",
-                       x + (key.area ? 14 : 27), y, EscapeXml(key.text));
+std::string Panel::Heading(const std::string& title, std::span<const Key> keys) const {
+  const double room = box_.width - kBoldWidth * static_cast<double>(title.size()) - 16;
+  // As few rows as will do, their columns below one another.
+  size_t rows = 1;
+  std::vector<double> widths = Columns(keys, rows);
+  while (std::accumulate(widths.begin(), widths.end(), 0.0) > room && rows < keys.size()) {
+    widths = Columns(keys, ++rows);
+  }
+  const double first = box_.top - 10 - kRow * static_cast<double>(rows - 1);
+  std::string svg = fmt::format("<text x='{:.1f}' y='{:.1f}' class='name'>{}</text>\n", box_.left,
+                                first, EscapeXml(title));
+  const double left = box_.left + box_.width - std::accumulate(widths.begin(), widths.end(), 0.0);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const size_t column = i % widths.size(), row = i / widths.size();
+    const auto before = widths.begin() + static_cast<ptrdiff_t>(column);
+    svg += Mark(keys[i], std::accumulate(widths.begin(), before, left),
+                first + kRow * static_cast<double>(row));
   }
   return svg;
 }

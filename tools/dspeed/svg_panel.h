@@ -23,19 +23,20 @@ class Panel {
   double X(double x) const { return box_.left + x / x1_ * box_.width; }
   double Y(double y) const { return box_.top + (1 - (y - y0_) / (y1_ - y0_)) * box_.height; }
 
-  // Grid, ticks, and what the axes are.
-  std::string Frame(const std::string& title, const std::string& x_label) const;
+  // Grid, ticks, and what the x axis is.
+  std::string Frame(const std::string& x_label) const;
   std::string Line(const Points& points, const std::string& css) const;
   std::string Dots(const Points& points, const std::string& css) const;
   // Between two curves over the same x.
   std::string Area(const Points& lower, const Points& upper, const std::string& css) const;
 
-  // Names at the right above the plotted area, the last first to be placed.
+  // Above the plotted area: what the y axis is, and at its right the names of what is drawn, in as
+  // many rows as they need; each but the first takes 17 of what is above.
   struct Key {
     std::string css, text;
     bool area = false;
   };
-  std::string Legend(std::span<const Key> keys) const;
+  std::string Heading(const std::string& title, std::span<const Key> keys = {}) const;
 
  private:
   const Box box_;

@@ -8,12 +8,9 @@
 
 namespace ds::tool {
 
-void AddTextFlags(CLI::App& command, TextFlags& flags, const std::string& what) {
-  command.add_option("--data", flags.data, what)->required();
-  AddReadingFlags(command, flags);
-}
+namespace {
 
-void AddReadingFlags(CLI::App& command, TextFlags& flags) {
+void AddFormatFlags(CLI::App& command, TextFlags& flags) {
   command
       .add_option("--format", flags.format,
                   "text (a file or a folder), jsonl, chat (JSON lines with messages), tokens "
@@ -21,6 +18,22 @@ void AddReadingFlags(CLI::App& command, TextFlags& flags) {
       ->capture_default_str();
   command.add_option("--field", flags.field, "The key of the text in JSON lines")
       ->capture_default_str();
+}
+
+}  // namespace
+
+void AddTextFlags(CLI::App& command, TextFlags& flags, const std::string& what) {
+  command.add_option("--data", flags.data, what)->required();
+  AddReadingFlags(command, flags);
+}
+
+void AddDataFlags(CLI::App& command, TextFlags& flags, const std::string& what) {
+  command.add_option("--data", flags.data, what)->required();
+  AddFormatFlags(command, flags);
+}
+
+void AddReadingFlags(CLI::App& command, TextFlags& flags) {
+  AddFormatFlags(command, flags);
   command.add_option("--tokenizer", flags.tokenizer,
                      "bytes, chars, or a folder with a tokenizer.json, or the file, or a tiktoken "
                      "file; without it bytes");

@@ -19,10 +19,11 @@ struct TextFlags {
   std::string tokenizer;  // "": bytes for a text, none for a file of ids
 };
 
-// --data, --format, --field and --tokenizer, of which `what` says what the data is for; and all but
-// the first of them.
+// --data, --format, --field and --tokenizer, of which `what` says what the data is for; all but the
+// first of them; all but the last.
 void AddTextFlags(CLI::App& command, TextFlags& flags, const std::string& what);
 void AddReadingFlags(CLI::App& command, TextFlags& flags);
+void AddDataFlags(CLI::App& command, TextFlags& flags, const std::string& what);
 
 struct Text {
   data::Source source;

@@ -159,10 +159,6 @@ Status Learn(const LearnFlags& flags) {
   if (!rule.has_value()) {
     return InvalidArgument("--split is {}, expected gpt2, llama3 or qwen2", flags.split);
   }
-  if (!flags.text.tokenizer.empty()) {
-    return InvalidArgument("--tokenizer is {}, but a tokenizer is to be made",
-                           flags.text.tokenizer);
-  }
   DS_ASSIGN(const Text text, OpenText(flags.text));
   if (!text.source.text.has_value() || *text.source.text == data::TextFormat::kChat) {
     return InvalidArgument("{}: is not a text to learn words from", flags.text.data);
@@ -178,7 +174,10 @@ Status Learn(const LearnFlags& flags) {
     DS_TRY(token::CheckUtf8(document.text, document.what));
     trainer.Add(document.text);
     progress.Show(documents.bytes_done(), documents.bytes(), "read");
-    if (Interrupted() != 0) return Error(Code::kCancelled, "interrupted");
+    if (Interrupted() != 0) {
+      LeaveUnfinished();
+      return Error(Code::kCancelled, "interrupted");
+    }
   }
   DS_ASSIGN(token::BpeParts parts,
             trainer.Train(flags.vocab, [](int64_t) { return Interrupted() == 0; }));
@@ -217,7 +216,7 @@ void AddTokenizer(CLI::App& app, Chosen& chosen) {
   tokenizer.require_subcommand(1);
   CLI::App& train = *tokenizer.add_subcommand(
       "train", "Learn a byte-level BPE from a text, as a Hugging Face tokenizer.json");
-  AddTextFlags(train, flags->text, "The text");
+  AddDataFlags(train, flags->text, "The text");
   train.add_option("--vocab", flags->vocab, "Tokens, with the 256 bytes and <|endoftext|>")
       ->required();
   train.add_option("--split", flags->split, "How words are split: gpt2, llama3 or qwen2")

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <mutex>
 #include <optional>
 
@@ -19,6 +18,7 @@
 #include "preset.h"
 #include "progress.h"
 #include "rank_trainer.h"
+#include "save_folder.h"
 #include "trace_file.h"
 #include "train_log.h"
 #include "train_plan.h"
@@ -54,16 +54,35 @@ int64_t TrainedParameters(const model::Model& model) {
   return count;
 }
 
+// The largest rate of the run, and who says so; a schedule may have one of its own.
+std::string RateText(const TrainPlan& plan) {
+  const auto& [rule, schedule] = std::pair(plan.engine.optimizer, plan.engine.scheduler);
+  const Json none = Json::object();
+  const auto rate_of = [&](const Json& section, const char* key) {
+    const Json params = section.value("params", none);
+    return params.value(key, Json());
+  };
+  const Json own = schedule.is_object() ? rate_of(schedule, "warmup_max_lr") : Json();
+  const Json lr = rate_of(rule, "lr");
+  std::string text = own.is_number() && own != lr
+                         ? fmt::format("{:g} (warmup_max_lr)", own.get<double>())
+                     : lr.is_number() ? fmt::format("{:g} ({})", lr.get<double>(), plan.lr_from)
+                                      : "as the config says";
+  text += ", " + rule.value("type", "");
+  return schedule.is_object() ? text + ", " + schedule.value("type", "") : text;
+}
+
 void PrintStart(const Run& run, RankTrainer& trainer) {
   const TrainPlan& plan = run.plan;
   const EngineConfig& config = plan.engine;
   const auto& memory = trainer.engine().memory();
   const int64_t state = memory.bytes(MemoryKind::kWeights) + memory.bytes(MemoryKind::kGradients) +
                         memory.bytes(MemoryKind::kMaster) + memory.bytes(MemoryKind::kMoments);
-  fmt::print("model     {}, {} layers, {} heads, width {}, context {}: {:.2f} M parameters, {}\n",
+  const std::string most = ContextNote(plan);
+  fmt::print("model     {}, {} layers, {} heads, width {}, context {}{}: {:.2f} M parameters, {}\n",
              plan.model.family->model_type, plan.model.layers, plan.model.heads, plan.model.width,
-             plan.context, static_cast<double>(plan.model.parameters()) / 1e6,
-             DTypeName(config.dtype));
+             plan.context, most.empty() ? "" : " (" + most + ")",
+             static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(config.dtype));
   for (size_t i = 0; i < run.texts.size(); ++i) {
     const data::Corpus& text = run.texts.corpus(i);
     fmt::print("text      {}: {} {}s, {} of them for validation{}\n", text.path(),
@@ -91,6 +110,7 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
              trainer.engine().store().placement().name);
   fmt::print("batch     {} sequences = {} a micro-batch x {} micro-batches x {} ranks\n",
              config.train_batch, config.micro_batch, config.accumulation, plan.flags.ranks);
+  fmt::print("rate      lr {}\n", RateText(plan));
   fmt::print("compute   {} threads, products by {}\n", CpuThreads(plan.flags.threads),
              run.gemm->description());
   fmt::print("memory    a rank: {:.1f} MiB of state, {:.1f} MiB of activations\n", MiB(state),
@@ -136,10 +156,17 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   }
   if (!flags.save.empty()) {
     fmt::print("saved              {} (step {})\n", flags.save, last.step);
+    if (stopped) fmt::print("to go on           the same command with --resume\n");
   } else if (stopped) {
     fmt::print("nothing was saved: --save DIR was not given\n");
   }
   std::fflush(stdout);
+}
+
+// As the config says, or DeepSpeed's ten; but a long run has some twenty lines, not thousands.
+int64_t PrintEvery(const TrainPlan& plan) {
+  const int64_t asked = plan.engine.steps_per_print > 0 ? plan.engine.steps_per_print : 10;
+  return std::max(asked, (plan.flags.steps + 19) / 20);
 }
 
 // The steps of one rank, in step with the others.
@@ -160,9 +187,11 @@ class RankLoop {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (!flags_.save.empty() && saved_ < entry.step) DS_TRY(Save(entry.step));
     if (speaks_) {
+      const bool stopped = stop_ && entry.step < flags_.steps;
       run_.progress->Finish();
       if (run_.log.has_value()) DS_TRY(WritePlot(run_));
-      PrintEnd(run_, trainer_, entry, stop_, seconds.count(), entry.step - first);
+      PrintEnd(run_, trainer_, entry, stopped, seconds.count(), entry.step - first);
+      if (stopped) LeaveUnfinished();
     }
     return {};
   }
@@ -178,7 +207,8 @@ class RankLoop {
                        .steps = flags_.steps,
                        .tokens_a_step = static_cast<double>(tokens),
                        .flops_a_token = run_.plan.model.TrainFlopsPerToken(run_.plan.context),
-                       .peak_flops = run_.peak_flops});
+                       .peak_flops = run_.peak_flops,
+                       .print_every = PrintEvery(run_.plan)});
     if (flags_.log.empty()) return {};
     DS_ASSIGN(TrainLog log, TrainLog::Open(flags_.log, first));
     run_.log.emplace(std::move(log));
@@ -254,10 +284,6 @@ class RankLoop {
   }
 
   Status Tell(const LogEntry& entry) {
-    if (entry.val_loss.has_value()) {
-      run_.progress->Keep(
-          fmt::format("step {}  validation loss {:.4f}", entry.step, *entry.val_loss));
-    }
     run_.progress->Show(entry);
     DS_TRY(TellMonitor(entry));
     return run_.log.has_value() ? run_.log->Append(entry) : Status();
@@ -308,48 +334,6 @@ Status WriteTraces(const std::string& path, int first_rank,
   return ranks.empty() ? Status() : WriteTrace(path, ranks);
 }
 
-// Weights and adapters in one folder would be taken for one model.
-Status CheckSave(const TrainPlan& plan) {
-  const std::string& save = plan.flags.save;
-  std::error_code none;
-  const auto has = [&](const char* file) {
-    return !save.empty() && std::filesystem::exists(save + "/" + file, none);
-  };
-  const bool lora = plan.lora.has_value();
-  const char* const other = lora ? "config.json" : "adapter_config.json";
-  if (!has(other)) return {};
-  return InvalidArgument(
-      "--save is {}, which has {}: {} would be mixed with it; give another folder", save, other,
-      lora ? "adapters" : "a model");
-}
-
-// A folder that cannot be written is found before hours of work, not after.
-Status CheckWritable(const std::string& folder) {
-  DS_TRY(MakeDirectories(folder));
-  DS_ASSIGN(AtomicFile probe, AtomicFile::Create(folder + "/.dspeed"));
-  (void)probe;  // gone again here
-  return {};
-}
-
-// The run that --save holds, where it is to go on. Says so where it is not.
-Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks) {
-  std::optional<checkpoint::RunManifest> resumed;
-  if (flags.save.empty()) return resumed;
-  DS_ASSIGN(resumed, checkpoint::ReadRunManifest(StateFolder(flags.save)));
-  if (flags.resume && !resumed.has_value() && speaks) {
-    fmt::print("nothing to resume in {}: starting at step 0\n", flags.save);
-  } else if (!flags.resume && resumed.has_value()) {
-    if (speaks) {
-      fmt::print(stderr,
-                 "dspeed train: note: {} holds a run at step {}, which the next save replaces "
-                 "(--resume would continue it)\n",
-                 flags.save, resumed->step);
-    }
-    resumed.reset();
-  }
-  return resumed;
-}
-
 // `group`: this process's rank among others, or null where the ranks are threads of this one.
 Status Train(TrainFlags flags, comm::Communicator* group) {
   DS_ASSIGN(const TrainText source, OpenTrainText(flags));
@@ -360,8 +344,13 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
             data::Mix::Open(source.sources, tokenizer, plan.model.vocab, plan.context + 1, pool));
   const bool speaks = group == nullptr || group->rank() == 0;
   if (speaks && !flags.log.empty()) DS_TRY(CheckWritable(flags.log));
-  if (speaks) DS_TRY(CheckSave(plan));
-  if (speaks && !flags.save.empty()) DS_TRY(CheckWritable(flags.save));
+  if (speaks) DS_TRY(CheckSave(plan, tokenizer));
+  std::optional<FolderLock> lock;
+  if (speaks && !flags.save.empty()) {
+    DS_TRY(CheckWritable(flags.save));
+    DS_ASSIGN(FolderLock taken, FolderLock::Take(flags.save));
+    lock.emplace(std::move(taken));
+  }
   if (!flags.trace.empty()) {
     DS_ASSIGN(AtomicFile probe, AtomicFile::Create(TracePath(flags, group)));
     (void)probe;  // gone again here
@@ -449,9 +438,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                    "Ids that the model has, at least those of the tokenizer; for a file of ids "
                    "without one 50257");
   train
-      .add_option("--preset", flags->preset,
+      .add_option("--preset", flags->asked_preset,
                   "Sizes and how to train: " + PresetNames() + ", or a file like theirs")
-      ->capture_default_str();
+      ->default_str(flags->preset());
   train.add_flag("--list-presets", flags->list_presets, "Show the presets and their files instead");
   train.add_option("--model", flags->model,
                    "Go on from this Hugging Face folder: gpt2, llama, mistral, qwen2 or qwen3");
@@ -467,7 +456,10 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                    "Sequences of a step, over all ranks and micro-batches");
   train.add_option("--steps", flags->asked_steps,
                    "Steps to train; default: as the preset says, else 500");
-  train.add_option("--lr", flags->lr, "Learning rate, after warm-up");
+  train.add_option(
+      "--lr", flags->lr,
+      "Learning rate, after warm-up; default: as the config or the preset says, and of a "
+      "--model 2e-5, with adapters 2e-4");
   train.add_option("--dropout", flags->dropout,
                    "Share of what training drops, where the family has dropout; default: 0, and "
                    "of a --model what its config says");
@@ -502,6 +494,8 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   train.add_option("--save-every", flags->save_every, "Steps between saves; 0: at the end only")
       ->capture_default_str();
   train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");
+  train.add_flag("--overwrite", flags->overwrite,
+                 "Begin anew where --save holds a run that is not done");
   train.add_option("--timeout", flags->timeout, "Seconds that a rank waits for another")
       ->capture_default_str();
   const auto group = [&](const char* name, std::initializer_list<const char*> options) {
@@ -515,7 +509,7 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
          "--lora-alpha", "--lora-targets", "--lora-rslora"});
   group("Where it runs", {"--ranks", "--mpi", "--threads", "--recompute", "--timeout"});
   group("What it leaves", {"--log", "--eval-every", "--trace", "--trace-events", "--save",
-                           "--save-every", "--resume"});
+                           "--save-every", "--resume", "--overwrite"});
 }
 
 void AddTrain(CLI::App& app, Chosen& chosen) {

@@ -12,6 +12,8 @@
 namespace ds::tool {
 namespace {
 
+// Usual ones, of all weights of a model that exists and of adapters beside it.
+constexpr double kFineTuningRate = 2e-5, kAdapterRate = 2e-4;
 constexpr int64_t kFolderContext = 1024;  // of a model that was made for more, unless asked for
 // Ids without a tokenizer are most often those of GPT-2, whose programs write them as uint16.
 constexpr int64_t kGpt2Vocab = 50257;
@@ -34,7 +36,7 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
     const bool none = token::Tokenizer::Open(flags.model).status().code() == Code::kNotFound;
     if (!none) flags.text.tokenizer = flags.model;
   } else if (flags.text.tokenizer.empty()) {
-    DS_ASSIGN(const Preset preset, FindPreset(flags.preset));
+    DS_ASSIGN(const Preset preset, FindPreset(flags.preset()));
     if (preset.tokenizer != "bytes") flags.text.tokenizer = preset.tokenizer;
   }
   TrainText text;
@@ -48,7 +50,15 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
   }
   std::vector<data::Source> sources;
   for (const data::WeightedSource& one : text.sources) sources.push_back(one.source);
-  DS_ASSIGN(text.tokenizer, OpenTokenizer(flags.text.tokenizer, sources));
+  const std::string& name = flags.text.tokenizer;
+  if (!sources.empty()) {
+    DS_ASSIGN(text.tokenizer, OpenTokenizer(name, sources));
+  } else if (name != "chars" && flags.model.empty()) {
+    DS_ASSIGN(text.tokenizer, OpenTokenizer(name.empty() ? "bytes" : name, sources));
+  } else if (name == "chars" && !flags.asked_vocab.has_value()) {
+    return InvalidArgument(
+        "--tokenizer chars: how many there are is known from --data FILE, or from --vocab N");
+  }
   DS_ASSIGN(flags.vocab, VocabOf(flags, text));
   if (text.tokenizer != nullptr) flags.end_of_text = text.tokenizer->end_of_text().value_or(-1);
   return text;
@@ -59,7 +69,7 @@ Status CheckFlags(const TrainFlags& flags) {
     if (value >= least) return {};
     return InvalidArgument("{} is {}, expected {} or more", flag, value, least);
   };
-  if (flags.data.empty() && flags.mix.empty()) {
+  if (flags.data.empty() && flags.mix.empty() && !flags.plans) {
     return InvalidArgument("--data is needed: the text to train on");
   }
   if (!flags.data.empty() && !flags.mix.empty()) {
@@ -90,6 +100,12 @@ Status CheckFlags(const TrainFlags& flags) {
   }
   if (flags.resume && flags.save.empty()) {
     return InvalidArgument("--resume goes with --save DIR: the folder that holds the run");
+  }
+  if (flags.overwrite && flags.save.empty()) {
+    return InvalidArgument("--overwrite goes with --save DIR: the folder that holds the run");
+  }
+  if (flags.overwrite && flags.resume) {
+    return InvalidArgument("--overwrite and --resume: a run begins anew, or goes on");
   }
   if (flags.save_every > 0 && flags.save.empty()) {
     return InvalidArgument("--save-every {} goes with --save DIR", flags.save_every);
@@ -181,6 +197,8 @@ void SetDropout(const TrainFlags& flags, model::DecoderConfig& model) {
   model.embedding_dropout = model.residual_dropout = *flags.dropout;
 }
 
+constexpr const char* kTrainBatch = "train_batch_size";
+
 bool Has(const Json& json, const char* key) {
   return json.contains(key) && !json[key].is_null() && json[key] != "auto";
 }
@@ -204,13 +222,12 @@ Status SetOrAgree(Json& section, const char* key, const char* path, const char* 
 }
 
 Status SetBatch(const TrainFlags& flags, const Preset& preset, Json& json) {
-  constexpr const char* kTrain = "train_batch_size";
   if (flags.batch.has_value()) {
-    return SetOrAgree(json, kTrain, kTrain, "--batch", *flags.batch);
+    return SetOrAgree(json, kTrainBatch, kTrainBatch, "--batch", *flags.batch);
   }
-  if (!Has(json, kTrain) && !Has(json, "train_micro_batch_size_per_gpu") &&
-      Has(preset.ds_config, kTrain)) {
-    json[kTrain] = preset.ds_config[kTrain];
+  if (!Has(json, kTrainBatch) && !Has(json, "train_micro_batch_size_per_gpu") &&
+      Has(preset.ds_config, kTrainBatch)) {
+    json[kTrainBatch] = preset.ds_config[kTrainBatch];
   }
   return {};
 }
@@ -223,25 +240,54 @@ void SetFromPreset(const Preset& preset, Json& json) {
   }
 }
 
-Status SetLearningRate(const TrainFlags& flags, bool users, Json& json) {
+// A model that exists is moved a little; 0: whatever else says of a fresh one. A preset that was
+// asked for by name has its say.
+double FineTuningRate(const TrainPlan& plan) {
+  if (plan.flags.model.empty() || plan.flags.asked_preset.has_value()) return 0;
+  return plan.lora.has_value() ? kAdapterRate : kFineTuningRate;
+}
+
+// `users`: the optimizer is of the user's config, not of the preset.
+Status SetLearningRate(bool users, TrainPlan& plan, Json& json) {
+  const TrainFlags& flags = plan.flags;
   if (!Has(json, "optimizer")) {
     json["optimizer"] = {
         {"type", "AdamW"},
-        {"params",
-         {{"lr", flags.lr.value_or(1e-3)}, {"betas", {0.9, 0.95}}, {"weight_decay", 0.1}}}};
-    return {};
+        {"params", {{"lr", "auto"}, {"betas", {0.9, 0.95}}, {"weight_decay", 0.1}}}};
   }
   Json* optimizer = Section(json, "optimizer");
   Json* params = optimizer == nullptr ? nullptr : Section(*optimizer, "params");
-  if (params == nullptr || !flags.lr.has_value()) return {};
-  if (users) return SetOrAgree(*params, "lr", "optimizer.params.lr", "--lr", *flags.lr);
-  (*params)["lr"] = *flags.lr;  // a flag outweighs the preset
+  if (params == nullptr) return {};
+  const std::string preset = "preset " + flags.preset();
+  const auto take = [&](const Json& lr, const std::string& from) {
+    (*params)["lr"] = lr;
+    plan.lr_from = from;
+  };
+  if (flags.lr.has_value()) {
+    if (users) DS_TRY(SetOrAgree(*params, "lr", "optimizer.params.lr", "--lr", *flags.lr));
+    take(*flags.lr, "--lr");  // it outweighs the preset
+    return {};
+  }
+  plan.lr_from = Has(*params, "lr") ? users ? "the config" : preset : "DeepSpeed's default";
+  const bool automatic = params->contains("lr") && (*params)["lr"] == "auto";
+  if (users && !automatic) return {};
+  const Json::json_pointer path("/optimizer/params/lr");
+  const Json& recipe = plan.preset.ds_config;
+  if (const double tuning = FineTuningRate(plan); tuning > 0) {
+    take(tuning, plan.lora.has_value() ? "the default of adapters" : "the default of --model");
+  } else if (automatic && recipe.contains(path) && recipe.at(path).is_number()) {
+    take(recipe.at(path), preset);
+  } else if (automatic) {
+    take(1e-3, "the default");
+  }
   return {};
 }
 
+int64_t WarmupOf(int64_t steps) { return std::clamp<int64_t>(steps / 10, 1, 100); }
+
 void SetSchedule(const TrainFlags& flags, Json& json) {
   if (!Has(json, "scheduler")) {
-    const int64_t warmup = std::clamp<int64_t>(flags.steps / 10, 1, 100);
+    const int64_t warmup = WarmupOf(flags.steps);
     json["scheduler"] = {{"type", "WarmupCosineLR"},
                          {"params",
                           {{"total_num_steps", flags.steps},
@@ -251,12 +297,7 @@ void SetSchedule(const TrainFlags& flags, Json& json) {
                            {"cos_min_ratio", 0.1}}}};
     return;
   }
-  if (!json["scheduler"].is_object() || !json["scheduler"].contains("params")) return;
-  Json& params = json["scheduler"]["params"];
-  if (params.is_object() && params.contains("total_num_steps") &&
-      params["total_num_steps"] == "auto") {
-    params["total_num_steps"] = flags.steps;
-  }
+  ResolveSteps(flags.steps, json);
 }
 
 Status SetDType(const TrainFlags& flags, Json& json) {
@@ -277,12 +318,59 @@ Status SetDType(const TrainFlags& flags, Json& json) {
   return set(json.contains("bfloat16") ? "bfloat16" : "bf16", dtype == DType::kBF16);
 }
 
+// A batch that came whole has to be cut for the ranks; one of the user's config is its reader's
+// matter.
+Status CheckCut(const TrainPlan& plan, bool users, const Json& config) {
+  const TrainFlags& flags = plan.flags;
+  const Json batch = config.value(kTrainBatch, Json());
+  if (users || !batch.is_number_integer()) return {};
+  const auto whole = [&](const char* key) -> int64_t {
+    const Json value = config.value(key, Json());
+    const bool known = value.is_number_integer() && value > 0 && value < int64_t{1} << 24;
+    return known ? value.get<int64_t>() : 1;
+  };
+  const int64_t micro = whole("train_micro_batch_size_per_gpu");
+  const int64_t parts = flags.ranks * micro * whole("gradient_accumulation_steps");
+  const auto asked = batch.get<int64_t>();
+  if (asked % parts == 0) return {};
+  const int64_t less = asked / parts * parts;
+  return InvalidArgument(
+      "{} {}, which {} ranks{} cannot share evenly: --batch {}{} would do",
+      flags.batch.has_value() ? "--batch is" : "the batch of preset " + flags.preset() + " is",
+      asked, flags.ranks,
+      parts > flags.ranks ? fmt::format(" ({} sequences at a time)", parts) : "",
+      less > 0 ? fmt::format("{} or --batch ", less) : "", less + parts);
+}
+
 }  // namespace
+
+std::string ContextNote(const TrainPlan& plan) {
+  if (plan.flags.model.empty() || plan.flags.context.has_value()) return "";
+  if (plan.context >= plan.model.context) return "";
+  return fmt::format("of {}: --context N takes more", plan.model.context);
+}
+
+std::vector<std::string> ResolveSteps(int64_t steps, Json& config) {
+  std::vector<std::string> resolved;
+  const Json::json_pointer path("/scheduler/params");
+  if (!config.is_object() || !config.contains(path) || !config.at(path).is_object()) {
+    return resolved;
+  }
+  Json& params = config[path];
+  for (const auto& [key, value] :
+       {std::pair("total_num_steps", steps), std::pair("warmup_num_steps", WarmupOf(steps))}) {
+    if (!params.contains(key) || params[key] != "auto") continue;
+    params[key] = value;
+    resolved.push_back(std::string("scheduler.params.") + key);
+  }
+  return resolved;
+}
 
 Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
   DS_TRY(CheckFlags(asked));
-  DS_ASSIGN(const Preset preset, FindPreset(asked.preset));
   TrainPlan plan;
+  DS_ASSIGN(plan.preset, FindPreset(asked.preset()));
+  const Preset& preset = plan.preset;
   plan.flags = asked;
   TrainFlags& flags = plan.flags;
   flags.steps = asked.asked_steps.value_or(preset.steps.value_or(flags.steps));
@@ -308,12 +396,13 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
                    JsonTypeName(json));
     }
   }
-  const bool users = Has(json, "optimizer");
+  const bool users = Has(json, "optimizer"), users_batch = Has(json, kTrainBatch);
   DS_TRY(SetBatch(flags, preset, json));
   SetFromPreset(preset, json);
-  DS_TRY(SetLearningRate(flags, users, json));
+  DS_TRY(SetLearningRate(users, plan, json));
   DS_TRY(SetDType(flags, json));
   SetSchedule(flags, json);
+  DS_TRY(CheckCut(plan, users_batch, json));
   plan.config_json = DumpJson(json);
   auto engine = ParseConfig(plan.config_json, flags.ranks);
   if (!engine.ok()) {

@@ -15,15 +15,18 @@
 #include "engine/config.h"
 #include "lora_flags.h"
 #include "model/family.h"
+#include "preset.h"
 #include "text.h"
 
 namespace ds::tool {
 
 struct TrainFlags {
-  std::vector<std::string> data;  // --data, one or more
-  std::string mix;                // or a file of them
-  TextFlags text;                 // but for its data
-  std::string preset = "small", config;
+  std::vector<std::string> data;            // --data, one or more
+  std::string mix;                          // or a file of them
+  TextFlags text;                           // but for its data
+  std::optional<std::string> asked_preset;  // --preset
+  std::string preset() const { return asked_preset.value_or("small"); }
+  std::string config;
   std::string model;  // a Hugging Face folder to go on from; empty: fresh weights
   LoraFlags lora;
   std::optional<std::string> family;
@@ -38,6 +41,7 @@ struct TrainFlags {
   std::optional<int> asked_ranks;  // --ranks
   int ranks = 1;                   // as they are: threads, or the processes of a job
   bool mpi = false;
+  bool plans = false;  // it is but planned: there may be no text
   int threads = 0;
   double timeout = 300;
   std::string log, save, trace;
@@ -45,11 +49,13 @@ struct TrainFlags {
   int64_t trace_events() const { return asked_trace_events.value_or(1 << 16); }
   int64_t save_every = 0;  // 0: at the end only
   int64_t eval_every = 0;  // 0: as the preset says, or a tenth of the steps
-  bool resume = false, recompute = false, list_presets = false;
+  bool resume = false, overwrite = false, recompute = false, list_presets = false;
 };
 
 struct TrainPlan {
   TrainFlags flags;
+  Preset preset;
+  std::string lr_from;  // who said the learning rate
   model::DecoderConfig model;
   int64_t context = 0;                    // tokens of a sequence, at most model.context
   bool bias = true;                       // false: biases stay 0 and are not trained
@@ -72,5 +78,13 @@ struct TrainText {
 // the preset. The flags learn what it knows.
 Result<TrainText> OpenTrainText(TrainFlags& flags);
 Result<TrainPlan> PlanTraining(const TrainFlags& asked);
+
+// Where a model that exists could read longer sequences than it will: how long, and how to ask for
+// them. "" where it cannot.
+std::string ContextNote(const TrainPlan& plan);
+
+// What "auto" means of the steps of a schedule, once a run has a number of them; the keys that
+// were. Whatever else the config may be is left to its reader.
+std::vector<std::string> ResolveSteps(int64_t steps, Json& config);
 
 }  // namespace ds::tool

@@ -37,6 +37,16 @@ TEST(Json, RefusesAKeyThatStandsTwice) {
   EXPECT_EQ(Fails(R"({"a": {"c": 1}, "b": {"c": 1}})"), "ok");
 }
 
+TEST(Json, RefusesAnIntegerBeyond64Bits) {
+  const std::string huge = "100000000000000000000";
+  EXPECT_EQ(Fails(R"({"a": {"b": [1, )" + huge + "]}}"),
+            "x.json: a.b[1] is 100000000000000000000, which does not fit 64 bits");
+  EXPECT_EQ(Fails("-" + huge), "x.json: -100000000000000000000 does not fit 64 bits");
+  EXPECT_EQ(Fails("[18446744073709551615, -9223372036854775808, 1e20, 100000000000000000000.0]"),
+            "ok");
+  EXPECT_EQ(Fails(huge, {.huge_integers = true}), "ok");
+}
+
 TEST(Json, Limits) {
   EXPECT_EQ(Fails("[[[1]]]", {.max_depth = 3}), "ok");
   EXPECT_EQ(Fails("[[[1]]]", {.max_depth = 2}), "x.json: nested deeper than 2 levels");

@@ -85,6 +85,7 @@ TEST_F(MixTest, OfAFile) {
          ": sources[0]: wait: is not known, expected path, weight, format or field"},
         {R"({"sources": [{"path": "a", "weight": -1}]})",
          ": sources[0]: weight: is -1, expected a finite number above 0"},
+        {R"({"sources": [{"path": "a\u0000b"}]})", ": sources[0]: path: has a NUL byte behind a"},
         {R"({"sources": [{"path": "a", "format": "csv"}]})",
          ": sources[0]: --format is csv, expected auto, text, jsonl, chat or tokens"}}) {
     EXPECT_EQ(read(text).status().message(), dir_.file("mix") + why) << text;

@@ -1,0 +1,165 @@
+#include "save_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "base/file.h"
+
+namespace ds::tool {
+namespace {
+
+// Files of a tokenizer that is not this one.
+std::vector<std::string> OtherTokenizer(const std::string& folder,
+                                        const token::Tokenizer* tokenizer) {
+  std::vector<std::string> names = token::TokenizerFilesOf(folder);
+  std::erase_if(names, [&](const std::string& name) {
+    if (tokenizer == nullptr) return false;
+    const auto& files = tokenizer->files();
+    return std::any_of(files.begin(), files.end(),
+                       [&](const token::TokenizerFile& file) { return file.name == name; });
+  });
+  return names;
+}
+
+bool TakeDigits(std::string_view& text) {
+  const size_t digits = text.size() - (text.find_last_not_of("0123456789") + 1);
+  text.remove_suffix(digits);
+  return digits > 0;
+}
+
+// "NAME.tmp.PROCESS.NUMBER", as an AtomicFile is called until it is whole, of a name that a save
+// writes.
+bool IsLeftover(std::string_view name) {
+  constexpr std::string_view kTemporary = ".tmp";
+  constexpr std::string_view kEnds[] = {".safetensors", ".json", ".jinja", ".model", ".dspeed"};
+  for (int number = 0; number < 2; ++number) {
+    if (!TakeDigits(name) || !name.ends_with('.')) return false;
+    name.remove_suffix(1);
+  }
+  if (!name.ends_with(kTemporary)) return false;
+  name.remove_suffix(kTemporary.size());
+  return std::any_of(std::begin(kEnds), std::end(kEnds),
+                     [&](std::string_view end) { return name.ends_with(end); });
+}
+
+Status Remove(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  if (!error) return {};
+  return Error(Code::kIo, "{}: cannot remove: {}", path.string(), error.message());
+}
+
+Status RemoveTemporaries(const std::string& folder) {
+  std::error_code error;
+  std::vector<std::filesystem::path> found;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    if (IsLeftover(at->path().filename().string())) found.push_back(at->path());
+  }
+  for (const auto& path : found) DS_TRY(Remove(path));
+  return {};  // a folder that is not there yet has none
+}
+
+}  // namespace
+
+Status CheckWritable(const std::string& folder) {
+  DS_TRY(MakeDirectories(folder));
+  DS_ASSIGN(AtomicFile probe, AtomicFile::Create(folder + "/.dspeed"));
+  (void)probe;  // gone again here
+  return {};
+}
+
+Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
+  const std::string& save = plan.flags.save;
+  if (save.empty()) return {};
+  std::error_code none;
+  const bool lora = plan.lora.has_value();
+  const char* const other = lora ? "config.json" : "adapter_config.json";
+  if (std::filesystem::exists(save + "/" + other, none)) {
+    return InvalidArgument(
+        "--save is {}, which has {}: {} would be mixed with it; give another folder", save, other,
+        lora ? "adapters" : "a model");
+  }
+  DS_ASSIGN(const auto before, checkpoint::ReadRunManifest(StateFolder(save)));
+  const std::vector<std::string> files = OtherTokenizer(save, tokenizer);
+  if (files.empty() || before.has_value()) return {};  // that of an earlier run goes with its model
+  return InvalidArgument(
+      "--save is {}, which has the {} of another tokenizer than this run's ({}); give another "
+      "folder",
+      save, files[0], tokenizer == nullptr ? "none" : tokenizer->description());
+}
+
+Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks) {
+  std::optional<checkpoint::RunManifest> resumed;
+  if (flags.save.empty()) return resumed;
+  DS_ASSIGN(resumed, checkpoint::ReadRunManifest(StateFolder(flags.save)));
+  if (flags.resume && !resumed.has_value() && speaks) {
+    fmt::print("nothing to resume in {}: starting at step 0\n", flags.save);
+  } else if (!flags.resume && resumed.has_value()) {
+    int64_t steps = 0;  // a state of an older program does not say how many there were to be
+    DS_TRY(ReadKey(resumed->facts, "steps", steps));
+    if (speaks && resumed->step < steps && !flags.overwrite) {
+      return InvalidArgument(
+          "--save is {}, which holds a run that is at step {} of {}: --resume continues it, "
+          "--overwrite begins anew in its place",
+          flags.save, resumed->step, steps);
+    }
+    if (speaks) {
+      fmt::print(stderr,
+                 "dspeed train: note: {} holds a run at step {}, which the next save replaces "
+                 "(--resume would continue it)\n",
+                 flags.save, resumed->step);
+    }
+    resumed.reset();
+  }
+  return resumed;
+}
+
+Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer, bool resumed) {
+  DS_TRY(RemoveTemporaries(folder));
+  DS_TRY(RemoveTemporaries(StateFolder(folder)));
+  if (resumed) return {};
+  for (const std::string& name : OtherTokenizer(folder, tokenizer)) {
+    DS_TRY(Remove(std::filesystem::path(folder) / name));
+  }
+  return {};
+}
+
+Result<FolderLock> FolderLock::Take(const std::string& folder) {
+  DS_TRY(MakeDirectories(StateFolder(folder)));
+  const std::string path = StateFolder(folder) + "/lock";
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (fd < 0) return Error(Code::kIo, "{}: cannot open: {}", path, std::strerror(errno));
+  FolderLock lock(fd);
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    // Some file systems have no locks; there nothing is known of others.
+    if (errno != EWOULDBLOCK) return lock;
+    char pid[32] = {};
+    const ssize_t size = ::pread(fd, pid, sizeof pid - 1, 0);
+    const std::string who = size > 0 ? std::string(pid, std::strcspn(pid, "\n")) : "?";
+    return Error(Code::kInvalidState,
+                 "--save is {}, which process {} is training into: wait for its end, or give "
+                 "another folder",
+                 folder, who);
+  }
+  const std::string pid = fmt::format("{}\n", ::getpid());
+  const bool written = ::ftruncate(fd, 0) == 0 && ::pwrite(fd, pid.data(), pid.size(), 0) > 0;
+  (void)written;  // it is for who is refused; the lock holds without it
+  return lock;
+}
+
+FolderLock::FolderLock(FolderLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+FolderLock::~FolderLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+}  // namespace ds::tool

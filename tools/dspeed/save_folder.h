@@ -1,0 +1,50 @@
+// The folder of --save: whether a run may write into it, who does, and what an earlier run left
+// there. What is in a save is the trainer's business.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "checkpoint/run_state.h"
+#include "token/tokenizer.h"
+#include "train_plan.h"
+
+namespace ds::tool {
+
+// Where in a saved folder the state for a resume lies.
+inline std::string StateFolder(const std::string& folder) { return folder + "/resume"; }
+
+// A folder that cannot be written is found before hours of work, not after.
+Status CheckWritable(const std::string& folder);
+
+// Nothing is mixed that would then be taken for one model: weights and adapters, or a model and
+// the tokenizer of who knows what. `tokenizer`: of the run, or null.
+Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer);
+
+// The run that --save holds, where it is to go on. One that is not done is not replaced unless that
+// is asked for. `speaks`: refuses, and says what it finds; else another process does.
+Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks);
+
+// Before the first save of a run: what killed writers left half-written goes, and, unless it is
+// `resumed`, the tokenizer of the run that was here before.
+Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer, bool resumed);
+
+// Held by the one process that may write into the folder. The system frees it when the process
+// ends, however it ends.
+class FolderLock {
+ public:
+  // The folder is made. Fails with the number of the process that has it.
+  static Result<FolderLock> Take(const std::string& folder);
+  FolderLock(FolderLock&& other) noexcept;
+  FolderLock& operator=(FolderLock&&) = delete;
+  ~FolderLock();
+
+ private:
+  explicit FolderLock(int fd) : fd_(fd) {}
+
+  int fd_;
+};
+
+}  // namespace ds::tool
