@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How long a step takes, ours beside PyTorch's: compare_torch_speed.py BUILD [--parts A,B] ...
+"""How long a step takes, ours beside PyTorch's: compare_torch_speed.py BUILD PART...
 
 Both sides are processes of their own, because what makes PyTorch fast is set in the environment
 that a process starts with. They step in turns, so that what else the machine does strikes both; a
@@ -7,6 +7,7 @@ row gives the medians and the median of the ratios of the turns. Exits with 0 wh
 whatever the goals, and with 1 when the two sides did not do the same work.
 """
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -26,7 +27,6 @@ TUNED = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=8589934592:glibc.malloc.
                            "glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456"}
 GPT2 = {"vocab": 50257, "context": 1024, "layers": 12, "heads": 12, "width": 768}
 ADAMW = {"lr": 1e-4, "betas": [0.9, 0.95]}
-PARTS = ("phase", "gpt2", "nanogpt")
 
 
 class Side:
@@ -83,13 +83,13 @@ class Machine:
         self.compiled = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
                          "TRITON_CACHE_DIR": str(folder / "triton"), "TMPDIR": str(folder)}
         about = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        self.wide, self.note = {}, ""
+        self.wide, self.note = {}, "512-bit: a path of MKL that it shuts here as shipped"
         if "avx512f" not in about:
             self.note = "this processor has no 512-bit instructions"
         elif "GenuineIntel" in about:
-            self.note = "MKL takes its 512-bit path as shipped: rows of it are left out"
+            self.note = "MKL takes its 512-bit path as shipped"
         elif not self.compiler:
-            self.note = "no C++ compiler: the 512-bit path of MKL stays closed, nothing is compiled"
+            self.note = "no C++ compiler: MKL's 512-bit path stays shut, and nothing is compiled"
         else:
             self.wide = self.open_wide_path()
 
@@ -141,16 +141,18 @@ def phase(options, machine):
                               f"{norm:.4f} {reached:.4f}")
 
 
-def variants(dtype, machine):
-    """Name, environment, dtype, whether compiled, goal."""
+def variants(dtype, tokens, machine):
+    """Name, environment, dtype, whether compiled, goal. Long steps leave out what is not best."""
     plain, tuned = (0.48, None) if dtype == "fp32" else (0.60, 0.80)
+    short, fp32 = tokens < 512, dtype == "fp32"
     yield "eager, as shipped", {}, dtype, False, plain
-    yield "eager, malloc tuned", TUNED, dtype, False, tuned
-    if machine.compiler:
-        yield "compiled, malloc tuned", {**TUNED, **machine.compiled}, dtype, True, tuned
-    if dtype == "bf16":
+    if short or not fp32 or not machine.wide:
+        yield "eager, malloc tuned", TUNED, dtype, False, tuned
+        if machine.compiler:
+            yield "compiled, malloc tuned", {**TUNED, **machine.compiled}, dtype, True, tuned
+    if short and not fp32:
         yield "eager, malloc tuned, no fp32 master", TUNED, "bf16 weights", False, None
-    elif machine.wide:
+    if fp32 and machine.wide:
         wide = {**TUNED, **machine.wide}
         yield "eager, malloc tuned, 512-bit", wide, dtype, False, 0.95
         yield "compiled, malloc tuned, 512-bit", {**wide, **machine.compiled}, dtype, True, 0.95
@@ -183,7 +185,7 @@ def gpt2(options, machine):
             with Side("compare_torch_ours.py", asked, {}) as ours:
                 losses = [ours.steps()[1] for _ in range(3)]
                 print(f"  {'ours':<87}{' '.join(f'{loss:.4f}' for loss in losses)}")
-                for name, environment, kind, compiled, goal in variants(dtype, machine):
+                for name, environment, kind, compiled, goal in variants(dtype, tokens, machine):
                     with Side("compare_torch_model.py",
                               {**asked, "dtype": kind, "compile": compiled}, environment) as theirs:
                         reached = [theirs.steps()[1] for _ in range(3)]
@@ -229,43 +231,46 @@ def nanogpt(options, machine):
              "text": [numbers[c] for c in characters[:1000000]],
              "model": {"vocab": len(numbers), "context": 64, "layers": 4, "heads": 4, "width": 128,
                        "bias": False}}
-    best = {**TUNED, **machine.wide}
+    best, tuned = {**TUNED, **machine.wide}, "malloc tuned" + (", 512-bit" if machine.wide else "")
     kinds = [("eager, as shipped", {}, {}),
-             ("eager, malloc tuned, 512-bit", best, {}),
+             (f"eager, {tuned}", best, {}),
              ("the same, 1 thread", best, {"threads": 1})]
     if machine.compiler:
         best = {**best, **machine.compiled}
-        kinds += [("compiled, malloc tuned, 512-bit", best, {"compile": True}),
+        kinds += [(f"compiled, {tuned}", best, {"compile": True}),
                   ("the same, 1 thread", best, {"compile": True, "threads": 1})]
     table = Table("An iteration of nanoGPT's CPU recipe, dspeed train --preset nanogpt-char-cpu",
-                  "losses of step 200")
-    sides = [Side("compare_torch_model.py", {**asked, **more}, environment)
-             for _, environment, more in kinds]
-    losses = [side.steps(200)[1] for side in sides]
-    pairs = [[] for _ in sides]
-    for _ in range(5):
-        ours, loss = train(options, text, machine.folder / "log", 200)
-        for each, side in zip(pairs, sides):
-            each.append((ours, side.steps(100)[0]))
-    for (name, _, _), each, reached in zip(kinds, pairs, losses):
-        table.row(name, each, 0.70, f"{loss:.4f} {reached:.4f}")
-    for side in sides:
-        side.__exit__()
+                  "losses of step 150")
+    with contextlib.ExitStack() as stack:
+        sides = [stack.enter_context(Side("compare_torch_model.py", {**asked, **more}, environment))
+                 for _, environment, more in kinds]
+        reached = [side.steps(150)[1] for side in sides]
+        pairs = [[] for _ in sides]
+        for _ in range(4):
+            for each, side in zip(pairs, sides):
+                ours = train(options, text, machine.folder / "log", 60)[0]
+                each.append((ours, side.steps(40)[0]))
+        loss = train(options, text, machine.folder / "log", 150)[1]
+    for (name, _, _), each, theirs in zip(kinds, pairs, reached):
+        table.row(name, each, 0.70, f"{loss:.4f} {theirs:.4f}")
+
+
+PARTS = (phase, gpt2, nanogpt)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/compare-torch")
     parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of measuring, for a row")
+    parser.add_argument("parts", nargs="+", choices=[part.__name__ for part in PARTS],
+                        metavar="PART")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of measuring, for a row")
     options = parser.parse_args()
     options.build = options.build.resolve()
     options.library = str(options.build / "lib/libdeepspeed.so")
     with tempfile.TemporaryDirectory(prefix="compare_torch_") as name:
         machine = Machine(pathlib.Path(name))
-        print(f"{CORES} threads. Below 1 is faster than PyTorch. {machine.note}")
-        bad = [part(options, machine) for part in (phase, gpt2, nanogpt)
-               if not options.parts or part.__name__ in options.parts]
+        print(f"{CORES} threads; a ratio below 1 is faster than PyTorch; {machine.note}")
+        bad = [part(options, machine) for part in PARTS if part.__name__ in options.parts]
     return any(bad)
 
 
