@@ -144,7 +144,7 @@ def phase(options, machine):
 
 
 def variants(dtype, tokens, machine):
-    """Name, environment, dtype, whether compiled, goal. Long steps leave out what was never best."""
+    """Name, environment, dtype, whether compiled, goal. Long steps have fewer kinds."""
     plain, tuned = (0.48, None) if dtype == "fp32" else (0.60, 0.80)
     short, fp32 = tokens < 512, dtype == "fp32"
     yield "eager, as shipped", {}, dtype, False, plain
