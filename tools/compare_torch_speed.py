@@ -184,7 +184,7 @@ def gpt2(options, machine, dtype):
                       "losses of the first steps")
         with Side("compare_torch_ours.py", asked, {}) as ours:
             losses = [ours.steps()[1] for _ in range(first)]
-            print(f"  {'ours':<88}{' '.join(f'{loss:.4f}' for loss in losses)}")
+            print(f"  {'ours':<87}{' '.join(f'{loss:.4f}' for loss in losses)}")
             for name, environment, kind, compiled, goal in variants(dtype, tokens, machine):
                 with Side("compare_torch_model.py",
                           {**asked, "dtype": kind, "compile": compiled}, environment) as theirs:
