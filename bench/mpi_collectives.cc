@@ -4,13 +4,13 @@
 // caller is copied through a cache-sized stage. The program starts itself under mpirun.
 //
 // What is known to fall short, on 2 cores with one last-level cache, and why:
-// - all_reduce, at 4.2 to 4.5 of MPI but 0.73 to 0.84 of one pass. The pass that it is held against
-//   writes each sum to both processes at once. A rank here writes to its own memory only, for one
-//   that was stopped and goes on would write to what its peer has long given to something else; so
-//   each sum goes through the cache of the other. The engine scatters and gathers instead. On a
-//   machine that is shared the two cores are for a while far from each other, from one run to the
-//   next, and a line that one has just written comes slowly to the other: 3.8 of MPI then, and 0.35
-//   of one pass, whatever the size of the pieces.
+// - all_reduce, at 5.0 to 6.0 of MPI and 0.90 of one pass (the median of 8 runs; 0.71 to 0.96). The
+// pass pass
+//   that it is held against writes each sum to both processes at once. A rank here writes to its
+//   own memory only, for one that was stopped and goes on would write to what its peer has long
+//   given to something else; so each sum goes through the cache of the other, while the next ones
+//   are summed. On a machine that is shared the two cores are for a while far from each other, and
+//   a line that one has just written comes slowly to the other: 0.7 of one pass then.
 // - all_to_all, at 0.9 to 1.0 of MPI and 0.95 to 1.1 of one pass: memory is the limit of both.
 // - memory of a caller: it is staged, for the kernel's copy from another process
 //   (process_vm_readv) moves 4 to 6 GB/s where a copy from a common page moves 10 to 12. The stage

@@ -250,7 +250,9 @@ class StagedRank final : public Communicator {
   static constexpr size_t kLeastShown = 64 << 10;
   // Of a buffer: the pieces of all ranks should stay in the last-level cache, and a meeting is not
   // to count against what is done between two.
-  static constexpr int64_t kPiece = 2 << 20;
+  static constexpr int64_t kPiece = 1 << 20;
+  // Of a slice, in bytes: whole elements of every type.
+  static constexpr int64_t kStrip = 2048;
   // Of one rank, copied in turn with the same piece of the others.
   static constexpr size_t kTaken = 256 << 10;
 
@@ -278,42 +280,43 @@ class StagedRank final : public Communicator {
   }
 
   // In pieces that stay in the cache: each rank sums its slice of one into its own memory, all
-  // meet, and each takes the other slices. Nobody writes to the memory of another process, which
-  // may have given up and gone on.
+  // meet, and each takes the other slices while it sums the next piece. Nobody writes to the memory
+  // of another process, which may have given up and gone on.
   Status AllReduceShown(DType dtype, float scale, std::byte* data, int64_t n) {
     const auto width = static_cast<int64_t>(DTypeBytes(dtype));
-    const int64_t most = kPiece / width;
-    for (int64_t at = 0; at < n; at += most) {
-      const Slices piece(at, std::min(n, at + most), size(), width);
-      const Slices next(piece.end, std::min(n, piece.end + most), size(), width);
-      const int64_t own = piece.begin(rank());
-      for (int r = 0; r < size(); ++r) parts_[r] = stage_->shown(r) + own;
-      ReduceInOrder(dtype, scale, parts_, piece.bytes(rank()) / width, data + own);
+    const auto piece = [&](int64_t from) {
+      return Slices(from, std::min(n, from + kPiece / width), size(), width);
+    };
+    Slices summed = piece(0);
+    SumAndTake(dtype, scale, summed, Slices(0, 0, size(), width), data);
+    while (summed.end < n) {
       DS_TRY(stage_->Part(/*soon=*/true));
-      for (int i = 1; i < size(); ++i) {
-        const int r = (rank() + i) % size();
-        CopyAndFetch(stage_->shown(r) + piece.begin(r), data + piece.begin(r), piece.bytes(r),
-                     i == 1 ? next.begin(rank()) : 0, i == 1 ? next.bytes(rank()) : 0);
-      }
+      const Slices next = piece(summed.end);
+      SumAndTake(dtype, scale, next, summed, data);
+      summed = next;
     }
+    DS_TRY(stage_->Part(/*soon=*/true));
+    SumAndTake(dtype, scale, Slices(n, n, size(), width), summed, data);
     return stage_->Part(/*soon=*/true);
   }
 
-  // Copies out of the cache, and has the memory, idle meanwhile, bring what each rank shows in
-  // [next, next + next_bytes), to be summed next.
-  void CopyAndFetch(const std::byte* from, std::byte* to, int64_t bytes, int64_t next,
-                    int64_t next_bytes) const {
-    constexpr int64_t kStep = 2048, kLine = 64;
-    const int64_t each = bytes > 0 ? (next_bytes * kStep / bytes + kLine) / kLine * kLine : 0;
-    for (int64_t at = 0, ahead = 0; at < bytes; at += kStep, ahead += each) {
-      const int64_t until = std::min(next_bytes, ahead + each);
-      for (int r = 0; r < size(); ++r) {
-        const std::byte* part = stage_->shown(r) + next;
-        for (int64_t line = ahead; line < until; line += kLine) {
-          __builtin_prefetch(part + line, 0, 2);
-        }
+  // Sums this rank's slice of `piece`, and takes the others' slices of `summed`. In turn, strip by
+  // strip: the one waits for memory, the other for the caches of the other cores.
+  void SumAndTake(DType dtype, float scale, const Slices& piece, const Slices& summed,
+                  std::byte* data) {
+    const int64_t own = piece.begin(rank()), bytes = piece.bytes(rank());
+    const int64_t longest = std::max(bytes, summed.each * summed.width);
+    for (int64_t at = 0; at < longest; at += kStrip) {
+      if (at < bytes) {
+        for (int r = 0; r < size(); ++r) parts_[r] = stage_->shown(r) + own + at;
+        ReduceInOrder(dtype, scale, parts_, std::min(kStrip, bytes - at) / piece.width,
+                      data + own + at);
       }
-      CopyPast(from + at, to + at, static_cast<size_t>(std::min(kStep, bytes - at)));
+      for (int i = 1; i < size(); ++i) {
+        const int r = (rank() + i) % size();
+        const int64_t begin = summed.begin(r) + at, count = std::min(kStrip, summed.bytes(r) - at);
+        if (count > 0) CopyPast(stage_->shown(r) + begin, data + begin, count);
+      }
     }
     Fence();
   }
