@@ -5,9 +5,8 @@
 //
 // What is known to fall short, on 2 cores with one last-level cache, and why:
 // - all_reduce, at 5.0 to 6.0 of MPI and 0.90 of one pass (the median of 8 runs; 0.71 to 0.96). The
-// pass pass
-//   that it is held against writes each sum to both processes at once. A rank here writes to its
-//   own memory only, for one that was stopped and goes on would write to what its peer has long
+//   pass that it is held against writes each sum to both processes at once. A rank here writes to
+//   its own memory only, for one that was stopped and goes on would write to what its peer has long
 //   given to something else; so each sum goes through the cache of the other, while the next ones
 //   are summed. On a machine that is shared the two cores are for a while far from each other, and
 //   a line that one has just written comes slowly to the other: 0.7 of one pass then.
