@@ -7,6 +7,8 @@
 #include "base/library.h"
 #include "kernels/gemm.h"
 #include "kernels/onednn_module.h"
+#include "kernels/simd/few_rows.h"
+#include "kernels/simd/level.h"
 
 namespace ds::kernels {
 namespace {
@@ -25,6 +27,18 @@ struct ShapeHash {
 };
 using Primitives = std::unordered_map<GemmShape, void*, ShapeHash>;
 
+// Whether the product inside the library is faster than oneDNN's. Without AVX-512 oneDNN reads both
+// operands where they lie. One whose rows run along n or m it reads across its rows, which is slow
+// where they lie a multiple of half a page apart and so meet in a few sets of the cache (35 to 45
+// GFLOP/s where 90 can be had, Zen 3), and slower than packing it when the sum is long.
+bool IsForSimd(const GemmShape& s) {
+  constexpr int64_t kBadStride = 512, kLongSum = 512, kWide = 128;
+  static const bool reads_in_place = simd::BestLevel() < simd::Level::kAvx512;
+  if (!reads_in_place || s.in != DType::kF32 || s.m < simd::kFewRows) return false;
+  if (!s.trans_b && s.ldb % kBadStride == 0) return true;
+  return s.trans_a && (s.lda % kBadStride == 0 || (s.k >= kLongSum && s.n >= kWide));
+}
+
 // Primitives live as long as the process: they hold compiled code, and few shapes occur. A thread
 // finds its own without a lock.
 class OneDnnGemm final : public Gemm {
@@ -35,7 +49,7 @@ class OneDnnGemm final : public Gemm {
 
   void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
     if (shape.m == 0 || shape.n == 0) return;  // oneDNN 2.6 divides by them
-    void* primitive = shape.k > 0 ? Find(shape) : nullptr;
+    void* primitive = shape.k > 0 && !IsForSimd(shape) ? Find(shape) : nullptr;
     if (primitive == nullptr || module_.run(primitive, a, b, c) != 0) {
       Fallback().Tile(shape, a, b, c);
     }
@@ -70,7 +84,8 @@ class OneDnnGemm final : public Gemm {
     return module_.create(&shape, &why);
   }
 
-  // For what oneDNN does not take: an empty sum, or a shape it refuses on this machine.
+  // For what oneDNN does not take, an empty sum or a shape it refuses on this machine, and for what
+  // it is slow at.
   static Gemm& Fallback() {
     static const std::unique_ptr<Gemm> simd = CreateSimdGemm();
     return *simd;

@@ -71,6 +71,13 @@ HWY_INLINE void PackA(const GemmShape& s, const T* a, int64_t rows, int64_t dept
   const int64_t down = s.trans_a ? 1 : s.lda, along = s.trans_a ? s.lda : 1;
   for (int64_t panel = 0; panel < rows; panel += kRows, out += depth * kRows) {
     const int64_t used = std::min(kRows, rows - panel);
+    if (s.trans_a && used == kRows) {  // along the rows that lie in memory
+      for (int64_t k = 0; k < depth; ++k) {
+        const T* from = a + k * s.lda + panel;
+        for (int64_t r = 0; r < kRows; ++r) out[k * kRows + r] = static_cast<float>(from[r]);
+      }
+      continue;
+    }
     for (int64_t r = 0; r < kRows; ++r) {
       const T* from = a + (panel + r) * down;
       for (int64_t k = 0; k < depth; ++k) {
@@ -122,13 +129,18 @@ HWY_INLINE void RegisterTile(int64_t depth, const float* HWY_RESTRICT a,
   auto c50 = hn::Load(d, c + 5 * ldc), c51 = hn::Load(d, c + 5 * ldc + lanes);
   for (int64_t k = 0; k < depth; ++k, a += kRows, b += 2 * lanes) {
     const auto b0 = hn::Load(d, b), b1 = hn::Load(d, b + lanes);
-    const auto a0 = hn::Set(d, a[0]), a1 = hn::Set(d, a[1]), a2 = hn::Set(d, a[2]);
+    // One broadcast at a time: the sums and B leave one register of sixteen.
+    const auto a0 = hn::Set(d, a[0]);
     c00 = hn::MulAdd(a0, b0, c00), c01 = hn::MulAdd(a0, b1, c01);
+    const auto a1 = hn::Set(d, a[1]);
     c10 = hn::MulAdd(a1, b0, c10), c11 = hn::MulAdd(a1, b1, c11);
+    const auto a2 = hn::Set(d, a[2]);
     c20 = hn::MulAdd(a2, b0, c20), c21 = hn::MulAdd(a2, b1, c21);
-    const auto a3 = hn::Set(d, a[3]), a4 = hn::Set(d, a[4]), a5 = hn::Set(d, a[5]);
+    const auto a3 = hn::Set(d, a[3]);
     c30 = hn::MulAdd(a3, b0, c30), c31 = hn::MulAdd(a3, b1, c31);
+    const auto a4 = hn::Set(d, a[4]);
     c40 = hn::MulAdd(a4, b0, c40), c41 = hn::MulAdd(a4, b1, c41);
+    const auto a5 = hn::Set(d, a[5]);
     c50 = hn::MulAdd(a5, b0, c50), c51 = hn::MulAdd(a5, b1, c51);
   }
   hn::Store(c00, d, c), hn::Store(c01, d, c + lanes);
