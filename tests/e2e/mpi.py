@@ -54,6 +54,18 @@ class Mpi(e2e.DspeedTest):
             self.assertEqual(self.curve(job), self.curve(threads))
             self.assertEqual(self.weights(job), self.weights(threads))
 
+    def test_every_family_gives_the_bits_of_threads(self):
+        """With dropout; threads at stage 0, processes at another, with and without recomputation."""
+        for at, family in enumerate(("gpt2", "llama", "mistral", "qwen2", "qwen3")):
+            flags = ["--family", family, "--steps", 3, "--seed", 7, "--dropout", 0.1]
+            threads, job = f"threads-{family}", f"job-{family}"
+            self.train(threads, "--ranks", 2, *flags, config={"train_batch_size": 8})
+            self.train_job(2, job, *flags, *[[], ["--recompute"]][at % 2],
+                           config={"train_batch_size": 8,
+                                   "zero_optimization": {"stage": (3, 2, 1, 3, 0)[at]}})
+            self.assertEqual(self.curve(job), self.curve(threads))
+            self.assertEqual(self.weights(job), self.weights(threads))
+
     def test_each_process_traces_itself_and_one_monitors(self):
         config = {**CONFIG, "csv_monitor": {"enabled": True, "output_path": str(self.folder / "csv")}}
         self.train_job(2, "job", "--steps", 3, "--trace", self.folder / "t.json", config=config)
