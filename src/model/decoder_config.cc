@@ -34,7 +34,10 @@ Status DecoderConfig::Check() const {
   if (family->positions == Positions::kRope && dim() % 2 != 0) {
     return Error(Code::kConfig, "head_dim is {}, rotary positions need an even one", dim());
   }
-  if (!(norm_eps > 0)) return Error(Code::kConfig, "{} is {}", names.norm_eps, norm_eps);
+  if (!(norm_eps > 0 && norm_eps <= 1)) {
+    return Error(Code::kConfig, "{} is {}, expected more than 0 and at most 1", names.norm_eps,
+                 norm_eps);
+  }
   if (window < 0) return Error(Code::kConfig, "sliding_window is {}", window);
   for (const auto& [name, rate] : {std::pair("dropout of attention", attention_dropout),
                                    {"dropout of embeddings", embedding_dropout},

@@ -62,7 +62,8 @@ namespace {
 
 Status ReadLlama(const Json& json, DecoderConfig& config) {
   DS_TRY(ReadLlamaLike(json, config));
-  if (config.width % config.heads != 0) {  // as the reference does, even with head_dim given
+  if (config.heads > 0 &&
+      config.width % config.heads != 0) {  // as the reference does, even with head_dim given
     return Error(Code::kConfig, "hidden_size is {}, not a multiple of num_attention_heads, {}",
                  config.width, config.heads);
   }

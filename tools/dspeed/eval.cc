@@ -51,6 +51,7 @@ Status Measure(const EvalFlags& flags, LoadedModel& loaded, std::span<const int3
   DS_TRY(infer::ScoreText(*loaded.model, loaded.pool, tokens, flags.score, add));
   DS_TRY(written);
   if (score.predicted < score.tokens - 1) {
+    LeaveUnfinished();
     return Error(Code::kCancelled, "interrupted after {} of {} tokens", score.predicted,
                  score.tokens);
   }

@@ -91,7 +91,15 @@ Status Generate(const GenerateFlags& flags) {
   loaded->generation.Apply(options.sampling);
   flags.asked.Apply(options.sampling);
   CatchInterrupts();
-  if (one) return Continue(flags, options, *loaded, flags.prompt);
+  const auto ended = [] {
+    if (Interrupted() == 0) return Status();
+    LeaveUnfinished();
+    return Error(Code::kCancelled, "interrupted");
+  };
+  if (one) {
+    DS_TRY(Continue(flags, options, *loaded, flags.prompt));
+    return ended();
+  }
   int64_t line = 0;
   for (std::string prompt; std::getline(std::cin, prompt) && Interrupted() == 0;) {
     ++line;
@@ -99,6 +107,7 @@ Status Generate(const GenerateFlags& flags) {
     DS_TRY(Continue(flags, options, *loaded, prompt));
     if (std::ferror(stdout) != 0) return {};  // main() says so
   }
+  DS_TRY(ended());
   if (line == 0) return InvalidArgument("--prompt is -, and standard input has no line");
   return {};
 }

@@ -2,6 +2,8 @@
 // it, makes tokenizers and files of tokens, explains a config, tells what this machine uses.
 #include <malloc.h>
 
+#include <fcntl.h>
+
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -57,6 +59,34 @@ std::string EmptyWord(int argc, char** argv) {
     }
   }
   return "";
+}
+
+// A message is one line of a length that a person reads, whatever a file that it names holds: what
+// is no text there is written as C has it.
+std::string OneLine(const std::string& message) {
+  constexpr size_t kMost = 2000;
+  std::string line;
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n' || c == '\t') {
+      line += c == '\n' ? "\\n" : "\\t";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      line += fmt::format("\\x{:02x}", byte);
+    } else {
+      line += c;
+    }
+  }
+  return ds::ShortText(line, kMost);
+}
+
+// A file that is opened while standard output is closed would get its number, and then what is
+// printed. Held open the wrong way round, the number is taken and its use still an error.
+void HoldStandardFiles() {
+  for (int fd = 0; fd < 3; ++fd) {
+    if (fcntl(fd, F_GETFD) >= 0) continue;
+    const int held = open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+    (void)held;  // the lowest number that is free: fd
+  }
 }
 
 // What was printed counts only once it is where it was to go: a full disk is a failure.
@@ -119,7 +149,7 @@ int Run(int argc, char** argv) {
   if (status.ok()) return interrupted;
   if (!status.message().empty()) {  // else another process says it
     std::fprintf(stderr, "dspeed %s: %s\n", command.c_str(),
-                 Shortened(status.message(), argc, argv).c_str());
+                 OneLine(Shortened(status.message(), argc, argv)).c_str());
   }
   return interrupted != 0 ? interrupted : 1;
 }
@@ -132,13 +162,14 @@ int main(int argc, char** argv) {
   // what is freed later stays with the process: a run would hold more than it has use for.
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
+  HoldStandardFiles();
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no more is an error of its write
   try {
     return Run(argc, argv);
   } catch (const std::bad_alloc&) {
     std::fputs("dspeed: out of memory\n", stderr);
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "dspeed: %s\n", e.what());
+    std::fprintf(stderr, "dspeed: %s\n", OneLine(e.what()).c_str());
   }
   return 1;
 }

@@ -245,6 +245,12 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
   Engine::Counters counters;
   DS_TRY(RequireKey(manifest.facts, "applied steps", counters.step));
   DS_TRY(RequireKey(manifest.facts, "skipped steps", counters.skipped));
+  if (counters.step < 0 || counters.skipped < 0 || counters.step > manifest.step ||
+      counters.skipped != manifest.step - counters.step) {
+    return Error(Code::kCorruptData,
+                 "{}: {} steps applied and {} skipped are not the {} of the run", state,
+                 counters.step, counters.skipped, manifest.step);
+  }
   if (plan_.engine.dtype == DType::kF16) {
     const Json saved = manifest.facts.value("loss scale", Json());
     if (!saved.is_object()) {

@@ -18,6 +18,11 @@ namespace {
 
 double Megabytes(int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 
+bool GoesOn() {
+  if (Interrupted() != 0) LeaveUnfinished();
+  return Interrupted() == 0;
+}
+
 // How much of the text is done, rewritten in place on a terminal; silent anywhere else.
 class TextProgress {
  public:
@@ -133,7 +138,7 @@ Status Tokenize(const TokenizeFlags& flags) {
       [&](const data::EncodeProgress& now) {
         last = now;
         progress.Show(now.bytes_done, now.bytes, fmt::format("{} tokens", now.tokens));
-        return Interrupted() == 0;
+        return GoesOn();
       }));
   if (last.tokens == 0) return InvalidArgument("{}: is empty", flags.text.data);
   DS_TRY(out.Finish());
@@ -174,13 +179,9 @@ Status Learn(const LearnFlags& flags) {
     DS_TRY(token::CheckUtf8(document.text, document.what));
     trainer.Add(document.text);
     progress.Show(documents.bytes_done(), documents.bytes(), "read");
-    if (Interrupted() != 0) {
-      LeaveUnfinished();
-      return Error(Code::kCancelled, "interrupted");
-    }
+    if (!GoesOn()) return Error(Code::kCancelled, "interrupted");
   }
-  DS_ASSIGN(token::BpeParts parts,
-            trainer.Train(flags.vocab, [](int64_t) { return Interrupted() == 0; }));
+  DS_ASSIGN(token::BpeParts parts, trainer.Train(flags.vocab, [](int64_t) { return GoesOn(); }));
   const auto learned = static_cast<int64_t>(parts.tokens.size());
   DS_ASSIGN(const auto tokenizer, token::BpeTokenizer::Create(std::move(parts)));
   DS_TRY(tokenizer->Save(flags.out));

@@ -120,8 +120,9 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
 
 Status WritePlot(const Run& run) {
   const std::string title =
-      fmt::format("{}: {} ranks, ZeRO stage {}, {}", run.texts.name(), run.plan.flags.ranks,
-                  run.plan.engine.zero.stage, DTypeName(run.plan.engine.dtype));
+      fmt::format("{}: {} rank{}, ZeRO stage {}, {}", run.texts.name(), run.plan.flags.ranks,
+                  run.plan.flags.ranks == 1 ? "" : "s", run.plan.engine.zero.stage,
+                  DTypeName(run.plan.engine.dtype));
   const PlotOptions options = {title, run.entropy};
   const auto& entries = run.log->entries();
   DS_TRY(WriteFileAtomic(run.log->folder() + "/loss.svg", LossPlot(entries, options)));

@@ -111,7 +111,7 @@ std::optional<LogEntry> FromLine(std::string_view line) {
   if (!ReadKey(object, "tokens", entry.tokens).ok()) return std::nullopt;
   if (!ReadKey(object, "samples", entry.samples).ok()) return std::nullopt;
   entry.ms = NumberAt(object, "ms");
-  entry.skipped = object.value("skipped", false);
+  if (!ReadKey(object, "skipped", entry.skipped).ok()) return std::nullopt;
   if (object.contains("loss_scale")) entry.loss_scale = NumberAt(object, "loss_scale");
   if (object.contains("val_loss")) entry.val_loss = NumberAt(object, "val_loss");
   for (const Json& loss : object.value("val_losses", Json::array())) {
