@@ -21,4 +21,16 @@ int EditDistance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+std::string_view Nearest(std::string_view name, const std::vector<std::string>& names) {
+  std::string_view nearest;
+  int least = static_cast<int>(name.size() / 3) + 2;
+  for (const std::string& candidate : names) {
+    if (const int distance = EditDistance(candidate, name); distance < least) {
+      least = distance;
+      nearest = candidate;
+    }
+  }
+  return nearest;
+}
+
 }  // namespace ds

@@ -150,6 +150,7 @@ ds_status ds_optim_create(const ds_optim_options* options, ds_optim** out_optim)
       return InvalidArgument("options.threads is {}, not in 0..4096", known.threads);
     }
     DS_ASSIGN(const Json json, ds::ParseJson(known.config_json, "optimizer"));
+    DS_TRY(ds::CheckEnvironment());
     auto optim = ds::capi::MakeHandle<ds_optim>();
     DS_ASSIGN(optim->rule, ds::optim::CreateRule(json));
     const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));

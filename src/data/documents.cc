@@ -95,6 +95,10 @@ Status ParseJsonLine(std::string_view line, TextFormat format, const std::string
   }
   if (format != TextFormat::kChat) {
     auto text = std::make_shared<std::string>();
+    if (!object.contains(field)) {
+      return Error(Code::kConfig, "has no \"{}\": --field names another key{}", field,
+                   object.contains("messages") ? ", --format chat reads messages" : "");
+    }
     DS_TRY(RequireKey(object, field, *text));
     document.text = *text;
     document.owner = std::move(text);

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "comm/communicator.h"
+#include "kernels/ops.h"
 
 namespace ds {
 namespace {
@@ -29,6 +30,20 @@ std::unique_ptr<kernels::Gemm> CreateGemm() {
     if (GemmResult made = choice.create(); made.ok()) return std::move(made).Take();
   }
   return kernels::CreateSimdGemm();
+}
+
+Status CheckEnvironment() {
+  DS_TRY(kernels::CheckInstructionSet());
+  const char* asked = std::getenv("DS_GEMM");
+  if (asked == nullptr) return {};
+  for (const GemmChoice& choice : kGemms) {
+    if (std::string_view(asked) != choice.name) continue;
+    const Status status = choice.create().status();
+    return status.ok() ? status
+                       : Error(status.code(), "DS_GEMM is {}, which is not to be had: {}", asked,
+                               status.message());
+  }
+  return InvalidArgument("DS_GEMM is \"{}\", expected onednn or simd", asked);
 }
 
 std::vector<Backend> Backends() {

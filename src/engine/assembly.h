@@ -19,8 +19,11 @@ struct Backend {
 // Every back end of every noun, in the order of choice.
 std::vector<Backend> Backends();
 
-// The first matrix product of the list that is to be had. DS_GEMM = onednn | simd names one; when
-// that one is not to be had, the next serves.
+// The first matrix product of the list that is to be had, or the one that DS_GEMM = onednn | simd
+// names.
 std::unique_ptr<kernels::Gemm> CreateGemm();
+
+// Whether DS_GEMM and DS_CPU_ISA, where they are set, name what is known here and to be had.
+Status CheckEnvironment();
 
 }  // namespace ds

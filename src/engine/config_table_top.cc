@@ -7,7 +7,9 @@ namespace {
 using enum ConfigType;
 
 constexpr std::string_view kClock =
-    "there is no profiler here; dspeed train --log gives the time of every step";
+    "nothing is printed in the midst of a step; dspeed train --log gives the time of every step "
+    "and of "
+    "its phases, --trace what each rank does when";
 
 constexpr ConfigKey kTop[] = {
     {"train_batch_size", kInt, "null", "[1,)",

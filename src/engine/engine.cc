@@ -27,6 +27,7 @@ Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config, comm::Communicator& comm,
                                                TaskPool& pool, device::Device* device) {
+  DS_TRY(CheckEnvironment());
   EngineConfig shared = config;
   shared.steps_per_print = 0;  // a rank's own
   DS_TRY(zero::AgreeOnConfig(comm, shared.ToJson()));

@@ -234,7 +234,9 @@ inline double SumOfSquares(const Ops& ops, TaskPool& pool, int64_t n, const void
   ops.sum_of_squares(pool, n, x, &sum);
   return sum;
 }
-// "AVX3_SPR"-like name of the chosen instruction set, for reports.
+// Name of the chosen instruction set, as DS_CPU_ISA has it, for reports.
 const char* InstructionSet();
+// Whether DS_CPU_ISA, where it is set, names one.
+Status CheckInstructionSet();
 
 }  // namespace ds::kernels

@@ -1,4 +1,6 @@
 // Fills the table of operations: the plain reference first, then what this machine has better.
+#include <cstdlib>
+
 #include "kernels/ops.h"
 #include "kernels/ref/ref.h"
 #include "kernels/simd/simd.h"
@@ -49,5 +51,11 @@ const Ops& BestOps(DType dtype) {
 }
 
 const char* InstructionSet() { return simd::LevelName(simd::BestLevel()); }
+
+Status CheckInstructionSet() {
+  const char* cap = std::getenv("DS_CPU_ISA");
+  if (cap == nullptr || simd::LevelOf(cap).has_value()) return {};
+  return InvalidArgument("DS_CPU_ISA is \"{}\", expected ref, sse4, avx2 or avx512", cap);
+}
 
 }  // namespace ds::kernels

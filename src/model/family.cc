@@ -27,10 +27,13 @@ Status ReadDType(const Json& json, std::optional<DType>& dtype) {
   for (const char* key : {"dtype", "torch_dtype"}) {
     std::string name;
     DS_TRY(ReadIfSet(json, key, name));
+    if (name.empty()) continue;
     if (name == "float32") dtype = DType::kF32;
     if (name == "bfloat16") dtype = DType::kBF16;
     if (name == "float16") dtype = DType::kF16;
-    if (!name.empty()) return {};
+    if (dtype.has_value()) return {};
+    return Error(Code::kUnsupported, "{} is \"{}\", expected float32, bfloat16 or float16", key,
+                 name);
   }
   return {};
 }

@@ -55,11 +55,13 @@ Status ReadScaling(const Json& from, RopeConfig& rope) {
 }
 
 Status Check(const RopeConfig& rope) {
-  if (!(rope.theta > 1)) {
-    return Error(Code::kConfig, "rope_theta is {}, expected more than 1", rope.theta);
+  constexpr double kMost = 1e18;  // beyond it the angles of the slow waves are 0 in fp32
+  if (!(rope.theta > 1 && rope.theta <= kMost)) {
+    return Error(Code::kConfig, "rope_theta is {}, expected more than 1 and up to {}", rope.theta,
+                 kMost);
   }
-  if (!(rope.factor >= 1)) {
-    return Error(Code::kConfig, "the rope factor is {}, expected 1 or more", rope.factor);
+  if (!(rope.factor >= 1 && rope.factor <= kMost)) {
+    return Error(Code::kConfig, "the rope factor is {}, expected 1 to {}", rope.factor, kMost);
   }
   if (!(rope.original_context >= 0)) {
     return Error(Code::kConfig, "original_max_position_embeddings is {}, expected 0 or more",

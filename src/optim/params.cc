@@ -7,18 +7,6 @@
 
 namespace ds::optim {
 
-std::string_view Nearest(std::string_view name, const std::vector<std::string>& names) {
-  std::string_view nearest;
-  int least = static_cast<int>(name.size() / 3) + 2;
-  for (const std::string& candidate : names) {
-    if (const int distance = EditDistance(candidate, name); distance < least) {
-      least = distance;
-      nearest = candidate;
-    }
-  }
-  return nearest;
-}
-
 void Params::Fail(Status status) {
   if (first_error_.ok()) first_error_ = std::move(status);
 }

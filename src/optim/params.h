@@ -43,9 +43,6 @@ class Params {
   Status first_error_;
 };
 
-// The entry of `names` that is closest in spelling to `name`, or "" when none is near.
-std::string_view Nearest(std::string_view name, const std::vector<std::string>& names);
-
 // {"type": T, "params": {...}} from JSON text or a parsed value; `what` is "optimizer" or
 // "scheduler". Other keys but `also` (which must be false) are refused.
 struct TypeAndParams {

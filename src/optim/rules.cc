@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/edit_distance.h"
+
 namespace ds::optim {
 namespace {
 

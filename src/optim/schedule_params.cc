@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "base/edit_distance.h"
 #include "optim/params.h"
 
 namespace ds::optim {

@@ -119,7 +119,7 @@ class Tokens(e2e.DspeedTest):
         self.data = lines
         self.train("run", *SHORT, "--field", "body")
         refused = self.dspeed("train", "--data", lines, *e2e.MODEL)
-        self.assert_refused(refused, lines, "line 1", "text: missing")
+        self.assert_refused(refused, lines, "line 1", "has no \"text\"", "--field")
 
     def test_mixed(self):
         """Texts by weight: the same samples on any number of ranks, and after a resume."""

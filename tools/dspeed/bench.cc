@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <vector>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "comm/communicator.h"
 #include "command.h"
@@ -154,33 +153,43 @@ Status BenchCollectives(int ranks, std::vector<Row>& rows) {
   });
 }
 
-// A file of the size of a small checkpoint: written and synced, dropped from memory, read.
+// A file of the size of a small checkpoint: written and synced, dropped from memory, read. It has
+// no name from the start, so that nothing is left of a run that is ended.
 Status BenchFile(const BenchFlags& flags, std::vector<Row>& rows) {
   constexpr size_t kPiece = size_t{4} << 20, kPieces = 32;
-  const std::string path = flags.folder + "/.dspeed-bench";
-  const std::vector<std::byte> piece(kPiece, std::byte{7});
-  struct Gone {
-    const std::string& path;
-    ~Gone() { ::unlink(path.c_str()); }
-  } gone{path};
+  std::string path = flags.folder + "/.dspeed-bench-XXXXXX";
+  std::vector<std::byte> piece(kPiece, std::byte{7});
+  struct File {
+    const int fd;
+    ~File() { ::close(fd); }
+  } file{::mkostemp(path.data(), O_CLOEXEC)};
+  if (file.fd < 0) {
+    return Error(Code::kIo, "{}: cannot create: {}", path, std::strerror(errno));
+  }
+  ::unlink(path.c_str());
   auto start = Clock::now();
-  DS_ASSIGN(AtomicFile file, AtomicFile::Create(path));
-  for (size_t i = 0; i < kPieces; ++i) DS_TRY(file.Write(piece));
-  DS_TRY(file.Commit());
+  for (size_t left = kPieces * kPiece; left > 0;) {
+    const ssize_t n = ::write(file.fd, piece.data(), std::min(left, kPiece));
+    if (n < 0) {
+      return Error(Code::kIo, "{}: cannot write: {}", flags.folder, std::strerror(errno));
+    }
+    left -= static_cast<size_t>(n);
+  }
+  if (::fsync(file.fd) != 0) {
+    return Error(Code::kIo, "{}: cannot sync: {}", flags.folder, std::strerror(errno));
+  }
   const double written = Since(start);
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return Error(Code::kIo, "{}: cannot open: {}", path, std::strerror(errno));
-  (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-  std::vector<std::byte> read(kPiece);
+  (void)::posix_fadvise(file.fd, 0, 0, POSIX_FADV_DONTNEED);
   start = Clock::now();
   size_t bytes = 0;
-  for (ssize_t n = 0; (n = ::read(fd, read.data(), read.size())) > 0;) {
+  for (ssize_t n = 0;
+       (n = ::pread(file.fd, piece.data(), kPiece, static_cast<off_t>(bytes))) > 0;) {
     bytes += static_cast<size_t>(n);
   }
   const double took = Since(start);
-  ::close(fd);
   if (bytes != kPiece * kPieces) {
-    return Error(Code::kIo, "{}: {} bytes read, {} were written", path, bytes, kPiece * kPieces);
+    return Error(Code::kIo, "{}: {} bytes read, {} were written", flags.folder, bytes,
+                 kPiece * kPieces);
   }
   rows.push_back(
       {"file, 128 MiB", "write and sync", static_cast<double>(bytes) / written / 1e9, "GB/s"});

@@ -209,6 +209,7 @@ std::string ManPage(const CLI::App& app, const std::string& version) {
          "work\nbefore it was done: train has saved then.\n"
          ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nSet and not empty: no colours on a terminal.\n"
          ".TP\n.B DS_GEMM\nonednn or simd: where matrix products come from.\n"
+         ".TP\n.B DS_CPU_ISA\nref, sse4, avx2 or avx512: the widest instruction set to use.\n"
          ".TP\n.B DS_MODULE_PATH\nA folder to look for the modules of libdeepspeed in.\n";
 }
 

@@ -24,6 +24,9 @@ void AddTokenizer(CLI::App& app, Chosen& chosen);
 void AddBench(CLI::App& app, Chosen& chosen);
 void AddReport(CLI::App& app, Chosen& chosen);
 
+// Refuses the file `out` of `flag` where it is the same file as `in`, which is read.
+Status CheckOther(const char* flag, const std::string& out, const std::string& in);
+
 // 0 or what the option said; else one thread a core.
 int CpuThreads(int asked);
 

@@ -2,11 +2,13 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "command.h"
+#include "data/corpus.h"
 #include "infer/text_score.h"
 #include "interrupt.h"
 #include "loaded_model.h"
@@ -85,7 +87,7 @@ void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
   fmt::print("text             {}: {} tokens, {} of them predicted\n", flags.data, score.tokens,
              score.predicted);
   fmt::print("windows          {} tokens, {} new in each\n", used.context, used.stride);
-  fmt::print("loss             {:.4f} nats a token\n", score.loss());
+  fmt::print("loss             {:.4f} nats a {}\n", score.loss(), loaded.tokenizer->unit());
   fmt::print("perplexity       {:.4f}\n", std::exp(score.loss()));
   fmt::print("bits per byte    {:.4f}\n", score.bits_per_byte());
   fmt::print("speed            {:.0f} tokens/s\n",
@@ -94,7 +96,16 @@ void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
 }
 
 Status Eval(const EvalFlags& flags) {
+  DS_TRY(CheckOther("--per-token", flags.per_token, flags.data));
+  std::error_code none;  // a folder that is not there is the model's error
+  for (const auto& file : std::filesystem::directory_iterator(flags.model, none)) {
+    DS_TRY(CheckOther("--per-token", flags.per_token, file.path().string()));
+  }
   DS_ASSIGN(const MappedFile file, MappedFile::Open(flags.data));
+  DS_ASSIGN(const auto source, data::Source::Find(flags.data, "auto", "text"));
+  if (!source.text.has_value()) {
+    return InvalidArgument("{}: is a file of token ids by its name; eval reads text", flags.data);
+  }
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
                               file.bytes().size());
   DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
@@ -112,8 +123,11 @@ Status Eval(const EvalFlags& flags) {
   }
   auto used = infer::ResolveScore(flags.score, *loaded->model);
   if (!used.ok()) {
-    return Error(used.status().code(), "--context {}, --stride {}: {}", flags.score.context,
-                 flags.score.stride, used.status().message());
+    const auto said = [](const char* flag, int64_t value) {
+      return value == 0 ? "" : fmt::format("{} {}: ", flag, value);
+    };
+    return Error(used.status().code(), "{}{}{}", said("--context", flags.score.context),
+                 said("--stride", flags.score.stride), used.status().message());
   }
   Score score{.tokens = std::ssize(tokens),
               .bytes = static_cast<int64_t>(text.size() - loaded->Decode(tokens[0]).size())};

@@ -51,7 +51,9 @@ double LastStep(std::span<const LogEntry> entries) {
   return entries.empty() ? 1 : static_cast<double>(entries.back().step);
 }
 
-std::string LossPanel(std::span<const LogEntry> entries, double entropy, const Box& box) {
+std::string LossPanel(std::span<const LogEntry> entries, const PlotOptions& options,
+                      const Box& box) {
+  const double entropy = options.unigram_entropy;
   const Points train = Curve(entries, [](const LogEntry& e) { return e.loss; });
   const Points validation =
       Curve(entries, [](const LogEntry& e) { return e.val_loss.value_or(std::nan("")); });
@@ -71,7 +73,7 @@ std::string LossPanel(std::span<const LogEntry> entries, double entropy, const B
     keys.push_back({"val", fmt::format("validation {:.3f}", validation.back().second)});
   }
   if (entropy > 0) keys.push_back({"unigram", fmt::format("unigram entropy {:.3f}", entropy)});
-  return svg + panel.Heading("loss, nats a token", keys);
+  return svg + panel.Heading("loss, nats a " + options.unit, keys);
 }
 
 std::string LinePanel(std::span<const LogEntry> entries, const Box& box, const std::string& title,
@@ -124,8 +126,7 @@ double MiB(const LogEntry& entry) {
 
 std::string LossPlot(std::span<const LogEntry> entries, const PlotOptions& options) {
   constexpr Box kBox = {64, 48, 712, 360};
-  return Begin(800, 460, kBox.left, options.title) +
-         LossPanel(entries, options.unigram_entropy, kBox) + "</svg>\n";
+  return Begin(800, 460, kBox.left, options.title) + LossPanel(entries, options, kBox) + "</svg>\n";
 }
 
 std::string RunPlot(std::span<const LogEntry> entries, const PlotOptions& options) {
@@ -133,7 +134,7 @@ std::string RunPlot(std::span<const LogEntry> entries, const PlotOptions& option
   std::string svg = Begin(1024, 900, kLeft, options.title);
   // The first step warms up, and takes many times the others.
   const auto warm = entries.size() > 3 ? entries.subspan(1) : entries;
-  svg += LossPanel(entries, options.unigram_entropy, {kLeft, 60, kWide, 300});
+  svg += LossPanel(entries, options, {kLeft, 60, kWide, 300});
   svg += LinePanel(
       entries, {kLeft, 444, kHalf, 150}, "learning rate", [](const LogEntry& e) { return e.lr; },
       "lr", false);

@@ -11,6 +11,7 @@ namespace ds::tool {
 struct PlotOptions {
   std::string title;
   double unigram_entropy = 0;  // a line to compare with; 0: none
+  std::string unit = "token";  // of which losses are means
 };
 
 // Training loss (each step, and smoothed) and validation loss over steps.

@@ -9,15 +9,19 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <thread>
 
 #include <deepspeed/ds_base.h>
 
+#include "bus_error.h"
 #include "cli_pages.h"
 #include "command.h"
+#include "engine/assembly.h"
 #include "engine/config_range.h"
 #include "interrupt.h"
+#include "mistyped.h"
 
 namespace ds::tool {
 
@@ -25,6 +29,12 @@ int CpuThreads(int asked) {
   if (asked > 0) return asked;
   const auto cores = static_cast<int>(std::thread::hardware_concurrency());
   return cores > 0 ? cores : 1;
+}
+
+Status CheckOther(const char* flag, const std::string& out, const std::string& in) {
+  std::error_code none;
+  if (out.empty() || !std::filesystem::equivalent(out, in, none) || none) return {};
+  return InvalidArgument("{} is {}, which is read: give another", flag, out);
 }
 
 }  // namespace ds::tool
@@ -138,9 +148,14 @@ int Run(int argc, char** argv) {
       if (!status.ok()) std::fprintf(stderr, "dspeed: %s\n", status.message().c_str());
       return status.ok() ? 0 : 1;
     }
-    std::fprintf(stderr, "dspeed: %s (see dspeed --help)\n",
-                 Shortened(e.what(), argc, argv).c_str());
+    const std::string what = ds::tool::ExplainMistyped(
+        app, std::span(argv, static_cast<size_t>(argc)).subspan(1), e.what());
+    std::fprintf(stderr, "%s\n", OneLine(Shortened(what, argc, argv)).c_str());
     return 2;
+  }
+  if (const ds::Status status = ds::CheckEnvironment(); !status.ok()) {
+    std::fprintf(stderr, "dspeed: %s\n", OneLine(status.message()).c_str());
+    return 1;
   }
   const std::string command = app.get_subcommands().front()->get_name();
   ds::Status status = chosen();
@@ -163,6 +178,7 @@ int main(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
   HoldStandardFiles();
+  ds::tool::ExplainBusErrors();
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no more is an error of its write
   try {
     return Run(argc, argv);

@@ -6,6 +6,7 @@
 #include "infer/adapter_folder.h"
 #include "infer/model_folder.h"
 #include "loaded_model.h"
+#include "save_folder.h"
 
 namespace ds::tool {
 namespace {
@@ -26,6 +27,7 @@ Status Merge(const MergeFlags& flags) {
     if (!std::filesystem::equivalent(flags.out, in, none) || none) continue;
     return InvalidArgument("--out is {}, which is merged from: give another folder", flags.out);
   }
+  DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
   DS_TRY(infer::SaveModel(flags.out, *loaded->model, *loaded->weights, /*write=*/true));
   DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,6 +97,12 @@ Result<std::vector<Saving>> FindSavings(const TrainPlan& plan, const MemoryForec
     DS_TRY(consider("\"zero_optimization\": {\"stage\": 3}",
                     [](TrainPlan& other) { other.engine.zero.stage = 3; }));
   }
+  if (plan.flags.ranks > 1 && engine.zero.stage == 3) {
+    DS_TRY(consider("\"zero_optimization\": {\"stage3_max_live_parameters\": 1}",
+                    [](TrainPlan& other) { other.engine.zero.max_live_parameters = 1; }));
+    DS_TRY(consider("\"zero_optimization\": {\"overlap_comm\": false}",
+                    [](TrainPlan& other) { other.engine.zero.overlap_comm = false; }));
+  }
   if (engine.micro_batch > 1) {
     DS_TRY(consider("\"train_micro_batch_size_per_gpu\": 1", [](TrainPlan& other) {
       other.engine.accumulation *= std::exchange(other.engine.micro_batch, 1);
@@ -130,6 +137,13 @@ Status Plan(TrainFlags flags, bool as_json) {
   flags.plans = true;
   flags.ranks = flags.asked_ranks.value_or(1);
   DS_ASSIGN(const TrainText text, OpenTrainText(flags));
+  for (const data::WeightedSource& one : text.sources) {
+    const std::string& path = one.source.path;
+    std::error_code none;
+    if (std::filesystem::exists(path, none) || std::filesystem::exists(path + ".bin", none))
+      continue;
+    return Error(Code::kNotFound, "{}: cannot open: No such file or directory", path);
+  }
   DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));  // the flags know the vocabulary now
   DS_ASSIGN(const MemoryForecast forecast, ForecastMemory(plan, text.sources));
   if (as_json) {
@@ -151,6 +165,14 @@ void AddPlan(CLI::App& app, Chosen& chosen) {
   plan.add_flag("--json", *json, "As JSON");
   AddTrainFlags(plan, flags);
   plan.footer(
+      "The lines\n"
+      "  weights, gradients, master, moments  a rank's share of the state of the training\n"
+      "  windows      whole layers while they are worked on: gathered weights, gradients that\n"
+      "               are not summed over the ranks yet\n"
+      "  activations  what forward keeps for backward\n"
+      "  scratch      of norms, and of update rules that work on whole matrices\n"
+      "  the process  the program, its libraries and the data, once for all ranks\n"
+      "\n"
       "Example\n"
       "  dspeed plan --preset gpt2 --ranks 8 --config zero3.json");
   plan.callback([&chosen, flags, json] { chosen = [flags, json] { return Plan(*flags, *json); }; });

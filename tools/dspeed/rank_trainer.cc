@@ -5,15 +5,24 @@
 
 #include <algorithm>
 
+#include "base/json.h"
 #include "base/trace.h"
 #include "infer/adapter_folder.h"
 #include "infer/generation_config.h"
 #include "infer/model_folder.h"
 #include "interrupt.h"
 #include "model/decoder.h"
+#include "model/family.h"
 #include "save_folder.h"
 
 namespace ds::tool {
+namespace {
+
+std::string Checksum(std::span<const std::byte> bytes) {
+  return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
+}
+
+}  // namespace
 
 Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
                                                          const data::Mix& texts,
@@ -47,6 +56,12 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   }
   DS_TRY(engine.Seal());
   const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.context);
+  // Once: a file that is written to meanwhile is not what the run began with.
+  for (size_t i = 0; i < texts.size(); ++i) {
+    trainer->checksums_.push_back(Checksum(texts.corpus(i).all().bytes()));
+  }
+  DS_ASSIGN(trainer->config_,
+            ParseJson(model::ToHfConfig(plan.model, DType::kF32), "the config of the model"));
   trainer->ids_.resize(tokens);
   trainer->targets_.resize(tokens);
   return trainer;
@@ -129,9 +144,7 @@ Status RankTrainer::AddLosses(data::TokenSpan text, int64_t most, std::span<doub
 // What two runs must have alike for the one to be the continuation of the other.
 Json RankTrainer::Facts() const {
   const auto bytes_of = [&](size_t i) { return texts_.corpus(i).all().bytes(); };
-  const auto checksum = [&](size_t i) {
-    return fmt::format("{:016x}", XXH3_64bits(bytes_of(i).data(), bytes_of(i).size()));
-  };
+  const auto checksum = [&](size_t i) { return checksums_[i]; };
   Json facts = {{"family", plan_.model.family->model_type},
                 {"layers", plan_.model.layers},
                 {"heads", plan_.model.heads},
@@ -211,6 +224,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
     const Engine::Counters counters = engine_->counters();
     Json facts = Facts();
     facts["steps"] = plan_.flags.steps;
+    facts["config"] = config_;
     if (!base_.empty()) facts["base"] = {{"folder", plan_.flags.model}, {"checksum", base_}};
     facts["applied steps"] = counters.step;
     facts["skipped steps"] = counters.skipped;
@@ -239,6 +253,13 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
       return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}", folder, name,
                    saved.dump(), value.dump());
     }
+  }
+  // Of what both say: an older state says less of it, or nothing.
+  const Json config = manifest.facts.value("config", Json::object());
+  for (const auto& [name, value] : config_.items()) {
+    if (!config.contains(name) || config[name] == value) continue;
+    return Error(Code::kConfig, "cannot resume {}: the {} of its model is {}, this run's is {}",
+                 folder, name, DumpJson(config[name], -1), DumpJson(value, -1));
   }
   DS_TRY(CheckBase(folder, manifest.facts));
   resumed_ = true;

@@ -76,6 +76,8 @@ class RankTrainer {
   const token::Tokenizer* const tokenizer_;  // null: the text came as ids
   comm::Communicator& comm_;
   const data::Sampler sampler_;
+  std::vector<std::string> checksums_;  // of the texts
+  Json config_;                         // what config.json says of the model
   std::string base_;  // fingerprint of the weights that adapters stand beside, or ""
   bool resumed_ = false, cleared_ = false;  // the run; what others left in its folder
   std::unique_ptr<Engine> engine_;

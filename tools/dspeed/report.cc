@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <thread>
 
@@ -32,6 +33,7 @@ Status Report(bool as_json) {
       fmt::format("{}.{}.{}", DS_VERSION_MAJOR, DS_VERSION_MINOR, DS_VERSION_PATCH);
   const auto cores = static_cast<int>(std::thread::hardware_concurrency());
   const std::string chosen = CreateGemm()->name();
+  const bool asked = std::getenv("DS_GEMM") != nullptr;
   if (as_json) {
     nlohmann::ordered_json json = {{"version", version},
                                    {"processor", Processor()},
@@ -55,13 +57,15 @@ Status Report(bool as_json) {
   fmt::print("instruction set   {} (kernels)\n", kernels::InstructionSet());
   const char* noun = "";
   for (const Backend& b : backends) {
-    const char* mark = b.available ? "yes" : "no";
+    // Of communication back ends the launcher decides; of products one is in use.
+    const char* mark = !b.available ? "no" : b.name == chosen ? "used" : "yes";
     fmt::print("{:<17} {:<8} {:<4} {}\n", std::string_view(noun) == b.noun ? "" : b.noun, b.name,
                mark, b.why);
     noun = b.noun;
   }
   if (chosen != backends.front().name) {
-    fmt::print("\nMatrix products come from {}, which is slower, for the reason above.\n", chosen);
+    fmt::print("\nMatrix products come from {}, which is slower, {}.\n", chosen,
+               asked ? "because DS_GEMM says so" : "for the reason above");
   }
   return {};
 }

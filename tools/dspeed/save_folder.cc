@@ -12,9 +12,27 @@
 #include <utility>
 
 #include "base/file.h"
+#include "infer/generation_config.h"
 
 namespace ds::tool {
 namespace {
+
+constexpr char kIndex[] = "model.safetensors.index.json";
+
+// The parts of a model that a save writes as one file: the index goes first.
+std::vector<std::filesystem::path> ShardsOf(const std::string& folder) {
+  std::vector<std::filesystem::path> found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    const bool shard = name.starts_with("model-") && name.ends_with(".safetensors") &&
+                       name.find("-of-") != name.npos;
+    if (shard) found.push_back(at->path());
+    if (name == kIndex) found.insert(found.begin(), at->path());
+  }
+  return found;
+}
 
 // Files of a tokenizer that is not this one.
 std::vector<std::string> OtherTokenizer(const std::string& folder,
@@ -39,7 +57,8 @@ bool TakeDigits(std::string_view& text) {
 // writes.
 bool IsLeftover(std::string_view name) {
   constexpr std::string_view kTemporary = ".tmp";
-  constexpr std::string_view kEnds[] = {".safetensors", ".json", ".jinja", ".model", ".dspeed"};
+  constexpr std::string_view kEnds[] = {".safetensors", ".json",  ".jinja", ".model",
+                                        ".dspeed",      ".jsonl", ".csv",   ".svg"};
   for (int number = 0; number < 2; ++number) {
     if (!TakeDigits(name) || !name.ends_with('.')) return false;
     name.remove_suffix(1);
@@ -88,7 +107,27 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
         "--save is {}, which has {}: {} would be mixed with it; give another folder", save, other,
         lora ? "adapters" : "a model");
   }
+  for (const char* name : {"config.json", "model.safetensors", kIndex, "generation_config.json",
+                           "adapter_config.json", "adapter_model.safetensors"}) {
+    if (!std::filesystem::is_directory(save + "/" + name, none)) continue;
+    return InvalidArgument("--save is {}, where {} is a folder: a file is to be written there",
+                           save, name);
+  }
+  if (!plan.flags.model.empty()) {  // it is copied
+    DS_TRY(infer::ReadGenerationConfig(plan.flags.model, plan.model).status());
+  }
   DS_ASSIGN(const auto before, checkpoint::ReadRunManifest(StateFolder(save)));
+  // A run that was killed within its first save has left its lock.
+  const bool of_a_run = std::filesystem::exists(StateFolder(save), none);
+  if (!of_a_run && !plan.flags.overwrite) {
+    for (const char* name : {"config.json", "model.safetensors", kIndex, "adapter_config.json"}) {
+      if (!std::filesystem::exists(save + "/" + name, none)) continue;
+      return InvalidArgument(
+          "--save is {}, which has {} and was not written by a run: give another folder, or "
+          "--overwrite to replace it",
+          save, name);
+    }
+  }
   const std::vector<std::string> files = OtherTokenizer(save, tokenizer);
   if (files.empty() || before.has_value()) return {};  // that of an earlier run goes with its model
   return InvalidArgument(
@@ -127,16 +166,40 @@ Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokeniz
   DS_TRY(RemoveTemporaries(folder));
   DS_TRY(RemoveTemporaries(StateFolder(folder)));
   if (resumed) return {};
+  for (const auto& shard : ShardsOf(folder)) DS_TRY(Remove(shard));
   for (const std::string& name : OtherTokenizer(folder, tokenizer)) {
     DS_TRY(Remove(std::filesystem::path(folder) / name));
   }
   return {};
 }
 
-Result<FolderLock> FolderLock::Take(const std::string& folder) {
+Result<FolderLock> FolderLock::TakeLog(const std::string& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return Error(Code::kIo, "{}: cannot open: {}", folder, std::strerror(errno));
+  FolderLock lock(fd);
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    return Error(Code::kInvalidState,
+                 "--log is {}, which another run is writing to: wait for its end, or give another "
+                 "folder",
+                 folder);
+  }
+  DS_TRY(RemoveTemporaries(folder));
+  return lock;
+}
+
+Result<std::optional<FolderLock>> FolderLock::TakeOut(const std::string& folder) {
+  std::optional<FolderLock> none;
+  std::error_code error;
+  if (!std::filesystem::exists(StateFolder(folder) + "/lock", error)) return none;
+  DS_ASSIGN(FolderLock taken, Take(folder, "--out"));
+  none.emplace(std::move(taken));
+  return none;
+}
+
+Result<FolderLock> FolderLock::Take(const std::string& folder, const char* flag) {
   DS_TRY(MakeDirectories(StateFolder(folder)));
   const std::string path = StateFolder(folder) + "/lock";
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd < 0) return Error(Code::kIo, "{}: cannot open: {}", path, std::strerror(errno));
   FolderLock lock(fd);
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -146,9 +209,9 @@ Result<FolderLock> FolderLock::Take(const std::string& folder) {
     const ssize_t size = ::pread(fd, pid, sizeof pid - 1, 0);
     const std::string who = size > 0 ? std::string(pid, std::strcspn(pid, "\n")) : "?";
     return Error(Code::kInvalidState,
-                 "--save is {}, which process {} is training into: wait for its end, or give "
-                 "another folder",
-                 folder, who);
+                 "{} is {}, which process {} is training into: wait for its end, or give another "
+                 "folder",
+                 flag, folder, who);
   }
   const std::string pid = fmt::format("{}\n", ::getpid());
   const bool written = ::ftruncate(fd, 0) == 0 && ::pwrite(fd, pid.data(), pid.size(), 0) > 0;

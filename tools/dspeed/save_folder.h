@@ -20,7 +20,8 @@ inline std::string StateFolder(const std::string& folder) { return folder + "/re
 Status CheckWritable(const std::string& folder);
 
 // Nothing is mixed that would then be taken for one model: weights and adapters, or a model and
-// the tokenizer of who knows what. `tokenizer`: of the run, or null.
+// the tokenizer of who knows what; and what no run wrote is replaced only where that is asked for.
+// `tokenizer`: of the run, or null.
 Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer);
 
 // The run that --save holds, where it is to go on. One that is not done is not replaced unless that
@@ -28,7 +29,7 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer);
 Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks);
 
 // Before the first save of a run: what killed writers left half-written goes, and, unless it is
-// `resumed`, the tokenizer of the run that was here before.
+// `resumed`, the tokenizer of the run that was here before, and a model in parts.
 Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer, bool resumed);
 
 // Held by the one process that may write into the folder. The system frees it when the process
@@ -36,7 +37,11 @@ Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokeniz
 class FolderLock {
  public:
   // The folder is made. Fails with the number of the process that has it.
-  static Result<FolderLock> Take(const std::string& folder);
+  static Result<FolderLock> Take(const std::string& folder, const char* flag = "--save");
+  // The same for another command's --out, where it is a folder that a run writes to; else nothing.
+  static Result<std::optional<FolderLock>> TakeOut(const std::string& folder);
+  // The same for the folder of --log, which must be there; what killed writers left in it goes.
+  static Result<FolderLock> TakeLog(const std::string& folder);
   FolderLock(FolderLock&& other) noexcept;
   FolderLock& operator=(FolderLock&&) = delete;
   ~FolderLock();

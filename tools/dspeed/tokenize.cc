@@ -9,6 +9,7 @@
 #include "data/encode.h"
 #include "interrupt.h"
 #include "progress.h"
+#include "save_folder.h"
 #include "text.h"
 #include "token/bpe_trainer.h"
 #include "token/utf8.h"
@@ -126,6 +127,7 @@ Status Tokenize(const TokenizeFlags& flags) {
     return InvalidArgument("--layout nanogpt has ids below 65536, the tokenizer has {}",
                            tokenizer.vocab());
   }
+  DS_TRY(CheckOther("--out", flags.out, flags.text.data));
   DS_ASSIGN(data::Documents documents,
             data::Documents::Open(flags.text.data, *text.source.text, flags.text.field));
   DS_ASSIGN(IdFile out, IdFile::Create(flags.out, flags.layout == "llmc", tokenizer.vocab()));
@@ -170,6 +172,7 @@ Status Learn(const LearnFlags& flags) {
   }
   DS_ASSIGN(data::Documents documents,
             data::Documents::Open(flags.text.data, *text.source.text, flags.text.field));
+  DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
   CatchInterrupts();
   token::BpeTrainer trainer(*rule);
   TextProgress progress;

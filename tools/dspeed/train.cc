@@ -102,9 +102,13 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
                static_cast<double>(TrainedParameters(trainer.model())) / 1e6);
   }
   if (plan.model.vocab != 256) {
-    fmt::print("tokens    {}, vocabulary {}\n",
+    const bool asked = plan.flags.model.empty() || !plan.flags.text.tokenizer.empty();
+    fmt::print("tokens    {}, vocabulary {}{}\n",
                run.tokenizer == nullptr ? "as they lie in the file" : run.tokenizer->description(),
-               plan.model.vocab);
+               plan.model.vocab,
+               asked || run.tokenizer == nullptr
+                   ? ""
+                   : " (" + plan.flags.model + " holds no tokenizer; --tokenizer names one)");
   }
   fmt::print("ranks     {} ({}), ZeRO {}\n", plan.flags.ranks, trainer.engine().comm().backend(),
              trainer.engine().store().placement().name);
@@ -123,7 +127,7 @@ Status WritePlot(const Run& run) {
       fmt::format("{}: {} rank{}, ZeRO stage {}, {}", run.texts.name(), run.plan.flags.ranks,
                   run.plan.flags.ranks == 1 ? "" : "s", run.plan.engine.zero.stage,
                   DTypeName(run.plan.engine.dtype));
-  const PlotOptions options = {title, run.entropy};
+  const PlotOptions options = {title, run.entropy, run.unit()};
   const auto& entries = run.log->entries();
   DS_TRY(WriteFileAtomic(run.log->folder() + "/loss.svg", LossPlot(entries, options)));
   return WriteFileAtomic(run.log->folder() + "/run.svg", RunPlot(entries, options));
@@ -134,9 +138,14 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   const TrainFlags& flags = run.plan.flags;
   const double tokens = static_cast<double>(last.tokens) * static_cast<double>(steps_now) /
                         static_cast<double>(std::max<int64_t>(1, last.step));
-  fmt::print("{}{} of {} steps; {} in {}, {:.0f} tokens/s\n", stopped ? "stopped   " : "done      ",
-             last.step, flags.steps, steps_now, DurationText(seconds),
-             seconds > 0 ? tokens / seconds : 0.0);
+  if (steps_now == 0 && !stopped) {
+    fmt::print("done      nothing is left to train: the run is at step {}, --steps is {}\n",
+               last.step, flags.steps);
+  } else {
+    fmt::print("{}{} of {} steps; {} in {}, {:.0f} tokens/s\n",
+               stopped ? "stopped   " : "done      ", last.step, flags.steps, steps_now,
+               DurationText(seconds), seconds > 0 ? tokens / seconds : 0.0);
+  }
   if (steps_now > 0)
     fmt::print("training loss      {:.4f} nats a {} (the last step)\n", last.loss, run.unit());
   if (last.val_loss.has_value()) {
@@ -186,7 +195,7 @@ class RankLoop {
     while (entry.step < flags_.steps && !stop_) DS_TRY(Step(entry));
     if (first >= flags_.steps) DS_TRY(Validate(entry));
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    if (!flags_.save.empty() && saved_ < entry.step) DS_TRY(Save(entry.step));
+    if (!flags_.save.empty() && saved_ < entry.step) DS_TRY(Save(entry));
     if (speaks_) {
       const bool stopped = stop_ && entry.step < flags_.steps;
       run_.progress->Finish();
@@ -247,7 +256,7 @@ class RankLoop {
       DS_TRY(Validate(entry));
     }
     if (speaks_) DS_TRY(Tell(entry));
-    if (flags_.save_every > 0 && entry.step % flags_.save_every == 0) DS_TRY(Save(entry.step));
+    if (flags_.save_every > 0 && entry.step % flags_.save_every == 0) DS_TRY(Save(entry));
     return {};
   }
 
@@ -290,9 +299,17 @@ class RankLoop {
     return run_.log.has_value() ? run_.log->Append(entry) : Status();
   }
 
-  Status Save(int64_t step) {
-    saved_ = step;
-    return trainer_.Save(flags_.save, step);
+  // Weights that have become NaN are not written over those of an earlier save. In fp16 the steps
+  // of such losses were skipped, which is no error as long as it ends.
+  Status Save(const LogEntry& entry) {
+    const double validation = entry.val_loss.value_or(0);
+    if (!std::isfinite(entry.loss) || !std::isfinite(validation)) {
+      const bool trained = std::isfinite(entry.loss);
+      return Error(Code::kInvalidState, "step {}: the {} is {}: it is not saved", entry.step,
+                   trained ? "validation loss" : "loss", trained ? validation : entry.loss);
+    }
+    saved_ = entry.step;
+    return trainer_.Save(flags_.save, entry.step);
   }
 
   Run& run_;
@@ -344,13 +361,21 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
   DS_ASSIGN(const data::Mix texts,
             data::Mix::Open(source.sources, tokenizer, plan.model.vocab, plan.context + 1, pool));
   const bool speaks = group == nullptr || group->rank() == 0;
-  if (speaks && !flags.log.empty()) DS_TRY(CheckWritable(flags.log));
+  std::optional<FolderLock> lock, log_lock;
   if (speaks) DS_TRY(CheckSave(plan, tokenizer));
-  std::optional<FolderLock> lock;
   if (speaks && !flags.save.empty()) {
     DS_TRY(CheckWritable(flags.save));
     DS_ASSIGN(FolderLock taken, FolderLock::Take(flags.save));
     lock.emplace(std::move(taken));
+    DS_TRY(CheckWritable(StateFolder(flags.save)));
+  }
+  if (speaks && !flags.log.empty()) {
+    DS_TRY(CheckWritable(flags.log));
+    DS_ASSIGN(FolderLock taken, FolderLock::TakeLog(flags.log));
+    log_lock.emplace(std::move(taken));
+  }
+  for (const data::WeightedSource& text : source.sources) {
+    DS_TRY(CheckOther("--trace", flags.trace, text.source.path));
   }
   if (!flags.trace.empty()) {
     DS_ASSIGN(AtomicFile probe, AtomicFile::Create(TracePath(flags, group)));
@@ -496,7 +521,7 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
       ->capture_default_str();
   train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");
   train.add_flag("--overwrite", flags->overwrite,
-                 "Begin anew where --save holds a run that is not done");
+                 "Begin anew where --save holds a run that is not done, or another model");
   train.add_option("--timeout", flags->timeout, "Seconds that a rank waits for another")
       ->capture_default_str();
   const auto group = [&](const char* name, std::initializer_list<const char*> options) {

@@ -226,7 +226,7 @@ class SimdGemm final : public Gemm {
       : tile_(simd::ChooseAt<TileFn>(level, ref::GemmTile, DS_SIMD_TARGETS(simd, Tile))) {}
   const char* name() const override { return "simd"; }
   std::string description() const override {
-    return std::string("inside the library, ") + simd::LevelName(simd::BestLevel());
+    return std::string("this library, ") + simd::LevelName(simd::BestLevel());
   }
   void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
     tile_(shape, a, b, c);

@@ -35,11 +35,7 @@ Level OfProcessor() {
 Level Find() {
   const Level machine = OfProcessor();
   const char* cap = std::getenv("DS_CPU_ISA");
-  if (cap == nullptr) return machine;
-  for (const auto& [level, name] : kNames) {
-    if (std::string_view(cap) == name) return std::min(machine, level);
-  }
-  return machine;
+  return cap == nullptr ? machine : std::min(machine, LevelOf(cap).value_or(machine));
 }
 
 }  // namespace
@@ -47,6 +43,13 @@ Level Find() {
 Level BestLevel() {
   static const Level level = Find();
   return level;
+}
+
+std::optional<Level> LevelOf(std::string_view name) {
+  for (const auto& known : kNames) {
+    if (known.name == name) return known.level;
+  }
+  return std::nullopt;
 }
 
 const char* LevelName(Level level) {

@@ -3,6 +3,9 @@
 // not need, so the choice is made here, once, from the processor's flags.
 #pragma once
 
+#include <optional>
+#include <string_view>
+
 // Kept: SSE4, AVX2 and AVX-512. Highway's scalar target lacks operations, so SSE4 is named as the
 // baseline; a processor without it gets the functions of ref/.
 #ifndef HWY_DISABLED_TARGETS
@@ -17,6 +20,7 @@ enum class Level { kRef, kSse4, kAvx2, kAvx512 };
 // What the processor and system offer, capped by DS_CPU_ISA = ref | sse4 | avx2 | avx512.
 Level BestLevel();
 const char* LevelName(Level level);
+std::optional<Level> LevelOf(std::string_view name);
 
 // The function for a level.
 template <typename F>

@@ -81,7 +81,7 @@ TEST_F(CorpusTest, LinesOfJson) {
       "{\"text\": \"one\\n\"}\n\n \r\n{\"id\": 2, \"text\": \"two\"}\r\n{\"text\": \"\"}");
   EXPECT_EQ(Text(Open(path, 2)->all()), "one\n\ntwo\n\n");
   EXPECT_EQ(Refusal(dir_.Write("a.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}\n")),
-            dir_.file("a.jsonl") + ": line 2: text: missing");
+            dir_.file("a.jsonl") + ": line 2: has no \"text\": --field names another key");
   EXPECT_EQ(Refusal(dir_.Write("b.jsonl", "{\"text\": 5}")),
             dir_.file("b.jsonl") + ": line 1: text: is an integer (5), expected a string");
   EXPECT_EQ(Refusal(dir_.Write("c.jsonl", "[1]")),

@@ -1,0 +1,72 @@
+#include "mistyped.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <string_view>
+#include <vector>
+
+#include "base/edit_distance.h"
+
+namespace ds::tool {
+namespace {
+
+// "; did you mean train?", or "" when none of `known` is near.
+std::string Suggestion(std::string_view word, const std::vector<std::string>& known) {
+  const std::string_view near = Nearest(word, known);
+  return near.empty() ? "" : fmt::format("; did you mean {}?", near);
+}
+
+std::vector<std::string> CommandNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command :
+       app.get_subcommands([](const CLI::App* one) { return !one->get_name().empty(); })) {
+    names.push_back(command->get_name());
+  }
+  return names;
+}
+
+std::vector<std::string> FlagNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+bool Holds(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
+                            const std::string& parser_says) {
+  const CLI::App* command = &app;
+  std::string program = app.get_name();
+  size_t at = 0;
+  while (at < words.size() && Holds(CommandNames(*command), words[at])) {
+    command = command->get_subcommand(words[at]);
+    program += fmt::format(" {}", words[at++]);
+  }
+  const auto say = [&](std::string_view what) {
+    return fmt::format("{}: {} (see {} --help)", program, what, program);
+  };
+  const std::vector<std::string> commands = CommandNames(*command), flags = FlagNames(*command);
+  if (!commands.empty() && at < words.size() && words[at][0] != '-') {
+    return say(fmt::format("there is no command {}{}", words[at], Suggestion(words[at], commands)));
+  }
+  if (!commands.empty() && at == words.size()) {
+    return say(fmt::format("a command is needed: {}", fmt::join(commands, ", ")));
+  }
+  for (; at < words.size(); ++at) {
+    std::string_view word = words[at];
+    if (word == "--") break;  // what follows are no flags
+    word = word.substr(0, word.find('='));
+    if (!word.starts_with("--") || Holds(flags, word)) continue;
+    return say(fmt::format("there is no flag {}{}", word, Suggestion(word, flags)));
+  }
+  return say(parser_says);
+}
+
+}  // namespace ds::tool
