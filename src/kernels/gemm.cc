@@ -52,7 +52,7 @@ void OnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, const void* a, c
   const int64_t across = CeilDiv(shape.n, columns), down = CeilDiv(shape.m, rows);
   const int64_t in_bytes = DTypeBytes(shape.in), out_bytes = DTypeBytes(shape.out);
   pool.Run(across * down, [&](int64_t tile, int) {
-    const int64_t row = tile % down * rows, column = tile / down * columns;
+    const int64_t row = tile / across * rows, column = tile % across * columns;
     GemmShape part = shape;
     part.m = std::min(rows, shape.m - row);
     part.n = std::min(columns, shape.n - column);
