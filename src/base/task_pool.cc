@@ -44,7 +44,8 @@ struct Slot {
   void Open(const Body& run, uint32_t tiles, int count) {
     done.store(0, std::memory_order_relaxed);
     body.store(&run, std::memory_order_relaxed);
-    for (int i = 0; i < count; ++i) {
+    for (int i = count;
+         i-- > 0;) {  // the last first: a worker that looks just now takes no other's
       const auto first = static_cast<uint32_t>(uint64_t{tiles} * i / count);
       parts[i].end.store(static_cast<uint32_t>(uint64_t{tiles} * (i + 1) / count),
                          std::memory_order_relaxed);

@@ -3,6 +3,9 @@
 // What a tile is depends on the shape of the work alone, never on the number of threads, so a job
 // gives the same bits on any pool. Several callers (the ranks of a process) may run jobs at once;
 // workers take tiles from them in turn.
+//
+// A lane begins with its own part of a job, part l of threads() in the order of the tiles, and then
+// helps with the others: number tiles so that neighbours touch the same memory.
 #pragma once
 
 #include <cstdint>

@@ -16,7 +16,7 @@ namespace ds {
 namespace {
 
 TEST(TaskPool, EveryTileRunsOnceAndBeforeRunReturns) {
-  for (const int threads : {1, 2, 4}) {
+  for (const int threads : {1, 2, 4, 21}) {  // the last: more than the parts that a job is cut into
     TaskPool pool(threads);
     EXPECT_EQ(pool.threads(), threads);
     for (const int64_t tiles : {0, 1, 2, 3, 64, 1000}) {
@@ -45,6 +45,26 @@ TEST(TaskPool, NoTwoTilesOfAJobShareALaneAtOnce) {
   }
   EXPECT_EQ(clashes, 0);
   EXPECT_EQ(outside, 0);
+}
+
+// So that the core that wrote some rows reads them in the next job. Each tile waits for the other,
+// so neither thread can take both. A worker that looks for work just while a job is opened may take
+// another's part: that is rare.
+TEST(TaskPool, ALaneBeginsWithItsOwnPart) {
+  TaskPool pool(2);
+  constexpr int kJobs = 400;
+  int own = 0;
+  for (int job = 0; job < kJobs; ++job) {
+    std::array<int, 2> lanes = {-1, -1};
+    std::atomic<int> begun = 0;
+    pool.Run(2, [&](int64_t tile, int lane) {
+      lanes[tile] = lane;
+      ++begun;
+      while (begun < 2) std::this_thread::yield();
+    });
+    own += lanes == std::array<int, 2>{0, 1};
+  }
+  EXPECT_GT(own, kJobs * 3 / 4);
 }
 
 // Slots are used again at once, with bodies that have ended: a worker that still looked at the last
