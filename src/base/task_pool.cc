@@ -44,8 +44,8 @@ struct Slot {
   void Open(const Body& run, uint32_t tiles, int count) {
     done.store(0, std::memory_order_relaxed);
     body.store(&run, std::memory_order_relaxed);
-    for (int i = count;
-         i-- > 0;) {  // the last first: a worker that looks just now takes no other's
+    // The last first, so that a worker that looks just now finds its own before the caller's.
+    for (int i = count; i-- > 0;) {
       const auto first = static_cast<uint32_t>(uint64_t{tiles} * i / count);
       parts[i].end.store(static_cast<uint32_t>(uint64_t{tiles} * (i + 1) / count),
                          std::memory_order_relaxed);

@@ -4,8 +4,8 @@
 // gives the same bits on any pool. Several callers (the ranks of a process) may run jobs at once;
 // workers take tiles from them in turn.
 //
-// A lane begins with its own part of a job, part l of threads() in the order of the tiles, and then
-// helps with the others: number tiles so that neighbours touch the same memory.
+// A job is cut into equal parts of consecutive tiles, one a lane and 16 at most. A lane begins with
+// its own and then helps with the others: number tiles so that neighbours touch the same memory.
 #pragma once
 
 #include <cstdint>

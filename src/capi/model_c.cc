@@ -61,7 +61,7 @@ Result<Asked> ReadOptions(const ds_model_options& known, const HfConfig& hf) {
 // The handle over `engine`, or alone, with a decoder whose parameters are not registered yet.
 Result<HandleOwner<ds_model>> MakeModel(const Asked& asked, ds_engine* engine,
                                         std::unique_ptr<ds_model::Alone> alone) {
-  DS_TRY(ds::CheckEnvironment());
+  if (engine == nullptr) DS_TRY(ds::CheckEnvironment());  // else that looked
   auto model = ds::capi::MakeHandle<ds_model>();
   model->config = asked.hf.config;
   model->cache_tokens = asked.options.cache_tokens;

@@ -8,8 +8,7 @@ using enum ConfigType;
 
 constexpr std::string_view kClock =
     "nothing is printed in the midst of a step; dspeed train --log gives the time of every step "
-    "and of "
-    "its phases, --trace what each rank does when";
+    "and of its phases, --trace what each rank does when";
 
 constexpr ConfigKey kTop[] = {
     {"train_batch_size", kInt, "null", "[1,)",

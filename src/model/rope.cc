@@ -55,7 +55,7 @@ Status ReadScaling(const Json& from, RopeConfig& rope) {
 }
 
 Status Check(const RopeConfig& rope) {
-  constexpr double kMost = 1e18;  // beyond it the angles of the slow waves are 0 in fp32
+  constexpr double kMost = 1e18;  // no model comes near it; the product of two is finite in fp32
   if (!(rope.theta > 1 && rope.theta <= kMost)) {
     return Error(Code::kConfig, "rope_theta is {}, expected more than 1 and up to {}", rope.theta,
                  kMost);

@@ -22,10 +22,8 @@ Status Merge(const MergeFlags& flags) {
     return InvalidArgument("{} has no adapter_config.json: there is nothing to merge",
                            flags.model.folder);
   }
-  std::error_code none;
   for (const std::string& in : {flags.model.folder, place.base}) {
-    if (!std::filesystem::equivalent(flags.out, in, none) || none) continue;
-    return InvalidArgument("--out is {}, which is merged from: give another folder", flags.out);
+    DS_TRY(CheckOther("--out", flags.out, in));
   }
   DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));

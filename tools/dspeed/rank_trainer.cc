@@ -1,8 +1,5 @@
 #include "rank_trainer.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
 
 #include "base/json.h"
@@ -16,23 +13,18 @@
 #include "save_folder.h"
 
 namespace ds::tool {
-namespace {
-
-std::string Checksum(std::span<const std::byte> bytes) {
-  return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
-}
-
-}  // namespace
 
 Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
                                                          const data::Mix& texts,
+                                                         std::span<const std::string> checksums,
                                                          const token::Tokenizer* tokenizer,
                                                          comm::Communicator& comm, TaskPool& pool,
                                                          kernels::Gemm& gemm) {
   DS_ASSIGN(
       const data::Sampler sampler,
       data::Sampler::Create(texts.train(), plan.engine.train_batch, plan.context, plan.flags.seed));
-  std::unique_ptr<RankTrainer> trainer(new RankTrainer(plan, texts, tokenizer, comm, sampler));
+  std::unique_ptr<RankTrainer> trainer(
+      new RankTrainer(plan, texts, checksums, tokenizer, comm, sampler));
   DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
   Engine& engine = *trainer->engine_;
   const model::DecoderOptions options{.recompute = plan.flags.recompute,
@@ -56,10 +48,6 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   }
   DS_TRY(engine.Seal());
   const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.context);
-  // Once: a file that is written to meanwhile is not what the run began with.
-  for (size_t i = 0; i < texts.size(); ++i) {
-    trainer->checksums_.push_back(Checksum(texts.corpus(i).all().bytes()));
-  }
   DS_ASSIGN(trainer->config_,
             ParseJson(model::ToHfConfig(plan.model, DType::kF32), "the config of the model"));
   trainer->ids_.resize(tokens);
@@ -144,7 +132,6 @@ Status RankTrainer::AddLosses(data::TokenSpan text, int64_t most, std::span<doub
 // What two runs must have alike for the one to be the continuation of the other.
 Json RankTrainer::Facts() const {
   const auto bytes_of = [&](size_t i) { return texts_.corpus(i).all().bytes(); };
-  const auto checksum = [&](size_t i) { return checksums_[i]; };
   Json facts = {{"family", plan_.model.family->model_type},
                 {"layers", plan_.model.layers},
                 {"heads", plan_.model.heads},
@@ -154,7 +141,7 @@ Json RankTrainer::Facts() const {
                 {"dtype", DTypeName(plan_.engine.dtype)},
                 {"seed", plan_.flags.seed},
                 {"data bytes", bytes_of(0).size()},
-                {"data checksum", checksum(0)}};
+                {"data checksum", checksums_[0]}};
   // Null where a run is as runs ever were: what an older one did not say is equal to it.
   const model::DecoderConfig& model = plan_.model;
   const model::LoraConfig* lora = model_->lora();
@@ -171,7 +158,7 @@ Json RankTrainer::Facts() const {
   }
   for (size_t i = 1; i < texts_.size(); ++i) {  // of one text as ever
     facts[fmt::format("data {} bytes", i + 1)] = bytes_of(i).size();
-    facts[fmt::format("data {} checksum", i + 1)] = checksum(i);
+    facts[fmt::format("data {} checksum", i + 1)] = checksums_[i];
   }
   if (texts_.size() > 1) facts["parts of the data"] = Parts();
   return facts;

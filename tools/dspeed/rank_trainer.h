@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,9 @@ struct ValidationLosses {
 
 class RankTrainer {
  public:
-  // All outlive the trainer.
+  // All outlive the trainer. `checksums`: one a text, where the run is saved.
   static Result<std::unique_ptr<RankTrainer>> Create(const TrainPlan& plan, const data::Mix& texts,
+                                                     std::span<const std::string> checksums,
                                                      const token::Tokenizer* tokenizer,
                                                      comm::Communicator& comm, TaskPool& pool,
                                                      kernels::Gemm& gemm);
@@ -55,10 +57,11 @@ class RankTrainer {
  private:
   static constexpr int64_t kValidationWindows = 64, kLeastWindows = 8;
 
-  RankTrainer(const TrainPlan& plan, const data::Mix& texts, const token::Tokenizer* tokenizer,
-              comm::Communicator& comm, data::Sampler sampler)
+  RankTrainer(const TrainPlan& plan, const data::Mix& texts, std::span<const std::string> checksums,
+              const token::Tokenizer* tokenizer, comm::Communicator& comm, data::Sampler sampler)
       : plan_(plan),
         texts_(texts),
+        checksums_(checksums),
         tokenizer_(tokenizer),
         comm_(comm),
         sampler_(std::move(sampler)) {}
@@ -73,11 +76,11 @@ class RankTrainer {
 
   const TrainPlan& plan_;
   const data::Mix& texts_;
-  const token::Tokenizer* const tokenizer_;  // null: the text came as ids
+  const std::span<const std::string> checksums_;  // of the texts
+  const token::Tokenizer* const tokenizer_;       // null: the text came as ids
   comm::Communicator& comm_;
   const data::Sampler sampler_;
-  std::vector<std::string> checksums_;  // of the texts
-  Json config_;                         // what config.json says of the model
+  Json config_;       // what config.json says of the model
   std::string base_;  // fingerprint of the weights that adapters stand beside, or ""
   bool resumed_ = false, cleared_ = false;  // the run; what others left in its folder
   std::unique_ptr<Engine> engine_;

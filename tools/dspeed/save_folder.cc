@@ -188,12 +188,12 @@ Result<FolderLock> FolderLock::TakeLog(const std::string& folder) {
 }
 
 Result<std::optional<FolderLock>> FolderLock::TakeOut(const std::string& folder) {
-  std::optional<FolderLock> none;
+  std::optional<FolderLock> lock;
   std::error_code error;
-  if (!std::filesystem::exists(StateFolder(folder) + "/lock", error)) return none;
+  if (!std::filesystem::exists(StateFolder(folder) + "/lock", error)) return lock;
   DS_ASSIGN(FolderLock taken, Take(folder, "--out"));
-  none.emplace(std::move(taken));
-  return none;
+  lock.emplace(std::move(taken));
+  return lock;
 }
 
 Result<FolderLock> FolderLock::Take(const std::string& folder, const char* flag) {

@@ -1,4 +1,7 @@
 // dspeed train
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -299,8 +302,9 @@ class RankLoop {
     return run_.log.has_value() ? run_.log->Append(entry) : Status();
   }
 
-  // Weights that have become NaN are not written over those of an earlier save. In fp16 the steps
-  // of such losses were skipped, which is no error as long as it ends.
+  // What gave a loss that is not finite is not written over an earlier save. In fp16 the steps of
+  // such losses were skipped, which is no error as long as it ends. The loss of a step is that of
+  // the weights before it: only a validation sees what it made of them.
   Status Save(const LogEntry& entry) {
     const double validation = entry.val_loss.value_or(0);
     if (!std::isfinite(entry.loss) || !std::isfinite(validation)) {
@@ -383,6 +387,13 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
   }
   DS_ASSIGN(auto resumed, FindResumed(flags, speaks));
   CatchInterrupts();
+  // What a resume compares. Once: a file that is written to meanwhile is not what the run began
+  // with.
+  std::vector<std::string> checksums;
+  for (size_t i = 0; !flags.save.empty() && i < texts.size(); ++i) {
+    const auto bytes = texts.corpus(i).all().bytes();
+    checksums.push_back(fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size())));
+  }
   Run run{.plan = plan,
           .texts = texts,
           .tokenizer = tokenizer,
@@ -401,7 +412,7 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
     const size_t mine = group != nullptr ? 0 : static_cast<size_t>(comm.rank());
     const Trace::Thread records(traces.empty() ? nullptr : traces[mine].get(), "rank");
     DS_ASSIGN(const auto trainer,
-              RankTrainer::Create(plan, texts, tokenizer, comm, run.pool, *run.gemm));
+              RankTrainer::Create(plan, texts, checksums, tokenizer, comm, run.pool, *run.gemm));
     return RankLoop(run, *trainer, comm.rank() == 0).Go();
   };
   if (group != nullptr) {
