@@ -1,5 +1,6 @@
-// Tiled attention against the plain way to compute it with the same products and the same
-// exponential: all scores of a head in memory, a softmax over whole rows, the values' product.
+// Tiled attention against the plain way to compute it with the products of the matrix back end and
+// the same exponential: all scores of a head in memory, a softmax over whole rows, the values'
+// product.
 #include <limits>
 
 #include "ratio.h"

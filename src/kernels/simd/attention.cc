@@ -1,12 +1,14 @@
 // Causal attention in tiles (Dao et al., "FlashAttention", 2022): blocks of queries against blocks
-// of keys, with the products from the matrix back end and a softmax that is corrected as keys come.
-// The blocks are fixed by the shape and each sum goes through them in order.
+// of keys, and a softmax that is corrected as keys come. The blocks are fixed by the shape and each
+// sum goes through them in order. Products are the small ones of head_product-inl.h, in fp32; those
+// of many 16-bit tokens are the matrix back end's, which may know the processor's own.
 //
 // Forward is a task a block of queries. Backward is a task a head: dK and dV collect over the
 // queries in fp32 scratch of the task, linear in T, which costs two products less than going
 // through the pairs of blocks a second time.
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "kernels/simd/simd.h"
 
@@ -15,6 +17,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/simd/dropout-inl.h"
+#include "kernels/simd/head_product-inl.h"
 #include "kernels/simd/vec-inl.h"
 
 #ifndef DS_KERNELS_SIMD_ATTENTION_ONCE
@@ -24,8 +27,10 @@ namespace ds::kernels::simd {
 // What a block leaves above the diagonal grows with kQueries, the share of packing in a product
 // with 1 / kQueries; kKeys scores of kQueries rows stay in the second-level cache.
 constexpr int64_t kQueries = 64, kKeys = 256;
+// Tokens of a sequence from which on 16-bit products pay.
+constexpr int64_t kManyTokens = 160;
 
-// One head of one sequence, and the products over it.
+// One head of one sequence.
 struct Head {
   Gemm& gemm;
   DType dtype;
@@ -42,66 +47,42 @@ struct Head {
   int64_t SeenBegin(int64_t query, int64_t key) const {
     return first_key == nullptr ? 0 : std::max<int64_t>(0, first_key[query] - key);
   }
+};
 
-  // s[m, n] = q k^T, rows of kKeys
-  void Scores(int64_t m, int64_t n, const void* q, int64_t ldq, const void* k, float* s) const {
-    gemm.Tile({.m = m,
-               .n = n,
-               .k = dim,
-               .lda = ldq,
-               .ldb = stride,
-               .ldc = kKeys,
-               .trans_b = true,
-               .in = dtype},
-              q, k, s);
-  }
-  // acc[m, dim] (+)= p x, p [m, n] in rows of kKeys
-  void Weighted(int64_t m, int64_t n, bool accumulate, const void* p, const void* x,
-                float* acc) const {
-    gemm.Tile({.m = m,
-               .n = dim,
-               .k = n,
-               .lda = kKeys,
-               .ldb = stride,
-               .ldc = dim,
-               .accumulate = accumulate,
-               .in = dtype},
-              p, x, acc);
-  }
-  // acc[n, dim] += p^T x, p [m, n] in rows of kKeys
-  void Collected(int64_t m, int64_t n, const void* p, const void* x, int64_t ldx,
-                 float* acc) const {
-    gemm.Tile({.m = n,
-               .n = dim,
-               .k = m,
-               .lda = kKeys,
-               .ldb = ldx,
-               .ldc = dim,
-               .trans_a = true,
-               .accumulate = true,
-               .in = dtype},
-              p, x, acc);
-  }
+// Queries [first, first + rows) and keys [key, key + keys), of which some query sees the last.
+struct Block {
+  int64_t first, rows, key, keys;
 };
 
 // Scratch of a lane: scores and their gradients, both as the products take them (fp32 only where
-// dropout needs a second array), sums of a block of queries, and those of all keys.
+// dropout needs a second array), sums of a block of queries, those of all keys, and the operands of
+// a block. Rows of a head are `row` floats, so that each begins on a vector.
 struct AttentionScratch {
+  int64_t row;
   float *scores, *dscores, *sums, *dk, *dv;
   void* narrow;
+  float *query_rows[2], *key_rows[2], *key_columns[2];  // q, dout; k, v; k, v
 
+  static int64_t Row(int64_t dim) { return CeilDiv(dim, kRowStep) * kRowStep; }
   static int64_t Bytes(int64_t tokens, int64_t dim) {
-    const int64_t floats = 2 * kQueries * kKeys + kQueries * dim + 2 * tokens * dim;
-    return (floats * 4 + kQueries * kKeys * 4 + 63) / 64 * 64;
+    const int64_t rows = 3 * kQueries + 4 * kKeys + 2 * (tokens + kRowStep);
+    return (3 * kQueries * kKeys + rows * Row(dim)) * 4;
   }
-  AttentionScratch(void* base, int lane, int64_t tokens, int64_t dim) {
+  AttentionScratch(void* base, int lane, int64_t tokens, int64_t dim) : row(Row(dim)) {
     scores = reinterpret_cast<float*>(static_cast<char*>(base) + lane * Bytes(tokens, dim));
     dscores = scores + kQueries * kKeys;
     narrow = dscores + kQueries * kKeys;
     sums = dscores + 2 * kQueries * kKeys;
-    dk = sums + kQueries * dim;
-    dv = dk + tokens * dim;
+    dk = sums + kQueries * row;
+    dv = dk + (tokens + kRowStep) * row;
+    float* next = dv + (tokens + kRowStep) * row;
+    for (float*& rows : query_rows) rows = std::exchange(next, next + kQueries * row);
+    for (float*& rows : key_rows) rows = std::exchange(next, next + kKeys * row);
+    for (float*& columns : key_columns) columns = std::exchange(next, next + kKeys * row);
   }
+
+ private:
+  static constexpr int64_t kRowStep = 16;  // floats of the widest vector
 };
 
 inline int64_t ScratchBytes(const TaskPool& pool, int64_t tokens, int64_t dim) {
@@ -114,6 +95,137 @@ inline int64_t ScratchBytes(const TaskPool& pool, int64_t tokens, int64_t dim) {
 HWY_BEFORE_NAMESPACE();
 namespace ds::kernels::simd::HWY_NAMESPACE {
 namespace {
+
+// The products of a block, by the matrix back end. Operands are rows of q or dout (`of` 0 or 1),
+// and of k or v (0 or 1); scores have rows of kKeys, of which each query needs `Width` columns:
+// those behind are not touched. Sums have rows of scratch.row. P is what probabilities are
+// multiplied as.
+template <typename T>
+class GemmProducts {
+ public:
+  using P = T;
+  struct Rows {
+    const T* at;
+    int64_t stride;
+  };
+  using Columns = Rows;
+
+  GemmProducts(const Head& head, const AttentionScratch& scratch)
+      : head_(head), row_(scratch.row) {}
+
+  static Rows QueryRows(int, const Block&, const T* x, int64_t stride) { return {x, stride}; }
+  Rows KeyRows(int, const Block&, const T* x) const { return {x, head_.stride}; }
+  static Columns KeyColumns(int, const Block&, const Rows& rows) { return rows; }
+  static int64_t Width(const Block& block, int64_t) { return block.keys; }
+
+  // s[rows, keys] = q k^T
+  void Scores(const Block& block, const Rows& q, const Columns& k, float* s) const {
+    head_.gemm.Tile({.m = block.rows,
+                     .n = block.keys,
+                     .k = head_.dim,
+                     .lda = q.stride,
+                     .ldb = k.stride,
+                     .ldc = kKeys,
+                     .trans_b = true,
+                     .in = head_.dtype},
+                    q.at, k.at, s);
+  }
+  // sums[rows, dim] (+)= p x
+  void Weighted(const Block& block, bool accumulate, const T* p, const Rows& x, float* sums) const {
+    head_.gemm.Tile({.m = block.rows,
+                     .n = head_.dim,
+                     .k = block.keys,
+                     .lda = kKeys,
+                     .ldb = x.stride,
+                     .ldc = row_,
+                     .accumulate = accumulate,
+                     .in = head_.dtype},
+                    p, x.at, sums);
+  }
+  // sums[keys, dim] += p^T x
+  void Collected(const Block& block, const T* p, const Rows& x, float* sums) const {
+    head_.gemm.Tile({.m = block.keys,
+                     .n = head_.dim,
+                     .k = block.rows,
+                     .lda = kKeys,
+                     .ldb = x.stride,
+                     .ldc = row_,
+                     .trans_a = true,
+                     .accumulate = true,
+                     .in = head_.dtype},
+                    p, x.at, sums);
+  }
+
+ private:
+  const Head& head_;
+  const int64_t row_;
+};
+
+// The same in fp32, in tiles of kTileRows rows: what lies above the diagonal is left out but for
+// the rest of a tile.
+template <typename T>
+class TileProducts {
+ public:
+  using P = float;
+  using Rows = const float*;     // compact
+  using Columns = const float*;  // transposed, in panels
+
+  TileProducts(const Head& head, const AttentionScratch& scratch)
+      : head_(head), scratch_(scratch), width_(RoundUp(head.dim, kLanes)) {}
+
+  Rows QueryRows(int of, const Block& block, const T* x, int64_t stride) const {
+    Compact(block.rows, head_.dim, x, stride, scratch_.query_rows[of]);
+    return scratch_.query_rows[of];
+  }
+  Rows KeyRows(int of, const Block& block, const T* x) const {
+    Compact(block.keys, head_.dim, x, head_.stride, scratch_.key_rows[of]);
+    return scratch_.key_rows[of];
+  }
+  Columns KeyColumns(int of, const Block& block, Rows rows) const {
+    Transpose(RoundUp(block.keys, kTileStep), width_, rows, scratch_.key_columns[of]);
+    return scratch_.key_columns[of];
+  }
+  static int64_t Width(const Block& block, int64_t r) {
+    return RoundUp(Depth(block, r / kTileRows * kTileRows), kTileStep);
+  }
+
+  void Scores(const Block& block, Rows q, Columns k, float* s) const {
+    constexpr int64_t panel = 2 * kLanes;
+    for (int64_t c = 0; c < block.keys; c += panel, k += panel * width_) {
+      for (int64_t r = 0; r < block.rows; r += kTileRows) {
+        const Strided a{q + r * width_, width_, 1};
+        const int64_t columns = std::min(panel, Width(block, r) - c);
+        if (columns > 0) {
+          SumRows(columns, head_.dim, false, a, k, panel, s + r * kKeys + c, kKeys);
+        }
+      }
+    }
+  }
+  void Weighted(const Block& block, bool accumulate, const float* p, Rows x, float* sums) const {
+    for (int64_t r = 0; r < block.rows; r += kTileRows) {
+      SumRows(width_, Depth(block, r), accumulate, {p + r * kKeys, kKeys, 1}, x, width_,
+              sums + r * scratch_.row, scratch_.row);
+    }
+  }
+  void Collected(const Block& block, const float* p, Rows x, float* sums) const {
+    for (int64_t c = 0; c < block.keys; c += kTileRows) {
+      const int64_t r = std::max<int64_t>(0, block.key + c - block.first);  // the first to see c
+      SumRows(width_, block.rows - r, true, {p + r * kKeys + c, 1, kKeys}, x + r * width_, width_,
+              sums + c * scratch_.row, scratch_.row);
+    }
+  }
+
+ private:
+  // Keys that the tile of rows from r on sees.
+  static int64_t Depth(const Block& block, int64_t r) {
+    return std::min(block.keys, block.first + r + kTileRows - block.key);
+  }
+
+  const Head& head_;
+  const AttentionScratch& scratch_;
+  const int64_t width_;
+};
+static_assert(kQueries % kTileRows == 0 && kKeys % kQueries == 0);
 
 // Of the keys so far: the largest score, and the sum of exp(scale (score - most)).
 struct Running {
@@ -171,8 +283,10 @@ HWY_INLINE float SoftmaxRow(const Seen& seen, float scale, const float* keep, co
   return shrink;
 }
 
-HWY_INLINE Seen SeenBy(const Head& head, int64_t query, int64_t key, int64_t keys) {
-  return {head.SeenBegin(query, key), std::min(keys, query + 1 - key), keys};
+// Row r of a block, of which `width` columns matter.
+HWY_INLINE Seen SeenBy(const Head& head, const Block& block, int64_t r, int64_t width) {
+  const int64_t query = block.first + r;
+  return {head.SeenBegin(query, block.key), std::min(block.keys, query + 1 - block.key), width};
 }
 
 // The factors of a row of a block of keys, or null where nothing is dropped.
@@ -187,42 +301,47 @@ HWY_INLINE const float* Keep(const Head& head, int64_t query, int64_t key, int64
   return factors;
 }
 
-template <typename T>
-HWY_INLINE T* Narrow(AttentionScratch& scratch, float* wide) {
-  return sizeof(T) == sizeof(float) ? reinterpret_cast<T*>(wide) : static_cast<T*>(scratch.narrow);
+template <typename P>
+HWY_INLINE P* Narrow(AttentionScratch& scratch, float* wide) {
+  return sizeof(P) == sizeof(float) ? reinterpret_cast<P*>(wide) : static_cast<P*>(scratch.narrow);
 }
 
 // Queries [first, first + rows) of a head: q, k, v are those of its token 0.
-template <typename T>
+template <typename Products, typename T>
 HWY_INLINE void ForwardBlock(const Head& head, AttentionScratch scratch, int64_t first,
                              int64_t rows, int64_t out_stride, const T* q, const T* k, const T* v,
                              T* out, float* lse) {
   const F32 d;
   const float scale = 1.0f / std::sqrt(static_cast<float>(head.dim));
-  T* const p = Narrow<T>(scratch, scratch.scores);
+  const Products products(head, scratch);
+  auto* const p = Narrow<typename Products::P>(scratch, scratch.scores);
   alignas(64) float factors[kKeys];
   Running running[kQueries];
   const int64_t begin = head.FirstKey(first);
-  for (int64_t key = begin; key < first + rows; key += kKeys) {
-    const int64_t keys = std::min(kKeys, first + rows - key);
-    head.Scores(rows, keys, q + first * head.stride, head.stride, k + key * head.stride,
-                scratch.scores);
+  Block block{first, rows, begin, 0};
+  const auto queries = products.QueryRows(0, block, q + first * head.stride, head.stride);
+  for (; block.key < first + rows; block.key += kKeys) {
+    block.keys = std::min(kKeys, first + rows - block.key);
+    const auto keys = products.KeyRows(0, block, k + block.key * head.stride);
+    products.Scores(block, queries, products.KeyColumns(0, block, keys), scratch.scores);
     for (int64_t r = 0; r < rows; ++r) {
-      const float* keep = Keep(head, first + r, key, keys, factors);
-      const float shrink = SoftmaxRow(SeenBy(head, first + r, key, keys), scale, keep,
-                                      scratch.scores + r * kKeys, p + r * kKeys, running[r]);
-      if (key == begin) continue;
-      float* sums = scratch.sums + r * head.dim;
+      const float* keep = Keep(head, first + r, block.key, block.keys, factors);
+      const Seen seen = SeenBy(head, block, r, products.Width(block, r));
+      const float shrink =
+          SoftmaxRow(seen, scale, keep, scratch.scores + r * kKeys, p + r * kKeys, running[r]);
+      if (block.key == begin) continue;
+      float* sums = scratch.sums + r * scratch.row;
       Map(
           head.dim, sums, [&](VF x) HWY_ATTR { return x * hn::Set(d, shrink); }, sums);
     }
-    head.Weighted(rows, keys, key > begin, p, v + key * head.stride, scratch.sums);
+    products.Weighted(block, block.key > begin, p,
+                      products.KeyRows(1, block, v + block.key * head.stride), scratch.sums);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const VF norm = hn::Set(d, 1.0f / running[r].sum);
     Map(
         head.dim, out + (first + r) * out_stride, [&](VF x) HWY_ATTR { return x * norm; },
-        scratch.sums + r * head.dim);
+        scratch.sums + r * scratch.row);
     lse[first + r] = running[r].most * scale + std::log(running[r].sum);
   }
 }
@@ -242,23 +361,37 @@ HWY_INLINE Head HeadOf(Gemm& gemm, const AttentionShape& shape, const int32_t* f
           shape.tokens};
 }
 
+// Whether products of T are faster than widening it to fp32.
 template <typename T>
-void Forward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
-             const void* qkv_, void* out_, float* lse, void* scratch) {
+bool PaysNarrow(const AttentionShape& shape) {
+  return sizeof(T) < sizeof(float) && shape.tokens >= kManyTokens;
+}
+
+template <typename Products, typename T>
+void ForwardBy(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
+               const T* qkv, T* out, float* lse, void* scratch) {
   const int64_t width = shape.heads * shape.head_dim, blocks = CeilDiv(shape.tokens, kQueries);
   pool.Run(shape.batch * shape.heads * blocks, [&](int64_t task, int lane) HWY_ATTR {
     const int64_t of = task % (shape.batch * shape.heads);
     const int64_t b = of / shape.heads, h = of % shape.heads, t = shape.tokens;
     const int64_t first =
         (blocks - 1 - task / (shape.batch * shape.heads)) * kQueries;  // the longest first
-    const T* row = static_cast<const T*>(qkv_) + b * t * shape.row();
+    const T* row = qkv + b * t * shape.row();
     const T* k = row + (shape.heads + h / (shape.heads / shape.kv_heads)) * shape.head_dim;
-    ForwardBlock(HeadOf<T>(gemm, shape, first_key, b, h),
-                 AttentionScratch(scratch, lane, t, shape.head_dim), first,
-                 std::min(kQueries, t - first), width, row + h * shape.head_dim, k,
-                 k + shape.kv_heads * shape.head_dim,
-                 static_cast<T*>(out_) + b * t * width + h * shape.head_dim, lse + of * t);
+    ForwardBlock<Products>(HeadOf<T>(gemm, shape, first_key, b, h),
+                           AttentionScratch(scratch, lane, t, shape.head_dim), first,
+                           std::min(kQueries, t - first), width, row + h * shape.head_dim, k,
+                           k + shape.kv_heads * shape.head_dim,
+                           out + b * t * width + h * shape.head_dim, lse + of * t);
   });
+}
+
+template <typename T>
+void Forward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
+             const void* qkv, void* out, float* lse, void* scratch) {
+  const auto by =
+      PaysNarrow<T>(shape) ? ForwardBy<GemmProducts<T>, T> : ForwardBy<TileProducts<T>, T>;
+  by(pool, gemm, shape, first_key, static_cast<const T*>(qkv), static_cast<T*>(out), lse, scratch);
 }
 
 // p = exp(scale s - lse) for the columns that are seen, else 0; wide and as the products take it.
@@ -326,79 +459,95 @@ struct BackwardArrays {
   int64_t stride;
 };
 
-template <typename T>
+template <typename Products, typename T>
 HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_t first,
                               int64_t rows, const BackwardArrays<T>& x) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(head.dim));
-  T* const p =
-      head.dropout.drops() ? static_cast<T*>(scratch.narrow) : Narrow<T>(scratch, scratch.scores);
-  T* const ds = Narrow<T>(scratch, scratch.dscores);
+  using P = typename Products::P;
+  P* const p =
+      head.dropout.drops() ? static_cast<P*>(scratch.narrow) : Narrow<P>(scratch, scratch.scores);
+  P* const ds = Narrow<P>(scratch, scratch.dscores);
   alignas(64) float factors[kKeys];
   const T *q = x.q + first * head.stride, *dout = x.dout + first * x.stride;
   float delta[kQueries];
   for (int64_t r = 0; r < rows; ++r) {
     delta[r] = Dot(head.dim, x.out + (first + r) * x.stride, dout + r * x.stride);
   }
+  const Products products(head, scratch);
   const int64_t begin = head.FirstKey(first);
-  for (int64_t key = begin; key < first + rows; key += kKeys) {
-    const int64_t keys = std::min(kKeys, first + rows - key);
-    const T *k = x.k + key * head.stride, *v = x.v + key * head.stride;
-    head.Scores(rows, keys, q, head.stride, k, scratch.scores);
+  Block block{first, rows, begin, 0};
+  const auto queries = products.QueryRows(0, block, q, head.stride);
+  const auto grads = products.QueryRows(1, block, dout, x.stride);
+  for (; block.key < first + rows; block.key += kKeys) {
+    const int64_t key = block.key, keys = std::min(kKeys, first + rows - key);
+    block.keys = keys;
+    const auto k = products.KeyRows(0, block, x.k + key * head.stride);
+    const auto v = products.KeyRows(1, block, x.v + key * head.stride);
+    products.Scores(block, queries, products.KeyColumns(0, block, k), scratch.scores);
     for (int64_t r = 0; r < rows; ++r) {
-      Probabilities(SeenBy(head, first + r, key, keys), scale, x.lse[first + r],
-                    Keep(head, first + r, key, keys, factors), scratch.scores + r * kKeys,
-                    p + r * kKeys);
+      const Seen seen = SeenBy(head, block, r, products.Width(block, r));
+      Probabilities(seen, scale, x.lse[first + r], Keep(head, first + r, key, keys, factors),
+                    scratch.scores + r * kKeys, p + r * kKeys);
     }
-    head.Collected(rows, keys, p, dout, x.stride, scratch.dv + key * head.dim);
-    head.Scores(rows, keys, dout, x.stride, v, scratch.dscores);
+    products.Collected(block, p, grads, scratch.dv + key * scratch.row);
+    products.Scores(block, grads, products.KeyColumns(1, block, v), scratch.dscores);
     for (int64_t r = 0; r < rows; ++r) {
-      ScoreGrads(keys, scale, delta[r], head.dropout, scratch.scores + r * kKeys,
-                 scratch.dscores + r * kKeys, ds + r * kKeys);
+      ScoreGrads(products.Width(block, r), scale, delta[r], head.dropout,
+                 scratch.scores + r * kKeys, scratch.dscores + r * kKeys, ds + r * kKeys);
     }
-    head.Collected(rows, keys, ds, q, head.stride, scratch.dk + key * head.dim);
-    head.Weighted(rows, keys, key > begin, ds, k, scratch.sums);
+    products.Collected(block, ds, queries, scratch.dk + key * scratch.row);
+    products.Weighted(block, key > begin, ds, k, scratch.sums);
   }
   for (int64_t r = 0; r < rows; ++r) {
     Map(
         head.dim, x.dq + (first + r) * head.stride, [](VF a) HWY_ATTR { return a; },
-        scratch.sums + r * head.dim);
+        scratch.sums + r * scratch.row);
   }
 }
 
 // A task is a key head of a sequence with the queries that share it, one after the other.
-template <typename T>
-void Backward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
-              const void* qkv_, const void* out_, const float* lse, const void* dout_, void* dqkv_,
-              void* base) {
+template <typename Products, typename T>
+void BackwardBy(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
+                const T* qkv, const T* out, const float* lse, const T* dout, T* dqkv, void* base) {
   pool.Run(shape.batch * shape.kv_heads, [&](int64_t task, int lane) HWY_ATTR {
     const int64_t b = task / shape.kv_heads, kv = task % shape.kv_heads;
     const int64_t tokens = shape.tokens, dim = shape.head_dim, width = shape.heads * dim;
     const int64_t group = shape.heads / shape.kv_heads, to_value = shape.kv_heads * dim;
     const int64_t row = b * tokens * shape.row(), key = row + (shape.heads + kv) * dim;
     const AttentionScratch scratch(base, lane, tokens, dim);
-    std::memset(scratch.dk, 0, 2 * tokens * dim * sizeof(float));
+    std::memset(scratch.dk, 0, (scratch.query_rows[0] - scratch.dk) * sizeof(float));
     for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
       const int64_t at = b * tokens * width + h * dim;
-      const BackwardArrays<T> arrays{static_cast<const T*>(qkv_) + row + h * dim,
-                                     static_cast<const T*>(qkv_) + key,
-                                     static_cast<const T*>(qkv_) + key + to_value,
-                                     static_cast<const T*>(out_) + at,
-                                     static_cast<const T*>(dout_) + at,
-                                     static_cast<T*>(dqkv_) + row + h * dim,
+      const BackwardArrays<T> arrays{qkv + row + h * dim,
+                                     qkv + key,
+                                     qkv + key + to_value,
+                                     out + at,
+                                     dout + at,
+                                     dqkv + row + h * dim,
                                      lse + (b * shape.heads + h) * tokens,
                                      width};
       const Head head = HeadOf<T>(gemm, shape, first_key, b, h);
       for (int64_t first = 0; first < tokens; first += kQueries) {
-        BackwardBlock(head, scratch, first, std::min(kQueries, tokens - first), arrays);
+        BackwardBlock<Products>(head, scratch, first, std::min(kQueries, tokens - first), arrays);
       }
     }
     const auto same = [](VF a) HWY_ATTR { return a; };
-    T* const dk = static_cast<T*>(dqkv_) + key;
+    T* const dk = dqkv + key;
     for (int64_t t = 0; t < tokens; ++t) {
-      Map(dim, dk + t * shape.row(), same, scratch.dk + t * dim);
-      Map(dim, dk + t * shape.row() + to_value, same, scratch.dv + t * dim);
+      Map(dim, dk + t * shape.row(), same, scratch.dk + t * scratch.row);
+      Map(dim, dk + t * shape.row() + to_value, same, scratch.dv + t * scratch.row);
     }
   });
+}
+
+template <typename T>
+void Backward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
+              const void* qkv, const void* out, const float* lse, const void* dout, void* dqkv,
+              void* base) {
+  const auto by =
+      PaysNarrow<T>(shape) ? BackwardBy<GemmProducts<T>, T> : BackwardBy<TileProducts<T>, T>;
+  by(pool, gemm, shape, first_key, static_cast<const T*>(qkv), static_cast<const T*>(out), lse,
+     static_cast<const T*>(dout), static_cast<T*>(dqkv), base);
 }
 
 template <typename T>
