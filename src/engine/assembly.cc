@@ -21,29 +21,30 @@ constexpr GemmChoice kGemms[] = {
     {"simd", []() -> GemmResult { return kernels::CreateSimdGemm(); }},
 };
 
+// What `asked` names, else the first to be had.
+GemmResult Choose(const char* asked) {
+  for (const GemmChoice& choice : kGemms) {
+    if (asked != nullptr && std::string_view(asked) != choice.name) continue;
+    GemmResult made = choice.create();
+    if (made.ok()) return made;
+    if (asked == nullptr) continue;
+    return Error(made.status().code(), "DS_GEMM is {}, which is not to be had: {}", asked,
+                 made.status().message());
+  }
+  return InvalidArgument("DS_GEMM is \"{}\", expected onednn or simd", asked);
+}
+
 }  // namespace
 
 std::unique_ptr<kernels::Gemm> CreateGemm() {
-  const char* asked = std::getenv("DS_GEMM");
-  for (const GemmChoice& choice : kGemms) {
-    if (asked != nullptr && std::string_view(asked) != choice.name) continue;
-    if (GemmResult made = choice.create(); made.ok()) return std::move(made).Take();
-  }
-  return kernels::CreateSimdGemm();
+  GemmResult chosen = Choose(std::getenv("DS_GEMM"));
+  return chosen.ok() ? std::move(chosen).Take() : kernels::CreateSimdGemm();
 }
 
 Status CheckEnvironment() {
   DS_TRY(kernels::CheckInstructionSet());
   const char* asked = std::getenv("DS_GEMM");
-  if (asked == nullptr) return {};
-  for (const GemmChoice& choice : kGemms) {
-    if (std::string_view(asked) != choice.name) continue;
-    const Status status = choice.create().status();
-    return status.ok() ? status
-                       : Error(status.code(), "DS_GEMM is {}, which is not to be had: {}", asked,
-                               status.message());
-  }
-  return InvalidArgument("DS_GEMM is \"{}\", expected onednn or simd", asked);
+  return asked == nullptr ? Status() : Choose(asked).status();
 }
 
 std::vector<Backend> Backends() {
