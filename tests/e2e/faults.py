@@ -81,10 +81,14 @@ class Process(e2e.DspeedTest):
         self.assert_refused(self.dspeed(*learn), "--out", f"process {process.pid} ")
 
     def test_a_save_that_is_not_finite(self):
-        """In fp16 such steps are skipped; weights that came of it are not written over a save."""
+        """In fp16 such steps are skipped; weights that came of it are not written over a save. Nor are
+        those that a step with a loss of its own ruined."""
+        ruinous = {"optimizer": {"type": "SGD", "params": {"lr": 1e30}}, "gradient_clipping": 0}
+        ruined = self.dspeed(*self.train_arguments("wide", "--steps", 3, "--lr", "1e30", "--save-every", 1,
+                                                   config=ruinous))
+        self.assert_refused(ruined, "the validation loss is", "saved")
         done = self.dspeed(*self.train_arguments("run", "--steps", 6, "--lr", "1e30", "--save-every", 1, config={
-            "fp16": {"enabled": True}, "optimizer": {"type": "SGD", "params": {"lr": 1e30}},
-            "gradient_clipping": 0}))
+            "fp16": {"enabled": True}, **ruinous}))
         self.assert_refused(done, "loss is", "saved")
 
 

@@ -255,11 +255,13 @@ class RankLoop {
              .phases = PhasesSince(before),
              .memory = MemoryNow()};
     stop_ = result.stop;
-    if (stop_ || entry.step == flags_.steps || entry.step % flags_.eval_every == 0) {
+    // The loss of a step is that of the weights before it: what is saved is looked at first.
+    const bool saves = flags_.save_every > 0 && entry.step % flags_.save_every == 0;
+    if (saves || stop_ || entry.step == flags_.steps || entry.step % flags_.eval_every == 0) {
       DS_TRY(Validate(entry));
     }
     if (speaks_) DS_TRY(Tell(entry));
-    if (flags_.save_every > 0 && entry.step % flags_.save_every == 0) DS_TRY(Save(entry));
+    if (saves) DS_TRY(Save(entry));
     return {};
   }
 
@@ -303,8 +305,7 @@ class RankLoop {
   }
 
   // What gave a loss that is not finite is not written over an earlier save. In fp16 the steps of
-  // such losses were skipped, which is no error as long as it ends. The loss of a step is that of
-  // the weights before it: only a validation sees what it made of them.
+  // such losses were skipped, which is no error as long as it ends.
   Status Save(const LogEntry& entry) {
     const double validation = entry.val_loss.value_or(0);
     if (!std::isfinite(entry.loss) || !std::isfinite(validation)) {
@@ -528,7 +529,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                    "65536");
   train.add_option("--save", flags->save,
                    "Folder for the model (as Hugging Face has it) and what a resume needs");
-  train.add_option("--save-every", flags->save_every, "Steps between saves; 0: at the end only")
+  train
+      .add_option("--save-every", flags->save_every,
+                  "Steps between saves, each after a validation; 0: at the end only")
       ->capture_default_str();
   train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");
   train.add_flag("--overwrite", flags->overwrite,
