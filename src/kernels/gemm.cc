@@ -14,10 +14,9 @@ using simd::CeilDiv;
 constexpr int64_t kTileRows = 256, kTileColumns = 384;
 constexpr int64_t kEnoughTiles = 8;
 
-// Cuts n into equal parts of at most `most`, in multiples of `unit`.
-int64_t EvenTile(int64_t n, int64_t most, int64_t unit) {
-  const int64_t even = CeilDiv(n, CeilDiv(n, most));
-  return std::min(n, CeilDiv(even, unit) * unit);
+// Cuts n into `parts` equal parts, in multiples of `unit`.
+int64_t EvenTile(int64_t n, int64_t parts, int64_t unit) {
+  return std::min(n, CeilDiv(CeilDiv(n, parts), unit) * unit);
 }
 
 struct TileShape {
@@ -27,12 +26,16 @@ struct TileShape {
 // A tile packs its slice of B, which costs as much as a product with some dozens of rows: so narrow
 // tiles rather than low ones. 48 columns are what the inner loop of oneDNN goes by.
 TileShape TileOf(int64_t m, int64_t n) {
-  TileShape tile = {EvenTile(m, kTileRows, 16), EvenTile(n, kTileColumns, 64)};
+  int64_t down = CeilDiv(m, kTileRows), across = CeilDiv(n, kTileColumns);
+  // Two for three: two cores then have as many rows each, and those that they have of the arrays
+  // that are not cut into tiles. The columns are narrow then, so that the higher tile has room.
+  if (down == 3 && down * across < kEnoughTiles) down = 2;
+  TileShape tile = {EvenTile(m, down, 16), EvenTile(n, across, 64)};
   while (CeilDiv(m, tile.rows) * CeilDiv(n, tile.columns) < kEnoughTiles) {
     if (tile.columns >= 192) {
-      tile.columns = EvenTile(n, tile.columns / 2, 48);
+      tile.columns = EvenTile(n, CeilDiv(n, tile.columns / 2), 48);
     } else if (tile.rows >= 128) {
-      tile.rows = EvenTile(m, tile.rows / 2, 16);
+      tile.rows = EvenTile(m, CeilDiv(m, tile.rows / 2), 16);
     } else {
       break;
     }
