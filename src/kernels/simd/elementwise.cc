@@ -10,13 +10,6 @@ HWY_BEFORE_NAMESPACE();
 namespace ds::kernels::simd::HWY_NAMESPACE {
 namespace {
 
-// Calls body(begin, count) for each tile of n elements.
-template <typename Body>
-void ForTiles(TaskPool& pool, int64_t n, const Body& body) {
-  pool.Run(CeilDiv(n, kTile),
-           [&](int64_t tile, int) { body(tile * kTile, std::min(kTile, n - tile * kTile)); });
-}
-
 // Calls body(row) for each row, some rows a tile.
 template <typename Body>
 void ForRows(TaskPool& pool, int64_t rows, int64_t width, const Body& body) {
@@ -60,9 +53,10 @@ void BiasGrad(TaskPool& pool, int64_t rows, int64_t width, int64_t stride, bool 
               const void* dy_, void* dbias_) {
   const T* dy = static_cast<const T*>(dy_);
   T* dbias = static_cast<T*>(dbias_);
-  pool.Run(CeilDiv(width, kColumns), [&](int64_t tile, int) HWY_ATTR {
+  const int64_t step = TileColumns(width);
+  pool.Run(CeilDiv(width, step), [&](int64_t tile, int) HWY_ATTR {
     alignas(64) float sums[kColumns];
-    const int64_t at = tile * kColumns, count = std::min(kColumns, width - at);
+    const int64_t at = tile * step, count = std::min(step, width - at);
     SumColumns(
         rows, count, [&](int64_t r) { return dy + r * stride + at; }, sums);
     StoreSums(count, accumulate, sums, dbias + at);

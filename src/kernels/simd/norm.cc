@@ -178,9 +178,10 @@ void Backward(TaskPool& pool, int64_t rows, int64_t width, bool accumulate, cons
       BackwardRow(width, mean[r], rstd[r], x + r * width, gamma, dy + r * width, dx + r * width);
     }
   });
-  pool.Run(dgamma == nullptr ? 0 : CeilDiv(width, kColumns), [&](int64_t tile, int) HWY_ATTR {
+  const int64_t across = TileColumns(width);
+  pool.Run(dgamma == nullptr ? 0 : CeilDiv(width, across), [&](int64_t tile, int) HWY_ATTR {
     alignas(64) float sum_gamma[kColumns], sum_beta[kColumns];
-    const int64_t at = tile * kColumns, columns = std::min(kColumns, width - at);
+    const int64_t at = tile * across, columns = std::min(across, width - at);
     ColumnSums(rows, width, columns, x + at, dy + at, mean, rstd, sum_gamma, sum_beta);
     StoreSums(columns, accumulate, sum_gamma, dgamma + at);
     if (dbeta != nullptr) StoreSums(columns, accumulate, sum_beta, dbeta + at);
@@ -283,9 +284,10 @@ void RmsBackward(TaskPool& pool, int64_t rows, int64_t heads, int64_t width, int
   const T *x = static_cast<const T*>(x_), *gamma = static_cast<const T*>(gamma_);
   const T* dy = static_cast<const T*>(dy_);
   T *dx = static_cast<T*>(dx_), *dgamma = static_cast<T*>(dgamma_);
-  pool.Run(dgamma == nullptr ? 0 : CeilDiv(width, kColumns), [&](int64_t tile, int) HWY_ATTR {
+  const int64_t across = TileColumns(width);
+  pool.Run(dgamma == nullptr ? 0 : CeilDiv(width, across), [&](int64_t tile, int) HWY_ATTR {
     alignas(64) float sums[kColumns];
-    const int64_t at = tile * kColumns, columns = std::min(kColumns, width - at);
+    const int64_t at = tile * across, columns = std::min(across, width - at);
     RmsColumnSums(rows, heads, width, x_stride, dy_stride, columns, x + at, rstd, dy + at, sums);
     StoreSums(columns, accumulate, sums, dgamma + at);
   });

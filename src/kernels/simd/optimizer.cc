@@ -12,11 +12,9 @@ namespace {
 
 template <typename G, typename T>
 HWY_INLINE void AccumulateAs(TaskPool& pool, int64_t n, const G* g, T* acc) {
-  pool.Run(CeilDiv(n, kTile), [&](int64_t tile, int) HWY_ATTR {
-    T* out = acc + tile * kTile;
+  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
     Map(
-        std::min(kTile, n - tile * kTile), out, [](VF a, VF b) HWY_ATTR { return a + b; }, out,
-        g + tile * kTile);
+        count, acc + i, [](VF a, VF b) HWY_ATTR { return a + b; }, acc + i, g + i);
   });
 }
 
@@ -136,10 +134,9 @@ HWY_INLINE void AdamRange(int64_t n, const AdamStep& step, const T* grad, float*
 template <typename T>
 void Adam(TaskPool& pool, int64_t n, const AdamScalars& scalars, const void* grad, float* master,
           float* m, float* v, void* weights) {
-  pool.Run(CeilDiv(n, kTile), [&](int64_t tile, int) HWY_ATTR {
-    const int64_t i = tile * kTile;
-    AdamRange(std::min(kTile, n - i), AdamStep(scalars), static_cast<const T*>(grad) + i,
-              master + i, m + i, v + i, static_cast<T*>(weights) + i);
+  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
+    AdamRange(count, AdamStep(scalars), static_cast<const T*>(grad) + i, master + i, m + i, v + i,
+              static_cast<T*>(weights) + i);
   });
 }
 

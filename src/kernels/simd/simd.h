@@ -10,12 +10,20 @@
 
 namespace ds::kernels::simd {
 
-// Elements of a tile of elementwise work: 64 KiB of fp32, a few microseconds.
+// The most elements of a tile of elementwise work: 64 KiB of fp32, a few microseconds.
 constexpr int64_t kTile = 16384;
-// Columns that a tile sums over all rows: its fp32 sums stay in the first-level cache.
+// The most columns that a tile sums over all rows: its fp32 sums stay in the first-level cache.
 constexpr int64_t kColumns = 256;
 
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// n cut in eight, in multiples of the least tile that is worth handing to another core.
+constexpr int64_t EighthOf(int64_t n, int64_t least, int64_t most) {
+  return std::clamp(CeilDiv(CeilDiv(n, 8), least) * least, least, most);
+}
+// Elements of a tile of n, and columns of a tile that sums `width`: no value depends on where
+// either is cut, and arrays of a small model leave something to every core.
+constexpr int64_t TileLength(int64_t n) { return EighthOf(n, 2048, kTile); }
+constexpr int64_t TileColumns(int64_t width) { return EighthOf(width, 64, kColumns); }
 // Whole rows of `width` that make about one tile.
 constexpr int64_t TileRows(int64_t width) {
   return std::max<int64_t>(1, kTile / std::max<int64_t>(1, width));

@@ -49,9 +49,8 @@ HWY_INLINE void UpdateRange(int64_t n, const Step& step, const T* grad, float* m
 template <typename T, typename Step, typename Scalars, typename... States>
 HWY_INLINE void Update(TaskPool& pool, int64_t n, const Scalars& scalars, const void* grad,
                        float* master, void* weights, States*... states) {
-  pool.Run(CeilDiv(n, kTile), [&](int64_t tile, int) HWY_ATTR {
-    const int64_t i = tile * kTile;
-    UpdateRange(std::min(kTile, n - i), Step(scalars), static_cast<const T*>(grad) + i, master + i,
+  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
+    UpdateRange(count, Step(scalars), static_cast<const T*>(grad) + i, master + i,
                 static_cast<T*>(weights) + i, (states + i)...);
   });
 }
@@ -241,8 +240,7 @@ void LambMoments(TaskPool& pool, int64_t n, const LambScalars& scalars, const vo
 template <typename T, typename Op, typename... In>
 HWY_INLINE void StepTiles(TaskPool& pool, int64_t n, float* master, void* weights, const Op& op,
                           const In*... in) {
-  pool.Run(CeilDiv(n, kTile), [&](int64_t tile, int) HWY_ATTR {
-    const int64_t i = tile * kTile, count = std::min(kTile, n - i);
+  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
     Map(count, master + i, op, master + i, (in + i)...);
     if (weights == static_cast<void*>(master)) return;
     Map(
@@ -270,8 +268,7 @@ void MuonDirection(TaskPool& pool, int64_t n, const MuonScalars& s, const void* 
   const auto ahead = [&](VF g, VF m) HWY_ATTR {  // Nesterov
     return hn::NegMulAdd(m - g * All(s.grad_scale), All(1.0 - s.beta), m);
   };
-  pool.Run(CeilDiv(n, kTile), [&](int64_t tile, int) HWY_ATTR {
-    const int64_t i = tile * kTile, count = std::min(kTile, n - i);
+  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
     const T* g = static_cast<const T*>(grad) + i;
     Map(count, momentum + i, moved, g, momentum + i);
     if (s.nesterov) {
@@ -293,11 +290,10 @@ void DecayAndStep(TaskPool& pool, int64_t n, float lr, float weight_decay, float
 
 void Combine(TaskPool& pool, int64_t n, float a, const float* x, float b, const float* y,
              float* out) {
-  pool.Run(CeilDiv(n, kTile), [&](int64_t tile, int) HWY_ATTR {
-    const int64_t i = tile * kTile;
+  ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
     Map(
-        std::min(kTile, n - i), out + i,
-        [&](VF u, VF v) HWY_ATTR { return hn::MulAdd(All(a), u, All(b) * v); }, x + i, y + i);
+        count, out + i, [&](VF u, VF v) HWY_ATTR { return hn::MulAdd(All(a), u, All(b) * v); },
+        x + i, y + i);
   });
 }
 

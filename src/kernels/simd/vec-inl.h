@@ -118,6 +118,14 @@ HWY_INLINE void Map(int64_t n, Out* out, const Op& op, const In*... in) {
   if (i < n) StorePart(op(LoadPart(in + i, n - i)...), out + i, n - i);
 }
 
+// Calls body(begin, count) for each tile of n elements.
+template <typename Body>
+void ForTiles(TaskPool& pool, int64_t n, const Body& body) {
+  const int64_t step = TileLength(n);
+  pool.Run(CeilDiv(n, step),
+           [&](int64_t tile, int) { body(tile * step, std::min(step, n - tile * step)); });
+}
+
 // Calls whole(i) for each whole vector and part(i, count) for what is left.
 template <typename Whole, typename Part>
 HWY_INLINE void ForVectors(int64_t n, const Whole& whole, const Part& part) {
