@@ -115,5 +115,5 @@ int main(int argc, char **argv) {
   if (status == DS_OK) status = finetune(&of, tokenizer);
   if (status != DS_OK) fprintf(stderr, "finetune: %s\n", ds_error_peek_message());
   ds_tokenizer_destroy(tokenizer);
-  return status != DS_OK || of.last > of.first / 4;
+  return status != DS_OK;
 }

@@ -40,7 +40,7 @@ class Resume(e2e.DspeedTest):
         return process.returncode, output
 
     def test_killed_runs_go_on_to_the_bit(self):
-        self.train("whole", *RUN, config=ZERO3)
+        self.train("whole", *RUN, "--eval-every", 1, config=ZERO3)  # as a save does
         for at in (1, 4, 7):
             name = f"killed-{at}"
             # Long enough that the kill meets it; the schedule is that of the config.
@@ -68,7 +68,7 @@ class Resume(e2e.DspeedTest):
             stopped = self.log(name)[-1]["step"]
             manifest = json.loads((self.folder / name / "model/resume/run.json").read_text())
             self.assertEqual(manifest["step"], stopped)
-            # What is not done is not replaced by a slip.
+            # A run is not replaced by a slip.
             before = self.weights(name)
             self.assert_refused(self.dspeed(*self.train_arguments(name, *RUN)), "--resume",
                                 "--overwrite", f"step {stopped} of 100000")
@@ -76,8 +76,8 @@ class Resume(e2e.DspeedTest):
             if number == signal.SIGTERM:
                 self.train(name, *RUN, "--overwrite")
                 self.assertEqual(len(self.log(name)), STEPS)
-                done = self.train(name, *RUN)  # that one is
-                self.assertIn(f"holds a run at step {STEPS}", done.stderr)
+                self.assert_refused(self.dspeed(*self.train_arguments(name, *RUN)), "--resume",
+                                    "--overwrite", f"done at step {STEPS}")
                 continue
             self.train(name, *RUN, "--steps", stopped + 2, "--resume")
             self.assertEqual(self.log(name)[-1]["step"], stopped + 2)

@@ -51,7 +51,9 @@ class DspeedTest(unittest.TestCase):
                                   env={**os.environ, **(env or {})})
 
     def train(self, name, *arguments, config=None, env=None, model=MODEL):
-        """Trains to the end with the log and the model in `name`; the process."""
+        """Trains to the end with the log and the model in `name`, anew or with --resume; the process."""
+        if "--resume" not in arguments:
+            arguments = ("--overwrite", *arguments)
         done = self.dspeed(*self.train_arguments(name, *arguments, config=config, model=model),
                            env=env)
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -151,7 +151,7 @@ std::string RunPlot(std::span<const LogEntry> entries, const PlotOptions& option
   using enum device::MemoryKind;
   const Layer kinds[] = {{"weights", MiB<kWeights>}, {"gradients", MiB<kGradients>},
                          {"master", MiB<kMaster>},   {"moments", MiB<kMoments>},
-                         {"windows", MiB<kWindows>}, {"scratch", MiB<kScratch>}};
+                         {"windows", MiB<kWindows>}, {"activations, scratch", MiB<kScratch>}};
   svg += StackedPanel(entries, {kRight, 684, kHalf, 150}, "memory, MiB", kinds);
   return svg + "</svg>\n";
 }

@@ -134,9 +134,11 @@ int Run(int argc, char** argv) {
   });
   app.add_subcommand("completion", "Print what makes bash complete dspeed's command line")
       ->callback([&] { chosen = [&] { return Print(ds::tool::BashCompletion(app)); }; });
+  const auto words = std::span(argv, static_cast<size_t>(argc)).subspan(1);
   if (const std::string empty = EmptyWord(argc, argv); !empty.empty()) {
-    std::fprintf(stderr, "dspeed: %s is empty, expected a value (see dspeed --help)\n",
-                 Shortened(empty, argc, argv).c_str());
+    const std::string what =
+        ds::tool::ExplainMistyped(app, words, empty + " is empty, expected a value");
+    std::fprintf(stderr, "%s\n", OneLine(Shortened(what, argc, argv)).c_str());
     return 2;
   }
   try {
@@ -148,8 +150,7 @@ int Run(int argc, char** argv) {
       if (!status.ok()) std::fprintf(stderr, "dspeed: %s\n", status.message().c_str());
       return status.ok() ? 0 : 1;
     }
-    const std::string what = ds::tool::ExplainMistyped(
-        app, std::span(argv, static_cast<size_t>(argc)).subspan(1), e.what());
+    const std::string what = ds::tool::ExplainMistyped(app, words, e.what());
     std::fprintf(stderr, "%s\n", OneLine(Shortened(what, argc, argv)).c_str());
     return 2;
   }

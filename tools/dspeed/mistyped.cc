@@ -11,6 +11,19 @@
 namespace ds::tool {
 namespace {
 
+// What is looked for among the flags, and where it is.
+struct Elsewhere {
+  std::string_view word, place;
+};
+constexpr Elsewhere kElsewhere[] = {
+    {"--stage", "the ZeRO stage is zero_optimization.stage in the file of --config"},
+    {"--zero-stage", "the ZeRO stage is zero_optimization.stage in the file of --config"},
+    {"--learning-rate", "it is --lr"},
+    {"--batch-size", "it is --batch"},
+    {"--bf16", "it is --dtype bf16"},
+    {"--fp16", "it is --dtype fp16"},
+};
+
 // "; did you mean train?", or "" when none of `known` is near.
 std::string Suggestion(std::string_view word, const std::vector<std::string>& known) {
   const std::string_view near = Nearest(word, known);
@@ -64,6 +77,11 @@ std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
     if (word == "--") break;  // what follows are no flags
     word = word.substr(0, word.find('='));
     if (!word.starts_with("--") || Holds(flags, word)) continue;
+    const auto* other = std::find_if(std::begin(kElsewhere), std::end(kElsewhere),
+                                     [&](const Elsewhere& one) { return one.word == word; });
+    if (other != std::end(kElsewhere) && Holds(flags, "--config")) {
+      return say(fmt::format("there is no flag {}: {}", word, other->place));
+    }
     return say(fmt::format("there is no flag {}{}", word, Suggestion(word, flags)));
   }
   return say(parser_says);

@@ -84,6 +84,7 @@ std::vector<Progress::Field> Progress::Fields(const LogEntry& entry) const {
                                {fmt::format("norm {:.3f}", entry.grad_norm), 6},
                                {fmt::format("lr {:.2e}", entry.lr), 5},
                                {fmt::format("{:.0f} tokens/s", speed), 2}};
+  if (entry.skipped) fields.push_back({"skipped", 3});
   if (work_.peak_flops > 0) {
     fields.push_back(
         {fmt::format("{:.0f} % of peak", 100 * speed * work_.flops_a_token / work_.peak_flops), 8});

@@ -145,17 +145,14 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
   } else if (!flags.resume && resumed.has_value()) {
     int64_t steps = 0;  // a state of an older program does not say how many there were to be
     DS_TRY(ReadKey(resumed->facts, "steps", steps));
-    if (speaks && resumed->step < steps && !flags.overwrite) {
+    if (speaks && !flags.overwrite) {
+      const bool done = resumed->step >= steps;
       return InvalidArgument(
-          "--save is {}, which holds a run that is at step {} of {}: --resume continues it, "
-          "--overwrite begins anew in its place",
-          flags.save, resumed->step, steps);
-    }
-    if (speaks) {
-      fmt::print(stderr,
-                 "dspeed train: note: {} holds a run at step {}, which the next save replaces "
-                 "(--resume would continue it)\n",
-                 flags.save, resumed->step);
+          "--save is {}, which holds a run that is {} step {}{}: --resume {}, --overwrite begins "
+          "anew in its place",
+          flags.save, done ? "done at" : "at", resumed->step,
+          done ? "" : fmt::format(" of {}", steps),
+          done ? "with more --steps continues it" : "continues it");
     }
     resumed.reset();
   }

@@ -149,6 +149,9 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
                stopped ? "stopped   " : "done      ", last.step, flags.steps, steps_now,
                DurationText(seconds), seconds > 0 ? tokens / seconds : 0.0);
   }
+  if (const int64_t skipped = trainer.engine().stats().skipped; skipped > 0) {
+    fmt::print("skipped   {} of {} steps: their gradients were not finite\n", skipped, last.step);
+  }
   if (steps_now > 0)
     fmt::print("training loss      {:.4f} nats a {} (the last step)\n", last.loss, run.unit());
   if (last.val_loss.has_value()) {
@@ -170,7 +173,7 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   if (!flags.save.empty()) {
     fmt::print("saved              {} (step {})\n", flags.save, last.step);
     if (stopped) fmt::print("to go on           the same command with --resume\n");
-  } else if (stopped) {
+  } else {
     fmt::print("nothing was saved: --save DIR was not given\n");
   }
   std::fflush(stdout);
@@ -535,7 +538,7 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
       ->capture_default_str();
   train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");
   train.add_flag("--overwrite", flags->overwrite,
-                 "Begin anew where --save holds a run that is not done, or another model");
+                 "Begin anew where --save holds a run, or a model that no run wrote");
   train.add_option("--timeout", flags->timeout, "Seconds that a rank waits for another")
       ->capture_default_str();
   const auto group = [&](const char* name, std::initializer_list<const char*> options) {
