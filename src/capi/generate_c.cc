@@ -79,17 +79,22 @@ Verdict Ask(ds_model* model, const Asked& asked, int32_t id) {
 
 // Makes the verdicts of the ranks one. Fails when they do not have the same id.
 Status Agree(ds_engine* engine, int32_t id, Verdict& verdict) {
-  const int size = engine->engine->comm().size();
+  const ds::comm::Communicator& comm = engine->engine->comm();
   const bool fails = !verdict.answered.ok();
-  double sums[3] = {static_cast<double>(id), verdict.stops ? 1.0 : 0.0, fails ? 1.0 : 0.0};
+  const size_t size = static_cast<size_t>(comm.size());
+  std::vector<double> sums(size + 2, 0.0);  // the id of each rank, then who stops and who fails
+  sums[static_cast<size_t>(comm.rank())] = id;
+  sums[size] = verdict.stops ? 1 : 0;
+  sums[size + 1] = fails ? 1 : 0;
   DS_TRY(engine->store().AllReduce("an id of a generation", sums));
-  if (sums[0] != static_cast<double>(id) * size) {
+  for (size_t rank = 1; rank < size; ++rank) {
+    if (sums[rank] == sums[0]) continue;
     return Error(Code::kRankMismatch,
-                 "generation: this rank has chosen id {}, the mean of all {} is {}", id, size,
-                 sums[0] / size);
+                 "generation: rank 0 has chosen id {}, rank {} has chosen id {}", sums[0], rank,
+                 sums[rank]);
   }
-  verdict.stops = sums[1] > 0;
-  if (sums[2] > 0 && !fails) {
+  verdict.stops = sums[size] > 0;
+  if (sums[size + 1] > 0 && !fails) {
     verdict.answered =
         Error(Code::kCallback, "a token function of another rank aborted, or failed");
   }

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -54,6 +55,12 @@ Status RemoveOthers(const std::string& folder, const RunManifest& manifest) {
   for (const auto& path : old) std::filesystem::remove(path, error);
   if (error) return Error(Code::kIo, "{}: cannot remove old files: {}", folder, error.message());
   return {};
+}
+
+// The number in "step-40.save-3.slice-..."; 0 where the name has none.
+int64_t SaveOf(const std::string& name) {
+  long long step = 0, save = 0;
+  return std::sscanf(name.c_str(), "step-%lld.save-%lld.", &step, &save) == 2 ? save : 0;
 }
 
 // One slice of every array, as one rank wrote them.
@@ -141,6 +148,23 @@ Status CommitRun(const std::string& folder, const RunManifest& manifest) {
                      {"facts", manifest.facts}};
   DS_TRY(WriteFileAtomic(ManifestPath(folder), DumpJson(json) + "\n"));
   return RemoveOthers(folder, manifest);
+}
+
+Status RemoveUncommitted(const std::string& folder) {
+  DS_ASSIGN(const auto manifest, ReadRunManifest(folder));
+  const int64_t in_force = manifest.has_value() ? manifest->save : 0;
+  std::error_code error;
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (IsSliceFile(name) && SaveOf(name) > in_force) found.push_back(entry.path());
+  }
+  error.clear();  // a folder that is not there yet has none
+  for (const auto& path : found) std::filesystem::remove(path, error);
+  if (error) {
+    return Error(Code::kIo, "{}: cannot remove what a save left: {}", folder, error.message());
+  }
+  return {};
 }
 
 Result<std::optional<RunManifest>> ReadRunManifest(const std::string& folder) {

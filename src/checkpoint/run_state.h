@@ -43,6 +43,9 @@ Status WriteRunSlices(const std::string& folder, const RunManifest& manifest, in
 // others.
 Status CommitRun(const std::string& folder, const RunManifest& manifest);
 
+// What a save that came to no end left behind the manifest in force; one rank, while nobody saves.
+Status RemoveUncommitted(const std::string& folder);
+
 // Nothing: the folder holds no state. kCorruptData: it holds one that cannot be read.
 Result<std::optional<RunManifest>> ReadRunManifest(const std::string& folder);
 // Fills the pieces of `source`. The arrays must be the same ones, by name and size.

@@ -40,6 +40,10 @@ Status ReadScaling(const Json& from, RopeConfig& rope) {
         std::pair("beta_fast", &rope.beta_fast), std::pair("beta_slow", &rope.beta_slow)}) {
     if (from.contains(key) && !from[key].is_null()) DS_TRY(ReadKey(from, key, *value));
   }
+  if (rope.scaling != RopeScaling::kNone &&
+      !(from.contains("factor") && from["factor"].is_number())) {
+    return Error(Code::kConfig, "rope_type is \"{}\", and there is no factor beside it", name);
+  }
   if (from.contains("attention_factor") && !from["attention_factor"].is_null()) {
     double factor = 1;
     DS_TRY(ReadKey(from, "attention_factor", factor));

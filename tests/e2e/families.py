@@ -210,6 +210,11 @@ class Families(e2e.DspeedTest):
     def test_refusals(self):
         self.refuse(self.folder / "nowhere", "nowhere")
         self.refuse(GOLDEN / "mixtral", "model_type", "mixtral", "llama")
+        stretched = self.folder / "stretched"
+        shutil.copytree(GOLDEN / "llama", stretched)
+        config = json.loads((stretched / "config.json").read_text())
+        (stretched / "config.json").write_text(json.dumps({**config, "rope_scaling": {"type": "linear", "facter": 4}}))
+        self.refuse(stretched, "config.json", "linear", "factor")
         self.refuse(GOLDEN / "llama", "--layers is 5", "has 2", flags=["--layers", 5])
         self.refuse(GOLDEN / "llama", "--family is gpt2", "llama", flags=["--family", "gpt2"])
         self.assert_refused(self.dspeed(*self.train_arguments("x", "--family", "bert")), "bert",

@@ -92,6 +92,23 @@ class Process(e2e.DspeedTest):
         self.assert_refused(done, "loss is", "saved")
 
 
+    def test_what_a_failed_save_left_is_gone_with_the_next(self):
+        state = self.folder / "run" / "model" / "resume"
+        self.train("run", "--steps", 1)
+        for steps in (2, 3):
+            words = self.train_arguments("run", "--steps", steps, "--resume")
+            failed = self.dspeed(*words, env={"DS_FAILPOINTS": "file.commit=2+:fail:101"})
+            self.assertNotEqual(failed.returncode, 0)
+            self.assertLessEqual(len(list(state.glob("step-*"))), 2, list(state.iterdir()))
+        self.train("run", "--steps", 4, "--resume")
+        self.assertEqual(len(list(state.glob("step-*"))), 1, list(state.iterdir()))
+
+    def test_a_batch_beyond_all_bounds(self):
+        for key, most in (("train_batch_size", 10 ** 18), ("train_micro_batch_size_per_gpu", 2 ** 31)):
+            words = self.train_arguments("run", "--steps", 1, config={key: most})
+            self.assert_refused(self.dspeed(*words), "run.json", "train_batch_size", most, 1 << 24)
+
+
 class Folders(e2e.DspeedTest):
     def test_models_of_others(self):
         """What no run wrote is not replaced by a slip."""

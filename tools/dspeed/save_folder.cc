@@ -162,6 +162,7 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
 Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer, bool resumed) {
   DS_TRY(RemoveTemporaries(folder));
   DS_TRY(RemoveTemporaries(StateFolder(folder)));
+  DS_TRY(checkpoint::RemoveUncommitted(StateFolder(folder)));
   if (resumed) return {};
   for (const auto& shard : ShardsOf(folder)) DS_TRY(Remove(shard));
   for (const std::string& name : OtherTokenizer(folder, tokenizer)) {

@@ -307,12 +307,12 @@ class RankLoop {
     return run_.log.has_value() ? run_.log->Append(entry) : Status();
   }
 
-  // What gave a loss that is not finite is not written over an earlier save. In fp16 the steps of
-  // such losses were skipped, which is no error as long as it ends.
+  // What gave a loss that is not finite is not written over an earlier save. A step that was
+  // skipped left the weights as they were.
   Status Save(const LogEntry& entry) {
     const double validation = entry.val_loss.value_or(0);
-    if (!std::isfinite(entry.loss) || !std::isfinite(validation)) {
-      const bool trained = std::isfinite(entry.loss);
+    const bool trained = entry.skipped || std::isfinite(entry.loss);
+    if (!trained || !std::isfinite(validation)) {
       return Error(Code::kInvalidState, "step {}: the {} is {}: it is not saved", entry.step,
                    trained ? "validation loss" : "loss", trained ? validation : entry.loss);
     }

@@ -12,6 +12,8 @@
 namespace ds::tool {
 namespace {
 
+constexpr int64_t kMostBatch = 1 << 24;  // sequences of a step
+
 // Usual ones, of all weights of a model that exists and of adapters beside it.
 constexpr double kFineTuningRate = 2e-5, kAdapterRate = 2e-4;
 constexpr int64_t kFolderContext = 1024;  // of a model that was made for more, unless asked for
@@ -115,8 +117,8 @@ Status CheckFlags(const TrainFlags& flags) {
   }
   if (flags.batch.has_value()) {
     DS_TRY(least("--batch", *flags.batch, 1));
-    if (*flags.batch > 1 << 24) {
-      return InvalidArgument("--batch is {}, at most {}", *flags.batch, 1 << 24);
+    if (*flags.batch > kMostBatch) {
+      return InvalidArgument("--batch is {}, at most {}", *flags.batch, kMostBatch);
     }
   }
   return {};
@@ -405,11 +407,15 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
   DS_TRY(CheckCut(plan, users_batch, json));
   plan.config_json = DumpJson(json);
   auto engine = ParseConfig(plan.config_json, flags.ranks);
+  const std::string from = flags.config.empty() ? "" : flags.config + ": ";
   if (!engine.ok()) {
-    const std::string from = flags.config.empty() ? "" : flags.config + ": ";
     return Error(engine.status().code(), "{}{}", from, engine.status().message());
   }
   plan.engine = std::move(engine).Take();
+  if (plan.engine.train_batch > kMostBatch) {
+    return InvalidArgument("{}{} is {}, at most {}", from, kTrainBatch, plan.engine.train_batch,
+                           kMostBatch);
+  }
   return plan;
 }
 
