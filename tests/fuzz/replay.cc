@@ -1,5 +1,5 @@
 // Runs a fuzzer over the files that are named: what it once found stays mended, on a machine
-// without clang and under any sanitizer.
+// without clang.
 #include <cstdint>
 #include <cstdio>
 #include <fstream>

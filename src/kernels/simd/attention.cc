@@ -161,6 +161,21 @@ class GemmProducts {
   const int64_t row_;
 };
 
+// A tile of kTileRows rows of each of the three products. Functions, for each is in many of those
+// below.
+HWY_NOINLINE void ScoreTile(int64_t columns, int64_t depth, const float* q, int64_t q_row,
+                            const float* k, float* s) {
+  SumRows(columns, depth, false, {q, q_row, 1}, k, 2 * kLanes, s, kKeys);
+}
+HWY_NOINLINE void WeightedTile(int64_t width, int64_t depth, bool accumulate, const float* p,
+                               const float* x, float* sums, int64_t row) {
+  SumRows(width, depth, accumulate, {p, kKeys, 1}, x, width, sums, row);
+}
+HWY_NOINLINE void CollectedTile(int64_t width, int64_t depth, const float* p, const float* x,
+                                float* sums, int64_t row) {
+  SumRows(width, depth, true, {p, 1, kKeys}, x, width, sums, row);
+}
+
 // The same in fp32, in tiles of kTileRows rows: what lies above the diagonal is left out but for
 // the rest of a tile.
 template <typename T>
@@ -193,25 +208,23 @@ class TileProducts {
     constexpr int64_t panel = 2 * kLanes;
     for (int64_t c = 0; c < block.keys; c += panel, k += panel * width_) {
       for (int64_t r = 0; r < block.rows; r += kTileRows) {
-        const Strided a{q + r * width_, width_, 1};
         const int64_t columns = std::min(panel, Width(block, r) - c);
-        if (columns > 0) {
-          SumRows(columns, head_.dim, false, a, k, panel, s + r * kKeys + c, kKeys);
-        }
+        if (columns <= 0) continue;
+        ScoreTile(columns, head_.dim, q + r * width_, width_, k, s + r * kKeys + c);
       }
     }
   }
   void Weighted(const Block& block, bool accumulate, const float* p, Rows x, float* sums) const {
     for (int64_t r = 0; r < block.rows; r += kTileRows) {
-      SumRows(width_, Depth(block, r), accumulate, {p + r * kKeys, kKeys, 1}, x, width_,
-              sums + r * scratch_.row, scratch_.row);
+      WeightedTile(width_, Depth(block, r), accumulate, p + r * kKeys, x, sums + r * scratch_.row,
+                   scratch_.row);
     }
   }
   void Collected(const Block& block, const float* p, Rows x, float* sums) const {
     for (int64_t c = 0; c < block.keys; c += kTileRows) {
       const int64_t r = std::max<int64_t>(0, block.key + c - block.first);  // the first to see c
-      SumRows(width_, block.rows - r, true, {p + r * kKeys + c, 1, kKeys}, x + r * width_, width_,
-              sums + c * scratch_.row, scratch_.row);
+      CollectedTile(width_, block.rows - r, p + r * kKeys + c, x + r * width_,
+                    sums + c * scratch_.row, scratch_.row);
     }
   }
 

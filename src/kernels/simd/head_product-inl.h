@@ -71,7 +71,7 @@ HWY_INLINE void SumRows(int64_t width, int64_t depth, bool accumulate, Strided a
 // out[rows, RoundUp(width, kLanes)] = x and zeros behind it, and rows of zeros up to the next
 // multiple of kTileStep.
 template <typename T>
-HWY_INLINE void Compact(int64_t rows, int64_t width, const T* x, int64_t x_row, float* out) {
+HWY_NOINLINE void Compact(int64_t rows, int64_t width, const T* x, int64_t x_row, float* out) {
   const F32 d;
   const int64_t padded = RoundUp(width, kLanes);
   for (int64_t r = 0; r < rows; ++r, x += x_row, out += padded) {
@@ -84,7 +84,7 @@ HWY_INLINE void Compact(int64_t rows, int64_t width, const T* x, int64_t x_row, 
 
 // out[c, r] = x[r, c] in panels of two vectors of r, each [width, 2 kLanes]; rows and width are
 // multiples of 4 and of kLanes. Four rows at a time, as squares of four.
-HWY_INLINE void Transpose(int64_t rows, int64_t width, const float* x, float* out) {
+HWY_NOINLINE void Transpose(int64_t rows, int64_t width, const float* x, float* out) {
   const F32 d;
   const hn::Repartition<double, F32> pairs;
   constexpr int64_t panel = 2 * kLanes;
