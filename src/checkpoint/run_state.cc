@@ -41,20 +41,31 @@ bool IsSliceFile(const std::string& name) {
   return name.starts_with("step-") && name.find(".safetensors") != std::string::npos;
 }
 
-Status RemoveOthers(const std::string& folder, const RunManifest& manifest) {
+// Of the slice files in the folder those that `goes` says so of. A folder that is not there yet has
+// none.
+template <typename Goes>
+Status RemoveSlices(const std::string& folder, const Goes& goes) {
   std::error_code error;
-  std::vector<std::filesystem::path> old;
+  std::vector<std::filesystem::path> found;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    bool ours = false;
-    for (int r = 0; r < manifest.world; ++r) {
-      ours = ours || name == SliceName(manifest, r);
-    }
-    if (IsSliceFile(name) && !ours) old.push_back(entry.path());
+    if (IsSliceFile(name) && goes(name)) found.push_back(entry.path());
   }
-  for (const auto& path : old) std::filesystem::remove(path, error);
-  if (error) return Error(Code::kIo, "{}: cannot remove old files: {}", folder, error.message());
+  error.clear();
+  for (const auto& path : found) {
+    std::filesystem::remove(path, error);
+    if (error) return Error(Code::kIo, "{}: cannot remove: {}", path.string(), error.message());
+  }
   return {};
+}
+
+Status RemoveOthers(const std::string& folder, const RunManifest& manifest) {
+  return RemoveSlices(folder, [&](const std::string& name) {
+    for (int r = 0; r < manifest.world; ++r) {
+      if (name == SliceName(manifest, r)) return false;
+    }
+    return true;
+  });
 }
 
 // The number in "step-40.save-3.slice-..."; 0 where the name has none.
@@ -153,18 +164,7 @@ Status CommitRun(const std::string& folder, const RunManifest& manifest) {
 Status RemoveUncommitted(const std::string& folder) {
   DS_ASSIGN(const auto manifest, ReadRunManifest(folder));
   const int64_t in_force = manifest.has_value() ? manifest->save : 0;
-  std::error_code error;
-  std::vector<std::filesystem::path> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (IsSliceFile(name) && SaveOf(name) > in_force) found.push_back(entry.path());
-  }
-  error.clear();  // a folder that is not there yet has none
-  for (const auto& path : found) std::filesystem::remove(path, error);
-  if (error) {
-    return Error(Code::kIo, "{}: cannot remove what a save left: {}", folder, error.message());
-  }
-  return {};
+  return RemoveSlices(folder, [&](const std::string& name) { return SaveOf(name) > in_force; });
 }
 
 Result<std::optional<RunManifest>> ReadRunManifest(const std::string& folder) {

@@ -9,6 +9,7 @@ namespace ds::kernels {
 namespace {
 
 using simd::CeilDiv;
+using simd::RoundUp;
 
 // Tiles that fit the second-level cache with their slices of A and B, and enough of them to share.
 constexpr int64_t kTileRows = 256, kTileColumns = 384;
@@ -16,7 +17,7 @@ constexpr int64_t kEnoughTiles = 8;
 
 // Cuts n into `parts` equal parts, in multiples of `unit`.
 int64_t EvenTile(int64_t n, int64_t parts, int64_t unit) {
-  return std::min(n, CeilDiv(CeilDiv(n, parts), unit) * unit);
+  return std::min(n, RoundUp(CeilDiv(n, parts), unit));
 }
 
 struct TileShape {

@@ -91,7 +91,6 @@ class Process(e2e.DspeedTest):
             "fp16": {"enabled": True}, **ruinous}))
         self.assert_refused(done, "loss is", "saved")
 
-
     def test_what_a_failed_save_left_is_gone_with_the_next(self):
         state = self.folder / "run" / "model" / "resume"
         self.train("run", "--steps", 1)

@@ -63,7 +63,7 @@ struct AttentionScratch {
   void* narrow;
   float *query_rows[2], *key_rows[2], *key_columns[2];  // q, dout; k, v; k, v
 
-  static int64_t Row(int64_t dim) { return CeilDiv(dim, kRowStep) * kRowStep; }
+  static int64_t Row(int64_t dim) { return RoundUp(dim, kRowStep); }
   static int64_t Bytes(int64_t tokens, int64_t dim) {
     const int64_t rows = 3 * kQueries + 4 * kKeys + 2 * (tokens + kRowStep);
     return (3 * kQueries * kKeys + rows * Row(dim)) * 4;

@@ -18,8 +18,6 @@ HWY_BEFORE_NAMESPACE();
 namespace ds::kernels::simd::HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t RoundUp(int64_t n, int64_t step) { return CeilDiv(n, step) * step; }
-
 // Rows of a tile of sums in registers: with two vectors a row, half of what the target has.
 constexpr int64_t kTileRows = HWY_TARGET == HWY_AVX3 ? 8 : 4;
 // Columns between whose multiples both tiles of rows and vectors end.

@@ -16,9 +16,10 @@ constexpr int64_t kTile = 16384;
 constexpr int64_t kColumns = 256;
 
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t RoundUp(int64_t n, int64_t step) { return CeilDiv(n, step) * step; }
 // n cut in eight, in multiples of the least tile that is worth handing to another core.
 constexpr int64_t EighthOf(int64_t n, int64_t least, int64_t most) {
-  return std::clamp(CeilDiv(CeilDiv(n, 8), least) * least, least, most);
+  return std::clamp(RoundUp(CeilDiv(n, 8), least), least, most);
 }
 // Elements of a tile of n, and columns of a tile that sums `width`: no value depends on where
 // either is cut, and arrays of a small model leave something to every core.
