@@ -26,13 +26,13 @@ struct TileShape {
 
 // A tile packs its slice of B, which costs as much as a product with some dozens of rows: so narrow
 // tiles rather than low ones. 48 columns are what the inner loop of oneDNN goes by.
-TileShape TileOf(int64_t m, int64_t n) {
+TileShape TileOf(int64_t m, int64_t n, int64_t enough) {
   int64_t down = CeilDiv(m, kTileRows), across = CeilDiv(n, kTileColumns);
   // Two for three: two cores then have as many rows each, and those that they have of the arrays
   // that are not cut into tiles. The columns are narrow then, so that the higher tile has room.
-  if (down == 3 && down * across < kEnoughTiles) down = 2;
+  if (down == 3 && down * across < enough) down = 2;
   TileShape tile = {EvenTile(m, down, 16), EvenTile(n, across, 64)};
-  while (CeilDiv(m, tile.rows) * CeilDiv(n, tile.columns) < kEnoughTiles) {
+  while (CeilDiv(m, tile.rows) * CeilDiv(n, tile.columns) < enough) {
     if (tile.columns >= 192) {
       tile.columns = EvenTile(n, CeilDiv(n, tile.columns / 2), 48);
     } else if (tile.rows >= 128) {
@@ -44,6 +44,30 @@ TileShape TileOf(int64_t m, int64_t n) {
   return tile;
 }
 
+// The tiles of each run of `depth` of the inner dimension, runs one behind the other; each run has
+// a C of its own.
+void RunTiles(TaskPool& pool, Gemm& gemm, const GemmShape& shape, int64_t parts, int64_t depth,
+              const void* a, const void* b, void* c) {
+  const auto [rows, columns] = TileOf(shape.m, shape.n, CeilDiv(kEnoughTiles, parts));
+  const int64_t across = CeilDiv(shape.n, columns), each = across * CeilDiv(shape.m, rows);
+  const int64_t in_bytes = DTypeBytes(shape.in), out_bytes = DTypeBytes(shape.out);
+  pool.Run(each * parts, [&](int64_t index, int) {
+    const int64_t part = index / each, tile = index % each;
+    const int64_t row = tile / across * rows, column = tile % across * columns;
+    const int64_t from = std::min(part * depth, shape.k);
+    GemmShape of = shape;
+    of.m = std::min(rows, shape.m - row);
+    of.n = std::min(columns, shape.n - column);
+    of.k = std::min(depth, shape.k - from);
+    const int64_t a_at = shape.trans_a ? from * shape.lda + row : row * shape.lda + from;
+    const int64_t b_at = shape.trans_b ? column * shape.ldb + from : from * shape.ldb + column;
+    const int64_t c_at = (part * shape.m + row) * shape.ldc + column;
+    gemm.Tile(of, static_cast<const std::byte*>(a) + a_at * in_bytes,
+              static_cast<const std::byte*>(b) + b_at * in_bytes,
+              static_cast<std::byte*>(c) + c_at * out_bytes);
+  });
+}
+
 void OnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, const void* a, const void* b,
             void* c) {
   if (shape.m == 0 || shape.n == 0) return;
@@ -52,20 +76,17 @@ void OnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, const void* a, c
       return product(pool, shape, a, b, c);
     }
   }
-  const auto [rows, columns] = TileOf(shape.m, shape.n);
-  const int64_t across = CeilDiv(shape.n, columns), down = CeilDiv(shape.m, rows);
-  const int64_t in_bytes = DTypeBytes(shape.in), out_bytes = DTypeBytes(shape.out);
-  pool.Run(across * down, [&](int64_t tile, int) {
-    const int64_t row = tile / across * rows, column = tile % across * columns;
-    GemmShape part = shape;
-    part.m = std::min(rows, shape.m - row);
-    part.n = std::min(columns, shape.n - column);
-    const int64_t a_at = shape.trans_a ? row : row * shape.lda;
-    const int64_t b_at = shape.trans_b ? column * shape.ldb : column;
-    gemm.Tile(part, static_cast<const std::byte*>(a) + a_at * in_bytes,
-              static_cast<const std::byte*>(b) + b_at * in_bytes,
-              static_cast<std::byte*>(c) + (row * shape.ldc + column) * out_bytes);
-  });
+  RunTiles(pool, gemm, shape, /*parts=*/1, shape.k, a, b, c);
+}
+
+void PartsOnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, int64_t parts, const void* a,
+                 const void* b, float* c) {
+  if (shape.m == 0 || shape.n == 0) return;
+  GemmShape of = shape;
+  of.ldc = shape.n;
+  of.out = DType::kF32;
+  of.accumulate = false;
+  RunTiles(pool, gemm, of, parts, RoundUp(CeilDiv(shape.k, parts), 16), a, b, c);
 }
 
 }  // namespace
@@ -73,6 +94,11 @@ void OnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, const void* a, c
 void Matmul(Gemm& gemm, const device::Lane& lane, const GemmShape& shape, const void* a,
             const void* b, void* c) {
   lane.Run(OnPool, gemm, shape, a, b, c);
+}
+
+void MatmulInParts(Gemm& gemm, const device::Lane& lane, const GemmShape& shape, int64_t parts,
+                   const void* a, const void* b, float* c) {
+  lane.Run(PartsOnPool, gemm, shape, parts, a, b, c);
 }
 
 }  // namespace ds::kernels

@@ -2,7 +2,8 @@
 //
 // A back end computes one tile on one thread; Matmul() cuts a product into tiles that depend on
 // its shape alone (over rows and columns of C, never over the inner dimension), so the bits do not
-// depend on the number of threads.
+// depend on the number of threads. MatmulInParts() cuts the inner dimension too, for a caller who
+// adds the parts.
 #pragma once
 
 #include <cstddef>
@@ -48,5 +49,11 @@ Result<std::unique_ptr<Gemm>> LoadOneDnnGemm();
 
 void Matmul(Gemm& gemm, const device::Lane& lane, const GemmShape& shape, const void* a,
             const void* b, void* c);
+
+// Split-K: the product of each of `parts` runs of the inner dimension by itself, c [parts, m, n] of
+// fp32. Runs are equal, in multiples of 16, with what is left in the last; a run that is empty
+// gives zeros. shape.out, ldc and accumulate are not read.
+void MatmulInParts(Gemm& gemm, const device::Lane& lane, const GemmShape& shape, int64_t parts,
+                   const void* a, const void* b, float* c);
 
 }  // namespace ds::kernels

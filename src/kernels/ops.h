@@ -10,6 +10,7 @@
 // K of keys and values, C = H * D channels, V vocabulary.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/task_pool.h"
@@ -64,6 +65,17 @@ struct MuonScalars {
   bool nesterov;
 };
 
+// Sums over rows, which the gradients of weights are, are taken in parts of consecutive rows and then
+// over the parts in order: so a core sums the rows that it wrote itself. Fetching those of another
+// core costs more than adding them.
+constexpr int64_t RowsOfPart(int64_t rows) {
+  constexpr int64_t kLeast = 32, kMostParts = 64;
+  return std::max(kLeast, (rows + kMostParts - 1) / kMostParts);
+}
+constexpr int64_t RowParts(int64_t rows) {
+  return (rows + RowsOfPart(rows) - 1) / RowsOfPart(rows);
+}
+
 struct AttentionShape {
   int64_t batch, tokens, heads, kv_heads, head_dim;
   Dropout dropout = {};  // of probabilities: rows are queries [B, H, T], columns the T keys
@@ -101,10 +113,13 @@ struct Ops {
   // y = (y + bias) times the factors + x. bias may be null: zeros.
   Op<void(int64_t rows, int64_t width, Dropout dropout, const void* bias, const void* x, void* y)>
       dropout_residual;
-  // dbias[c] (+)= sum over r of dy[r, c]; rows of dy lie `stride` apart.
-  Op<void(int64_t rows, int64_t width, int64_t stride, bool accumulate, const void* dy,
-          void* dbias)>
+  // dbias[c] (+)= sum over r of dy[r, c]; rows of dy lie `stride` apart. sums: scratch,
+  // [RowParts(rows), width].
+  Op<void(int64_t rows, int64_t width, int64_t stride, bool accumulate, const void* dy, void* dbias,
+          float* sums)>
       bias_grad;
+  // y[i] (+)= sum over p of x[p, i], of [parts, n], in order.
+  Op<void(int64_t parts, int64_t n, bool accumulate, const float* x, void* y)> sum_parts;
   // x[i] *= a.
   Op<void(int64_t n, float a, void* x)> scale;
 
@@ -113,10 +128,11 @@ struct Ops {
           const void* beta, void* y, float* mean, float* rstd)>
       layer_norm_forward;
   // dx += the gradient (residual streams always add); dgamma, dbeta (+)= by `accumulate`. Either
-  // may be null, dgamma with dbeta only: what is frozen has no gradient.
+  // may be null, dgamma with dbeta only: what is frozen has no gradient. sums: scratch,
+  // [2, RowParts(rows), width].
   Op<void(int64_t rows, int64_t width, bool accumulate, const void* x, const void* gamma,
-          const float* mean, const float* rstd, const void* dy, void* dx, void* dgamma,
-          void* dbeta)>
+          const float* mean, const float* rstd, const void* dy, void* dx, void* dgamma, void* dbeta,
+          float* sums)>
       layer_norm_backward;
 
   // Root-mean-square norm (Zhang & Sennrich 2019): y = gamma x rstd, rstd = 1/sqrt(mean(x^2) +
@@ -126,10 +142,11 @@ struct Ops {
           const void* x, const void* gamma, void* y, float* rstd)>
       rms_norm_forward;
   // dx = the gradient, or dx += with `add`; rows of dy and dx lie dy_stride apart, and dx may be dy
-  // unless it adds. dgamma [width] (+)= by `accumulate`, or null.
+  // unless it adds. dgamma [width] (+)= by `accumulate`, or null. sums: scratch,
+  // [RowParts(rows), width].
   Op<void(int64_t rows, int64_t heads, int64_t width, int64_t x_stride, int64_t dy_stride,
           bool accumulate, bool add, const void* x, const void* gamma, const float* rstd,
-          const void* dy, void* dx, void* dgamma)>
+          const void* dy, void* dx, void* dgamma, float* sums)>
       rms_norm_backward;
 
   // y [rows, width] = silu(gate) up, x [rows, 2 width] = gate, up (Shazeer 2020, SwiGLU).

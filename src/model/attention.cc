@@ -70,14 +70,22 @@ void AttentionLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
 
 void AttentionLayer::PlanScratch(const Compute& compute, const Shape& shape, bool backward,
                                  Carver& carver) {
+  residual_.PlanScratch(shape, backward, carver);
+  if (backward) {
+    d_narrow_ = carver.Elements(shape.rows() * std::max(width_, out_width()));
+    d_qkv_ = carver.Elements(shape.rows() * qkv_width());
+  }
+  const int64_t mark = carver.mark();
+  const auto in_turn = [&](auto& part) {
+    carver.Rewind(mark);
+    part.PlanScratch(shape.rows(), backward, carver);
+  };
+  in_turn(norm_), in_turn(proj_);
+  for (Linear& part : parts_) in_turn(part);
+  if (query_norm_.has_value()) in_turn(*query_norm_), in_turn(*key_norm_);
+  carver.Rewind(mark);
   attention_scratch_ =
       carver.Bytes(compute.ops.attention_scratch_bytes(compute.lane.pool(), shape.tokens, dim_));
-  for (Linear& part : parts_) part.PlanScratch(shape.rows(), backward, carver);
-  proj_.PlanScratch(shape.rows(), backward, carver);
-  residual_.PlanScratch(shape, backward, carver);
-  if (!backward) return;
-  d_narrow_ = carver.Elements(shape.rows() * std::max(width_, out_width()));
-  d_qkv_ = carver.Elements(shape.rows() * qkv_width());
 }
 
 void AttentionLayer::PlanCache(int64_t context, Carver& carver) {

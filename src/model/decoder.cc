@@ -181,7 +181,7 @@ void Decoder::Place(Keep keep, const Shape& shape, Carver& carver) {
   if (!learned()) angles_ = carver.Floats(shape.tokens * config_.dim());
   const bool backward = keep != Keep::kNothing;
   if (backward) d_stream_ = carver.Elements(elements);
-  head_.Plan(*compute_, shape, carver);
+  head_.Plan(*compute_, shape, backward, carver);
 
   int64_t mark = carver.mark();
   for (Block& block : blocks_) {

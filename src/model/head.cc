@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/trace.h"
+#include "model/weight_grad.h"
 
 namespace ds::model {
 
@@ -32,7 +33,7 @@ std::byte* Head::normed_row(const Compute& compute, int64_t row) const {
          row * width_ * static_cast<int64_t>(DTypeBytes(compute.ops.dtype));
 }
 
-void Head::Plan(const Compute&, const Shape& shape, Carver& carver) {
+void Head::Plan(const Compute&, const Shape& shape, bool backward, Carver& carver) {
   const int64_t rows = shape.rows();
   normed_ = carver.Elements(rows * width_);
   // One row of them is to fit in fp32 too (Logits).
@@ -41,7 +42,24 @@ void Head::Plan(const Compute&, const Shape& shape, Carver& carver) {
   rstd_ = carver.Floats(rows);
   losses_ = carver.Floats(rows);
   targets_ = static_cast<int32_t*>(carver.Bytes(rows * int64_t{sizeof(int32_t)}));
+  if (backward) {
+    norm_.PlanScratch(rows, backward, carver);
+    const int64_t most = std::min(rows, chunk_rows());
+    weight_sums_ = carver.Floats(WeightGradFloats(WeightGradShape(most, DType::kF32)));
+  }
   host_losses_.resize(static_cast<size_t>(rows));
+}
+
+GemmShape Head::WeightGradShape(int64_t rows, DType dtype) const {
+  return {.m = vocab_,
+          .n = width_,
+          .k = rows,
+          .lda = vocab_,
+          .ldb = width_,
+          .ldc = width_,
+          .trans_a = true,
+          .in = dtype,
+          .out = dtype};
 }
 
 // Loss and gradients of one chunk; the rows of normed_ become their own gradient.
@@ -64,17 +82,9 @@ void Head::Chunk(const Compute& compute, int64_t begin, int64_t rows, float scal
   if (weight_grad == nullptr) return;
 
   if (weight_grad->data != nullptr) {
-    product = {.m = vocab_,
-               .n = width_,
-               .k = rows,
-               .lda = vocab_,
-               .ldb = width_,
-               .ldc = width_,
-               .trans_a = true,
-               .accumulate = weight_grad->accumulate || begin > 0,
-               .in = dtype,
-               .out = dtype};
-    Matmul(compute.gemm, compute.lane, product, logits_, normed, weight_grad->data);
+    product = WeightGradShape(rows, dtype);
+    product.accumulate = weight_grad->accumulate || begin > 0;
+    WeightGrad(compute, product, logits_, normed, weight_grad->data, weight_sums_);
   }
   product = {.m = rows,
              .n = width_,

@@ -16,7 +16,7 @@ class Head {
   Head(const DecoderConfig& config, Param& weight);
 
   ParamList norm_params() const { return norm_params_; }
-  void Plan(const Compute& compute, const Shape& shape, Carver& carver);
+  void Plan(const Compute& compute, const Shape& shape, bool backward, Carver& carver);
 
   // The losses of the rows, summed in double in row order. Targets [rows], -1 counts for nothing.
   Result<double> Loss(const Pass& pass, const void* x, const int32_t* targets);
@@ -32,6 +32,7 @@ class Head {
   void Chunk(const Compute& compute, int64_t begin, int64_t rows, float scale,
              const GradView* weight_grad);
   Result<double> SumOfLosses(const Compute& compute, int64_t rows);
+  kernels::GemmShape WeightGradShape(int64_t rows, DType dtype) const;
   int64_t chunk_rows() const;
   std::byte* normed_row(const Compute& compute, int64_t row) const;
 
@@ -45,6 +46,7 @@ class Head {
   void *normed_ = nullptr, *logits_ = nullptr;                   // [N, C] [chunk, V]
   float *mean_ = nullptr, *rstd_ = nullptr, *losses_ = nullptr;  // [N] each
   int32_t* targets_ = nullptr;                                   // [N]
+  float* weight_sums_ = nullptr;                                 // parts of the gradient
   std::vector<float> host_losses_;                               // [N]
 };
 

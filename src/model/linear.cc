@@ -1,6 +1,9 @@
 #include "model/linear.h"
 
+#include <algorithm>
 #include <cmath>
+
+#include "model/weight_grad.h"
 
 namespace ds::model {
 
@@ -39,7 +42,31 @@ void Linear::AppendParams(std::vector<Param*>& params) {
   weight_.adapter = &adapter_->merge;
 }
 
+// A^T B of two arrays, with the operands in the order in which the weights lie.
+GemmShape Linear::WeightGradShape(int64_t rows, int64_t stride, DType dtype) const {
+  GemmShape shape{.m = in_,
+                  .n = out_,
+                  .k = rows,
+                  .lda = in_,
+                  .ldb = stride,
+                  .ldc = out_,
+                  .trans_a = true,
+                  .in = dtype,
+                  .out = dtype};
+  if (layout_ == WeightLayout::kOutIn) {
+    std::swap(shape.m, shape.n);
+    std::swap(shape.lda, shape.ldb);
+    shape.ldc = in_;
+  }
+  return shape;
+}
+
 void Linear::PlanScratch(int64_t rows, bool backward, Carver& carver) {
+  if (backward) {
+    const int64_t of_bias = bias_.has_value() ? kernels::RowParts(rows) * out_ : 0;
+    const GemmShape shape = WeightGradShape(rows, out_, DType::kF32);
+    sums_ = carver.Floats(std::max(WeightGradFloats(shape), of_bias));
+  }
   if (!adapter_.has_value()) return;
   const int64_t elements = rows * adapter_->a.spec.shape[0];
   adapter_->low = carver.Elements(elements);
@@ -149,33 +176,19 @@ Status Linear::AdapterGrads(const Compute& compute, int64_t rows, const void* x,
 
 Status Linear::ParamGrads(const Compute& compute, int64_t rows, const void* x, int64_t stride,
                           const void* dy) const {
-  const DType dtype = compute.ops.dtype;
   const bool out_in = layout_ == WeightLayout::kOutIn;
   if (adapter_.has_value()) DS_TRY(AdapterGrads(compute, rows, x, stride, dy));
   DS_ASSIGN(const GradView dw, BeginGrad(compute.store, weight_));
   if (dw.data != nullptr) {
-    GemmShape shape{.m = in_,
-                    .n = out_,
-                    .k = rows,
-                    .lda = in_,
-                    .ldb = stride,
-                    .ldc = out_,
-                    .trans_a = true,
-                    .accumulate = dw.accumulate,
-                    .in = dtype,
-                    .out = dtype};
-    if (out_in) {
-      std::swap(shape.m, shape.n);
-      std::swap(shape.lda, shape.ldb);
-      shape.ldc = in_;
-    }
-    Matmul(compute.gemm, compute.lane, shape, out_in ? dy : x, out_in ? x : dy, dw.data);
+    GemmShape shape = WeightGradShape(rows, stride, compute.ops.dtype);
+    shape.accumulate = dw.accumulate;
+    WeightGrad(compute, shape, out_in ? dy : x, out_in ? x : dy, dw.data, sums_);
     DS_TRY(EndGrad(compute.store, weight_));
   }
   if (!bias_.has_value() || !bias_->spec.trainable) return {};
 
   DS_ASSIGN(const GradView db, BeginGrad(compute.store, *bias_));
-  compute.ops.bias_grad(compute.lane, rows, out_, stride, db.accumulate, dy, db.data);
+  compute.ops.bias_grad(compute.lane, rows, out_, stride, db.accumulate, dy, db.data, sums_);
   return EndGrad(compute.store, *bias_);
 }
 

@@ -46,11 +46,17 @@ void GeluLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
 }
 
 void GeluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, Carver& carver) {
-  for (Linear* each : {&fc_, &proj_}) each->PlanScratch(shape.rows(), backward, carver);
   residual_.PlanScratch(shape, backward, carver);
-  if (!backward) return;
-  d_narrow_ = carver.Elements(shape.rows() * width_);
-  d_wide_ = carver.Elements(shape.rows() * inner_);
+  if (backward) {
+    d_narrow_ = carver.Elements(shape.rows() * width_);
+    d_wide_ = carver.Elements(shape.rows() * inner_);
+  }
+  const int64_t mark = carver.mark();
+  const auto in_turn = [&](auto& part) {
+    carver.Rewind(mark);
+    part.PlanScratch(shape.rows(), backward, carver);
+  };
+  in_turn(norm_), in_turn(fc_), in_turn(proj_);
 }
 
 Status GeluLayer::Forward(const Pass& pass, const void* x, void* y) {
@@ -106,12 +112,18 @@ void SwigluLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
 }
 
 void SwigluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, Carver& carver) {
-  for (Linear* each : {&gate_, &up_, &proj_}) each->PlanScratch(shape.rows(), backward, carver);
   residual_.PlanScratch(shape, backward, carver);
-  if (!backward) return;
-  d_narrow_ = carver.Elements(shape.rows() * width_);
-  d_gated_ = carver.Elements(shape.rows() * inner_);
-  d_both_ = carver.Elements(shape.rows() * 2 * inner_);
+  if (backward) {
+    d_narrow_ = carver.Elements(shape.rows() * width_);
+    d_gated_ = carver.Elements(shape.rows() * inner_);
+    d_both_ = carver.Elements(shape.rows() * 2 * inner_);
+  }
+  const int64_t mark = carver.mark();
+  const auto in_turn = [&](auto& part) {
+    carver.Rewind(mark);
+    part.PlanScratch(shape.rows(), backward, carver);
+  };
+  in_turn(norm_), in_turn(gate_), in_turn(up_), in_turn(proj_);
 }
 
 Status SwigluLayer::Forward(const Pass& pass, const void* x, void* y) {

@@ -22,6 +22,11 @@ void Norm::AppendParams(std::vector<Param*>& params) {
   if (bias_.has_value()) params.push_back(&*bias_);
 }
 
+void Norm::PlanScratch(int64_t rows, bool backward, Carver& carver) {
+  if (!backward) return;
+  sums_ = carver.Floats((bias_.has_value() ? 2 : 1) * kernels::RowParts(rows) * width_);
+}
+
 void Norm::Forward(const Compute& compute, int64_t rows, const void* x, void* y, float* mean,
                    float* rstd) const {
   if (bias_.has_value()) {
@@ -40,7 +45,7 @@ Status Norm::Backward(const Compute& compute, int64_t rows, const void* x, const
   if (!bias_.has_value()) {
     compute.ops.rms_norm_backward(compute.lane, rows, /*heads=*/1, width_, width_, width_,
                                   dw.accumulate, /*add=*/true, x, weight_.data, rstd, dy, dx,
-                                  dw.data);
+                                  dw.data, sums_);
     return EndGrad(store, weight_);
   }
   DS_ASSIGN(const GradView db, BeginGrad(store, *bias_));
@@ -49,7 +54,7 @@ Status Norm::Backward(const Compute& compute, int64_t rows, const void* x, const
                         bias_->spec.name);
   }
   compute.ops.layer_norm_backward(compute.lane, rows, width_, dw.accumulate, x, weight_.data, mean,
-                                  rstd, dy, dx, dw.data, db.data);
+                                  rstd, dy, dx, dw.data, db.data, sums_);
   DS_TRY(EndGrad(store, weight_));
   return EndGrad(store, *bias_);
 }
@@ -57,6 +62,10 @@ Status Norm::Backward(const Compute& compute, int64_t rows, const void* x, const
 HeadNorm::HeadNorm(const std::string& name, const std::string& unit, int64_t heads, int64_t dim,
                    float eps)
     : heads_(heads), dim_(dim), eps_(eps), weight_(Ones(name, unit, dim)) {}
+
+void HeadNorm::PlanScratch(int64_t rows, bool backward, Carver& carver) {
+  if (backward) sums_ = carver.Floats(kernels::RowParts(rows) * dim_);
+}
 
 void HeadNorm::Forward(const Compute& compute, int64_t rows, int64_t x_stride, const void* x,
                        int64_t y_stride, void* y, float* rstd) const {
@@ -69,7 +78,7 @@ Status HeadNorm::Backward(const Compute& compute, int64_t rows, int64_t x_stride
   DS_ASSIGN(const GradView dw, BeginGrad(compute.store, weight_));
   compute.ops.rms_norm_backward(compute.lane, rows, heads_, dim_, x_stride, dy_stride,
                                 dw.accumulate, /*add=*/false, x, weight_.data, rstd, dy, dy,
-                                dw.data);
+                                dw.data, sums_);
   return EndGrad(compute.store, weight_);
 }
 

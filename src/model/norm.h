@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "model/arena.h"
 #include "model/param_use.h"
 
 namespace ds::model {
@@ -17,6 +18,7 @@ class Norm {
   Norm(NormKind kind, const std::string& name, const std::string& unit, int64_t width, float eps);
 
   void AppendParams(std::vector<Param*>& params);
+  void PlanScratch(int64_t rows, bool backward, Carver& carver);
   void Forward(const Compute& compute, int64_t rows, const void* x, void* y, float* mean,
                float* rstd) const;
   // dx += the gradient.
@@ -30,6 +32,7 @@ class Norm {
   const float eps_;
   Param weight_;
   std::optional<Param> bias_;
+  float* sums_ = nullptr;  // parts of the gradients of both
 };
 
 // The root mean square norm of each of the `heads` vectors of a row, one weight for all (Qwen3).
@@ -38,6 +41,7 @@ class HeadNorm {
   HeadNorm(const std::string& name, const std::string& unit, int64_t heads, int64_t dim, float eps);
 
   void AppendParams(std::vector<Param*>& params) { params.push_back(&weight_); }
+  void PlanScratch(int64_t rows, bool backward, Carver& carver);
   // Rows of x and y lie their strides apart; rstd [rows, heads].
   void Forward(const Compute& compute, int64_t rows, int64_t x_stride, const void* x,
                int64_t y_stride, void* y, float* rstd) const;
@@ -49,6 +53,7 @@ class HeadNorm {
   const int64_t heads_, dim_;
   const float eps_;
   Param weight_;
+  float* sums_ = nullptr;  // parts of its gradient
 };
 
 }  // namespace ds::model

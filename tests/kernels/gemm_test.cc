@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "kernels/ref/ref.h"
+#include "kernels/simd/simd.h"
 #include "support/sanitizer.h"
 
 namespace ds::kernels {
@@ -120,6 +121,44 @@ class GemmTest : public testing::TestWithParam<const char*> {
 };
 INSTANTIATE_TEST_SUITE_P(BackEnds, GemmTest, testing::Values("simd", "onednn"),
                          [](const auto& info) { return std::string(info.param); });
+
+// Each part is the product of its run of the inner dimension; the bits are the same on any pool.
+TEST_P(GemmTest, PartsAreProductsOfRuns) {
+  constexpr int64_t kM = 70, kN = 50, kParts = 2;
+  TaskPool one(1), three(3);
+  for (const int64_t k : {0, 5, 16, 17, 300}) {
+    for (const Types& types : kTypes) {
+      for (int variant = 0; variant < 4; ++variant) {
+        const Problem whole(Shape(kM, kN, k, variant, types, 5));
+        const auto parts = [&](TaskPool& pool) {
+          std::vector<float> c(kParts * kM * kN, NAN);
+          MatmulInParts(*gemm_, pool, whole.shape, kParts, whole.a.bytes.data(),
+                        whole.b.bytes.data(), c.data());
+          return c;
+        };
+        const std::vector<float> got = parts(one);
+        ASSERT_EQ(got, parts(three)) << Name(whole.shape);
+        const int64_t run = simd::RoundUp(simd::CeilDiv(k, kParts), 16);
+        for (int64_t part = 0; part < kParts; ++part) {
+          GemmShape of = whole.shape;
+          const int64_t from = std::min(part * run, k);
+          of.k = std::min(run, k - from);
+          of.ldc = kN;
+          of.out = DType::kF32;
+          const int64_t bytes = DTypeBytes(of.in);
+          std::vector<float> want(kM * kN);
+          ref::GemmTile(of, whole.a.bytes.data() + (of.trans_a ? from * of.lda : from) * bytes,
+                        whole.b.bytes.data() + (of.trans_b ? from : from * of.ldb) * bytes,
+                        want.data());
+          for (int64_t i = 0; i < kM * kN; ++i) {
+            ASSERT_NEAR(got[part * kM * kN + i], want[i], 1e-5 + 1e-6 * std::abs(want[i]))
+                << Name(of) << " part " << part << " at " << i;
+          }
+        }
+      }
+    }
+  }
+}
 
 TEST_P(GemmTest, TilesAreLikeTheReference) {
   constexpr int64_t kSizes[][3] = {{0, 5, 3},   {5, 0, 3},     {3, 4, 0},     {1, 1, 1},

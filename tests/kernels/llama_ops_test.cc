@@ -105,9 +105,10 @@ TYPED_TEST(LlamaOpsTest, RmsNormBackward) {
           const auto run = [&](const Ops& by, TaskPool& pool) {
             auto dx = add ? start : dy;  // in place where it does not add
             auto dgamma = weights;
+            std::vector<float> sums(RowParts(r.rows) * r.width, NAN);
             by.rms_norm_backward(pool, r.rows, r.heads, r.width, in, out, accumulate, add, x.data(),
                                  gamma.data(), rstd.data(), add ? dy.data() : dx.data(), dx.data(),
-                                 dgamma.data());
+                                 dgamma.data(), sums.data());
             return std::pair(dx, dgamma);
           };
           const auto want = run(this->ref_, this->one_), got = run(ops, this->one_);
@@ -129,17 +130,18 @@ TYPED_TEST(LlamaOpsTest, NormsWithoutGradientsOfWeights) {
   const auto dy = Random<T>(kRowCount * kWidth, 3);
   const auto mean = Random<float>(kRowCount, 4, 0.1f), rstd = Random<float>(kRowCount, 5);
   const auto check = [&](const Ops& ops) {
+    std::vector<float> sums(2 * RowParts(kRowCount) * kWidth);
     const auto layer = [&](T* dgamma, T* dbeta) {
       auto dx = dy;
       ops.layer_norm_backward(this->one_, kRowCount, kWidth, /*accumulate=*/true, x.data(),
                               gamma.data(), mean.data(), rstd.data(), dy.data(), dx.data(), dgamma,
-                              dbeta);
+                              dbeta, sums.data());
       return dx;
     };
     const auto rms = [&](T* dgamma) {
       auto dx = dy;
       ops.rms_norm_backward(this->one_, kRowCount, 1, kWidth, kWidth, kWidth, true, true, x.data(),
-                            gamma.data(), rstd.data(), dy.data(), dx.data(), dgamma);
+                            gamma.data(), rstd.data(), dy.data(), dx.data(), dgamma, sums.data());
       return dx;
     };
     std::vector<T> with_both(kWidth), with_one(kWidth), beta(kWidth), of_rms(kWidth);

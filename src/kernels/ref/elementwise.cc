@@ -25,11 +25,20 @@ void AddBiasResidual(TaskPool&, int64_t rows, int64_t width, const void* bias, c
 
 template <typename T>
 void BiasGrad(TaskPool&, int64_t rows, int64_t width, int64_t stride, bool accumulate,
-              const void* dy, void* dbias) {
+              const void* dy, void* dbias, float*) {
   for (int64_t c = 0; c < width; ++c) {
     double sum = accumulate ? Load<T>(dbias, c) : 0.0;
     for (int64_t r = 0; r < rows; ++r) sum += Load<T>(dy, r * stride + c);
     Store<T>(dbias, c, sum);
+  }
+}
+
+template <typename T>
+void SumParts(TaskPool&, int64_t parts, int64_t n, bool accumulate, const float* x, void* y) {
+  for (int64_t i = 0; i < n; ++i) {
+    double sum = accumulate ? Load<T>(y, i) : 0.0;
+    for (int64_t p = 0; p < parts; ++p) sum += x[p * n + i];
+    Store<T>(y, i, sum);
   }
 }
 

@@ -28,7 +28,7 @@ void Forward(TaskPool&, int64_t rows, int64_t width, float eps, const void* x, c
 template <typename T>
 void Backward(TaskPool&, int64_t rows, int64_t width, bool accumulate, const void* x,
               const void* gamma, const float* mean, const float* rstd, const void* dy, void* dx,
-              void* dgamma, void* dbeta) {
+              void* dgamma, void* dbeta, float*) {
   const auto xhat = [&](int64_t r, int64_t c) {
     return (Load<T>(x, r * width + c) - static_cast<double>(mean[r])) * rstd[r];
   };
@@ -82,7 +82,7 @@ void RmsForward(TaskPool&, int64_t rows, int64_t heads, int64_t width, int64_t x
 template <typename T>
 void RmsBackward(TaskPool&, int64_t rows, int64_t heads, int64_t width, int64_t x_stride,
                  int64_t dy_stride, bool accumulate, bool add, const void* x, const void* gamma,
-                 const float* rstd, const void* dy, void* dx, void* dgamma) {
+                 const float* rstd, const void* dy, void* dx, void* dgamma, float*) {
   const auto xhat = [&](int64_t r, int64_t h, int64_t c) {
     return static_cast<double>(Load<T>(x, r * x_stride + h * width + c)) * rstd[r * heads + h];
   };

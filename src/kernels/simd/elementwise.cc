@@ -50,17 +50,27 @@ void AddBiasResidual(TaskPool& pool, int64_t rows, int64_t width, const void* bi
 
 template <typename T>
 void BiasGrad(TaskPool& pool, int64_t rows, int64_t width, int64_t stride, bool accumulate,
-              const void* dy_, void* dbias_) {
+              const void* dy_, void* dbias, float* sums) {
   const T* dy = static_cast<const T*>(dy_);
-  T* dbias = static_cast<T*>(dbias_);
-  const int64_t step = TileColumns(width);
-  pool.Run(CeilDiv(width, step), [&](int64_t tile, int) HWY_ATTR {
-    alignas(64) float sums[kColumns];
-    const int64_t at = tile * step, count = std::min(step, width - at);
-    SumColumns(
-        rows, count, [&](int64_t r) { return dy + r * stride + at; }, sums);
-    StoreSums(count, accumulate, sums, dbias + at);
+  const int64_t parts = RowParts(rows), step = RowsOfPart(rows);
+  const int64_t across = CeilDiv(width, kColumns);
+  pool.Run(parts * across, [&](int64_t tile, int) HWY_ATTR {
+    const int64_t part = tile / across, at = tile % across * kColumns;
+    const int64_t count = std::min(kColumns, width - at);
+    float* const to = sums + part * width + at;
+    std::fill(to, to + count, 0.0f);
+    for (int64_t r = part * step; r < std::min(rows, (part + 1) * step); ++r) {
+      Map(
+          count, to, [](VF sum, VF grad) HWY_ATTR { return sum + grad; }, to, dy + r * stride + at);
+    }
   });
+  SumParts(pool, parts, width, accumulate, sums, static_cast<T*>(dbias));
+}
+
+template <typename T>
+void SumPartsOp(TaskPool& pool, int64_t parts, int64_t n, bool accumulate, const float* x,
+                void* y) {
+  SumParts(pool, parts, n, accumulate, x, static_cast<T*>(y));
 }
 
 template <typename T>
@@ -104,7 +114,7 @@ HWY_INLINE VF GeluSlope(VF x) {
   const VF high = one / (one + e), low = e * high;
   const VF gate = hn::IfThenElse(hn::Zero(d) < exponent, low, high);
   const VF inner = hn::MulAdd(hn::Set(d, 3 * kCubic) * z, z, one) * hn::Set(d, kTwoRoot);
-  return hn::MulAdd(z * high * low, inner, gate);
+  return {above * gate, hn::MulAdd(z * high * low, inner, gate)};
 }
 
 template <typename T>

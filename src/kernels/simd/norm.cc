@@ -132,60 +132,45 @@ HWY_INLINE void BackwardRow(int64_t width, float mean, float rstd, const T* x, c
       x, gamma, dy, dx);
 }
 
-// dgamma and dbeta of up to kColumns columns: all rows in order, in chunks as SumColumns has them.
+// What a row adds to the gradients of gamma and beta.
 template <typename T>
-HWY_INLINE void ColumnSums(int64_t rows, int64_t width, int64_t columns, const T* x, const T* dy,
-                           const float* mean, const float* rstd, float* dgamma, float* dbeta) {
-  constexpr int64_t kChunkRows = 64;
-  alignas(64) float part_gamma[kColumns], part_beta[kColumns];
-  const F32 d;
-  std::fill(dgamma, dgamma + kColumns, 0.0f);
-  std::fill(dbeta, dbeta + kColumns, 0.0f);
-  for (int64_t start = 0; start < rows; start += kChunkRows) {
-    std::memset(part_gamma, 0, sizeof(part_gamma));
-    std::memset(part_beta, 0, sizeof(part_beta));
-    for (int64_t r = start; r < std::min(rows, start + kChunkRows); ++r) {
-      const T *in = x + r * width, *grad = dy + r * width;
-      const VF center = hn::Set(d, mean[r]), scale = hn::Set(d, rstd[r]);
-      const auto add = [&](int64_t c, VF v, VF g) HWY_ATTR {
-        const VF xhat = (v - center) * scale;
-        hn::Store(hn::MulAdd(g, xhat, hn::Load(d, part_gamma + c)), d, part_gamma + c);
-        hn::Store(hn::Load(d, part_beta + c) + g, d, part_beta + c);
-      };
-      ForVectors(
-          columns, [&](int64_t c) HWY_ATTR { add(c, LoadV(in + c), LoadV(grad + c)); },
-          [&](int64_t c, int64_t n)
-              HWY_ATTR { add(c, LoadPart(in + c, n), LoadPart(grad + c, n)); });
-    }
-    for (int64_t c = 0; c < columns; c += kLanes) {
-      hn::Store(hn::Load(d, dgamma + c) + hn::Load(d, part_gamma + c), d, dgamma + c);
-      hn::Store(hn::Load(d, dbeta + c) + hn::Load(d, part_beta + c), d, dbeta + c);
-    }
-  }
+HWY_INLINE void AddWeightGrads(int64_t width, float mean, float rstd, const T* x, const T* dy,
+                               float* dgamma, float* dbeta) {
+  const VF center = hn::Set(F32(), mean), scale = hn::Set(F32(), rstd);
+  Map(
+      width, dgamma,
+      [&](VF v, VF g, VF sum) HWY_ATTR { return hn::MulAdd(g, (v - center) * scale, sum); }, x, dy,
+      dgamma);
+  Map(
+      width, dbeta, [](VF g, VF sum) HWY_ATTR { return sum + g; }, dy, dbeta);
 }
 
 template <typename T>
 void Backward(TaskPool& pool, int64_t rows, int64_t width, bool accumulate, const void* x_,
               const void* gamma_, const float* mean, const float* rstd, const void* dy_, void* dx_,
-              void* dgamma_, void* dbeta_) {
+              void* dgamma, void* dbeta, float* sums) {
   const T *x = static_cast<const T*>(x_), *gamma = static_cast<const T*>(gamma_);
   const T* dy = static_cast<const T*>(dy_);
-  T *dx = static_cast<T*>(dx_), *dgamma = static_cast<T*>(dgamma_);
-  T* dbeta = static_cast<T*>(dbeta_);
-  const int64_t step = TileRows(width);
-  pool.Run(CeilDiv(rows, step), [&](int64_t tile, int) HWY_ATTR {
-    for (int64_t r = tile * step; r < std::min(rows, (tile + 1) * step); ++r) {
-      BackwardRow(width, mean[r], rstd[r], x + r * width, gamma, dy + r * width, dx + r * width);
+  T* dx = static_cast<T*>(dx_);
+  const int64_t parts = RowParts(rows), step = RowsOfPart(rows);
+  float* const sums_beta = sums + parts * width;
+  pool.Run(parts, [&](int64_t part, int) HWY_ATTR {
+    float *const to_gamma = sums + part * width, *const to_beta = sums_beta + part * width;
+    if (dgamma != nullptr) {
+      std::fill(to_gamma, to_gamma + width, 0.0f);
+      std::fill(to_beta, to_beta + width, 0.0f);
+    }
+    for (int64_t r = part * step; r < std::min(rows, (part + 1) * step); ++r) {
+      const int64_t at = r * width;
+      BackwardRow(width, mean[r], rstd[r], x + at, gamma, dy + at, dx + at);
+      if (dgamma == nullptr) continue;
+      AddWeightGrads(width, mean[r], rstd[r], x + at, dy + at, to_gamma, to_beta);
     }
   });
-  const int64_t across = TileColumns(width);
-  pool.Run(dgamma == nullptr ? 0 : CeilDiv(width, across), [&](int64_t tile, int) HWY_ATTR {
-    alignas(64) float sum_gamma[kColumns], sum_beta[kColumns];
-    const int64_t at = tile * across, columns = std::min(across, width - at);
-    ColumnSums(rows, width, columns, x + at, dy + at, mean, rstd, sum_gamma, sum_beta);
-    StoreSums(columns, accumulate, sum_gamma, dgamma + at);
-    if (dbeta != nullptr) StoreSums(columns, accumulate, sum_beta, dbeta + at);
-  });
+  if (dgamma == nullptr) return;
+  SumParts(pool, parts, width, accumulate, sums, static_cast<T*>(dgamma));
+  if (dbeta == nullptr) return;
+  SumParts(pool, parts, width, accumulate, sums_beta, static_cast<T*>(dbeta));
 }
 
 template <typename T>
@@ -247,60 +232,31 @@ HWY_INLINE void RmsBackwardHead(int64_t width, float rstd, bool add, const T* x,
   }
 }
 
-// dgamma of up to kColumns columns: all heads of all rows in order, in chunks.
-template <typename T>
-HWY_INLINE void RmsColumnSums(int64_t rows, int64_t heads, int64_t width, int64_t x_stride,
-                              int64_t dy_stride, int64_t columns, const T* x, const float* rstd,
-                              const T* dy, float* sums) {
-  constexpr int64_t kChunkRows = 64;
-  alignas(64) float part[kColumns];
-  const F32 d;
-  std::fill(sums, sums + kColumns, 0.0f);
-  for (int64_t start = 0; start < rows * heads; start += kChunkRows) {
-    std::memset(part, 0, sizeof(part));
-    for (int64_t i = start; i < std::min(rows * heads, start + kChunkRows); ++i) {
-      const int64_t r = i / heads, h = i % heads;
-      const T *in = x + r * x_stride + h * width, *grad = dy + r * dy_stride + h * width;
-      const VF scale = hn::Set(d, rstd[i]);
-      const auto add = [&](int64_t c, VF v, VF g) HWY_ATTR {
-        hn::Store(hn::MulAdd(g, v * scale, hn::Load(d, part + c)), d, part + c);
-      };
-      ForVectors(
-          columns, [&](int64_t c) HWY_ATTR { add(c, LoadV(in + c), LoadV(grad + c)); },
-          [&](int64_t c, int64_t n)
-              HWY_ATTR { add(c, LoadPart(in + c, n), LoadPart(grad + c, n)); });
-    }
-    for (int64_t c = 0; c < columns; c += kLanes) {
-      hn::Store(hn::Load(d, sums + c) + hn::Load(d, part + c), d, sums + c);
-    }
-  }
-}
-
-// The weights first: dx may be dy.
+// What a head adds to the gradient of gamma comes before dx, which may be dy.
 template <typename T>
 void RmsBackward(TaskPool& pool, int64_t rows, int64_t heads, int64_t width, int64_t x_stride,
                  int64_t dy_stride, bool accumulate, bool add, const void* x_, const void* gamma_,
-                 const float* rstd, const void* dy_, void* dx_, void* dgamma_) {
+                 const float* rstd, const void* dy_, void* dx_, void* dgamma, float* sums) {
   const T *x = static_cast<const T*>(x_), *gamma = static_cast<const T*>(gamma_);
   const T* dy = static_cast<const T*>(dy_);
-  T *dx = static_cast<T*>(dx_), *dgamma = static_cast<T*>(dgamma_);
-  const int64_t across = TileColumns(width);
-  pool.Run(dgamma == nullptr ? 0 : CeilDiv(width, across), [&](int64_t tile, int) HWY_ATTR {
-    alignas(64) float sums[kColumns];
-    const int64_t at = tile * across, columns = std::min(across, width - at);
-    RmsColumnSums(rows, heads, width, x_stride, dy_stride, columns, x + at, rstd, dy + at, sums);
-    StoreSums(columns, accumulate, sums, dgamma + at);
-  });
-  const int64_t step = TileRows(heads * width);
-  pool.Run(CeilDiv(rows, step), [&](int64_t tile, int) HWY_ATTR {
-    for (int64_t r = tile * step; r < std::min(rows, (tile + 1) * step); ++r) {
-      for (int64_t h = 0; h < heads; ++h) {
-        const int64_t at = r * dy_stride + h * width;
-        RmsBackwardHead(width, rstd[r * heads + h], add, x + r * x_stride + h * width, gamma,
-                        dy + at, dx + at);
+  T* dx = static_cast<T*>(dx_);
+  const int64_t parts = RowParts(rows), step = RowsOfPart(rows);
+  pool.Run(parts, [&](int64_t part, int) HWY_ATTR {
+    float* const to = sums + part * width;
+    if (dgamma != nullptr) std::fill(to, to + width, 0.0f);
+    for (int64_t i = part * step * heads; i < std::min(rows, (part + 1) * step) * heads; ++i) {
+      const int64_t r = i / heads, h = i % heads;
+      const int64_t in = r * x_stride + h * width, out = r * dy_stride + h * width;
+      if (dgamma != nullptr) {
+        const VF scale = hn::Set(F32(), rstd[i]);
+        Map(
+            width, to, [&](VF v, VF g, VF sum) HWY_ATTR { return hn::MulAdd(g, v * scale, sum); },
+            x + in, dy + out, to);
       }
+      RmsBackwardHead(width, rstd[i], add, x + in, gamma, dy + out, dx + out);
     }
   });
+  if (dgamma != nullptr) SumParts(pool, parts, width, accumulate, sums, static_cast<T*>(dgamma));
 }
 
 template <typename T>

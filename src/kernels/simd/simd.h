@@ -17,14 +17,12 @@ constexpr int64_t kColumns = 256;
 
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t RoundUp(int64_t n, int64_t step) { return CeilDiv(n, step) * step; }
-// n cut in eight, in multiples of the least tile that is worth handing to another core.
-constexpr int64_t EighthOf(int64_t n, int64_t least, int64_t most) {
-  return std::clamp(RoundUp(CeilDiv(n, 8), least), least, most);
+// Elements of a tile of n: no value depends on where it is cut, and arrays of a small model leave
+// something to every core.
+constexpr int64_t TileLength(int64_t n) {
+  constexpr int64_t kLeast = 2048;
+  return std::clamp(RoundUp(CeilDiv(n, 8), kLeast), kLeast, kTile);
 }
-// Elements of a tile of n, and columns of a tile that sums `width`: no value depends on where
-// either is cut, and arrays of a small model leave something to every core.
-constexpr int64_t TileLength(int64_t n) { return EighthOf(n, 2048, kTile); }
-constexpr int64_t TileColumns(int64_t width) { return EighthOf(width, 64, kColumns); }
 // Whole rows of `width` that make about one tile.
 constexpr int64_t TileRows(int64_t width) {
   return std::max<int64_t>(1, kTile / std::max<int64_t>(1, width));

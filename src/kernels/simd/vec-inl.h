@@ -218,6 +218,27 @@ HWY_INLINE void StoreSums(int64_t width, bool accumulate, const float* sums, T* 
   }
 }
 
+// y[i] (+)= sum over p of x[p * n + i], in order.
+template <typename T>
+void SumParts(TaskPool& pool, int64_t parts, int64_t n, bool accumulate, const float* x, T* y) {
+  ForTiles(pool, n, [&](int64_t at, int64_t count) HWY_ATTR {
+    const auto sum = [&](auto load) HWY_ATTR {
+      VF total = hn::Zero(F32());
+      for (int64_t p = 0; p < parts; ++p) total = total + load(x + p * n + at);
+      return accumulate ? load(y + at) + total : total;
+    };
+    ForVectors(
+        count,
+        [&](int64_t i) HWY_ATTR {
+          StoreV(sum([i](const auto* from) HWY_ATTR { return LoadV(from + i); }), y + at + i);
+        },
+        [&](int64_t i, int64_t left) HWY_ATTR {
+          StorePart(sum([=](const auto* from) HWY_ATTR { return LoadPart(from + i, left); }),
+                    y + at + i, left);
+        });
+  });
+}
+
 }  // namespace
 }  // namespace ds::kernels::simd::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -216,10 +216,10 @@ TEST_P(HeadGradient, OfEveryWeight) {
   Register(weights);
   Register(head.norm_params());
   Carver count(nullptr, DType::kF32);
-  head.Plan(compute_, kShape, count);
+  head.Plan(compute_, kShape, /*backward=*/true, count);
   Allocate(count.bytes());
   Carver carver(memory_.data(), DType::kF32);
-  head.Plan(compute_, kShape, carver);
+  head.Plan(compute_, kShape, /*backward=*/true, carver);
 
   std::vector<float> x = Normal(kShape.rows() * kWidth, 1), dx(x.size(), NAN);
   std::vector<int32_t> targets = {0, 1, 2, 3, -1, 5, 6, 7, 8, 0};
