@@ -162,10 +162,11 @@ struct Ops {
           bool inverse, const float* table, void* x)>
       rope;
 
-  // y = gelu(x + bias), tanh form (GPT-2's gelu_new); x + bias is stored back to x.
+  // y = gelu(x + bias), tanh form (GPT-2's gelu_new), of the sum rounded to T; x becomes the slope
+  // gelu'(x + bias), which is all that backward needs.
   Op<void(int64_t rows, int64_t width, const void* bias, void* x, void* y)> bias_gelu_forward;
-  // dx = dy * gelu'(x), x as bias_gelu_forward left it; dx may be dy.
-  Op<void(int64_t n, const void* x, const void* dy, void* dx)> gelu_backward;
+  // out = a * b; out may be either.
+  Op<void(int64_t n, const void* a, const void* b, void* out)> multiply;
 
   // y[r] = wte[ids[r]] + wpe[positions[r]]; wpe null: no positions. ids in [0, V) and positions
   // were checked by the caller.

@@ -39,7 +39,7 @@ void GeluLayer::AppendParams(std::vector<Param*>& params) {
 void GeluLayer::Plan(const Compute&, const Shape& shape, Carver& carver) {
   const int64_t rows = shape.rows();
   normed_ = carver.Elements(rows * width_);
-  fc_out_ = carver.Elements(rows * inner_);
+  slope_ = carver.Elements(rows * inner_);
   gelu_ = carver.Elements(rows * inner_);
   mean_ = carver.Floats(rows);
   rstd_ = carver.Floats(rows);
@@ -64,8 +64,8 @@ Status GeluLayer::Forward(const Pass& pass, const void* x, void* y) {
   const kernels::Ops& ops = compute.ops;
   const int64_t rows = pass.shape.rows();
   norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
-  fc_.Product(compute, rows, normed_, inner_, fc_out_);
-  ops.bias_gelu_forward(compute.lane, rows, inner_, fc_.bias(), fc_out_, gelu_);
+  fc_.Product(compute, rows, normed_, inner_, slope_);  // overwritten by the slope there
+  ops.bias_gelu_forward(compute.lane, rows, inner_, fc_.bias(), slope_, gelu_);
   if (y == nullptr) return {};
   proj_.Product(compute, rows, gelu_, width_, y);
   residual_.Add(pass, proj_.bias(), x, y);
@@ -78,7 +78,7 @@ Status GeluLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const void* const dy = residual_.BranchGrad(pass, dx);
   DS_TRY(proj_.ParamGrads(compute, rows, gelu_, width_, dy));
   proj_.InputGrad(compute, rows, width_, dy, /*accumulate=*/false, d_wide_);
-  compute.ops.gelu_backward(compute.lane, rows * inner_, fc_out_, d_wide_, d_wide_);
+  compute.ops.multiply(compute.lane, rows * inner_, slope_, d_wide_, d_wide_);
   DS_TRY(fc_.ParamGrads(compute, rows, normed_, inner_, d_wide_));
   fc_.InputGrad(compute, rows, inner_, d_wide_, /*accumulate=*/false, d_narrow_);
   return norm_.Backward(compute, rows, x, mean_, rstd_, d_narrow_, dx);

@@ -29,8 +29,8 @@ class GeluLayer final : public Layer {
   Residual residual_;
 
   // Kept from Forward to Backward. N = rows, C = width, F = inner.
-  void *normed_ = nullptr, *fc_out_ = nullptr, *gelu_ = nullptr;  // [N, C] [N, F] [N, F]
-  float *mean_ = nullptr, *rstd_ = nullptr;                       // [N] [N]
+  void *normed_ = nullptr, *slope_ = nullptr, *gelu_ = nullptr;  // [N, C] [N, F] [N, F]
+  float *mean_ = nullptr, *rstd_ = nullptr;                      // [N] [N]
   // Scratch.
   void *d_narrow_ = nullptr, *d_wide_ = nullptr;  // [N, C] [N, F]
 };

@@ -134,35 +134,41 @@ TYPED_TEST(OpsTest, BiasGradSumsColumns) {
   });
 }
 
-TYPED_TEST(OpsTest, GeluForward) {
+TYPED_TEST(OpsTest, SumParts) {
   using T = TypeParam;
   this->ForLevels([&](const Ops& ops) {
-    for (const auto& [rows, width] : kShapes) {
-      const auto bias = Random<T>(width, 1), start = Random<T>(rows * width, 2, 4.0f);
-      auto want_x = start, got_x = start, again_x = start;
-      std::vector<T> want(start.size()), got = want, again = want;
-      this->ref_.bias_gelu_forward(this->one_, rows, width, bias.data(), want_x.data(),
-                                   want.data());
-      ops.bias_gelu_forward(this->one_, rows, width, bias.data(), got_x.data(), got.data());
-      ops.bias_gelu_forward(this->three_, rows, width, bias.data(), again_x.data(), again.data());
-      ASSERT_EQ(Bytes(got_x), Bytes(want_x));
-      ASSERT_EQ(Bytes(got), Bytes(again));
-      ExpectNear(got, want, 5e-7, 2e-7, "y");
+    for (int64_t n : kSizes) {
+      for (int64_t parts : {0, 1, 2, 7}) {
+        for (bool accumulate : {false, true}) {
+          const auto x = Random<float>(parts * n, 1);
+          auto want = Random<T>(n, 2), got = want, again = want;
+          this->ref_.sum_parts(this->one_, parts, n, accumulate, x.data(), want.data());
+          ops.sum_parts(this->one_, parts, n, accumulate, x.data(), got.data());
+          ops.sum_parts(this->three_, parts, n, accumulate, x.data(), again.data());
+          ASSERT_EQ(Bytes(got), Bytes(again));
+          ExpectNear(got, want, 1e-6, 2e-6, "y");
+        }
+      }
     }
   });
 }
 
-TYPED_TEST(OpsTest, GeluBackward) {
+TYPED_TEST(OpsTest, Gelu) {
   using T = TypeParam;
   this->ForLevels([&](const Ops& ops) {
-    for (int64_t n : kSizes) {
-      const auto x = Random<T>(n, 1, 4.0f), dy = Random<T>(n, 2);
-      std::vector<T> want(n), got(n), again = dy;
-      this->ref_.gelu_backward(this->one_, n, x.data(), dy.data(), want.data());
-      ops.gelu_backward(this->one_, n, x.data(), dy.data(), got.data());
-      ops.gelu_backward(this->three_, n, x.data(), again.data(), again.data());
+    for (const auto& [rows, width] : kShapes) {
+      const auto bias = Random<T>(width, 1), start = Random<T>(rows * width, 2, 4.0f);
+      auto want_slope = start, slope = start, again_slope = start;
+      std::vector<T> want(start.size()), got = want, again = want;
+      this->ref_.bias_gelu_forward(this->one_, rows, width, bias.data(), want_slope.data(),
+                                   want.data());
+      ops.bias_gelu_forward(this->one_, rows, width, bias.data(), slope.data(), got.data());
+      ops.bias_gelu_forward(this->three_, rows, width, bias.data(), again_slope.data(),
+                            again.data());
+      ASSERT_EQ(Bytes(slope), Bytes(again_slope));
       ASSERT_EQ(Bytes(got), Bytes(again));
-      ExpectNear(got, want, 1e-6, 2e-6, "dx");
+      ExpectNear(got, want, 5e-7, 2e-7, "y");
+      ExpectNear(slope, want_slope, 1e-6, 5e-7, "slope");
     }
   });
 }
@@ -172,19 +178,33 @@ TYPED_TEST(OpsTest, GeluOfExtremes) {
   this->ForLevels([&](const Ops& ops) {
     const float huge = DTypeOf<T>() == DType::kF16 ? 6e4f : 1e30f;
     const float nan = std::numeric_limits<float>::quiet_NaN();
-    std::vector<T> x = {T(huge), T(-huge), T(0.0f), T(nan), T(60.0f), T(-60.0f)};
-    const std::vector<T> bias(x.size(), T(0.0f)), ones(x.size(), T(1.0f));
-    std::vector<T> y(x.size()), dx(x.size());
-    ops.bias_gelu_forward(this->one_, 1, x.size(), bias.data(), x.data(), y.data());
-    ops.gelu_backward(this->one_, x.size(), x.data(), ones.data(), dx.data());
+    const std::vector<T> x = {T(huge), T(-huge), T(0.0f), T(nan), T(60.0f), T(-60.0f)};
+    const std::vector<T> bias(x.size(), T(0.0f));
+    std::vector<T> y(x.size()), slope = x;
+    ops.bias_gelu_forward(this->one_, 1, x.size(), bias.data(), slope.data(), y.data());
     const float slopes[] = {1, 0, 0.5, nan, 1, 0};
     for (size_t i = 0; i < x.size(); ++i) {
+      const auto at = static_cast<float>(x[i]);
       if (i == 3) {
-        EXPECT_TRUE(std::isnan(static_cast<float>(y[i])) && std::isnan(static_cast<float>(dx[i])));
+        EXPECT_TRUE(std::isnan(static_cast<float>(y[i])));
+        EXPECT_TRUE(std::isnan(static_cast<float>(slope[i])));
         continue;
       }
-      EXPECT_NEAR(static_cast<float>(y[i]), std::max(0.0f, static_cast<float>(x[i])), 1e-33) << i;
-      EXPECT_NEAR(static_cast<float>(dx[i]), slopes[i], 1e-33) << i;
+      EXPECT_NEAR(static_cast<float>(y[i]), std::max(0.0f, at), std::abs(at) * 1e-33) << i;
+      EXPECT_NEAR(static_cast<float>(slope[i]), slopes[i], 1e-33) << i;
+    }
+  });
+}
+
+TYPED_TEST(OpsTest, MultiplyIsExact) {
+  using T = TypeParam;
+  this->ForLevels([&](const Ops& ops) {
+    for (int64_t n : kSizes) {
+      const auto a = Random<T>(n, 1, 4.0f), b = Random<T>(n, 2);
+      std::vector<T> want(n), got = b;
+      this->ref_.multiply(this->one_, n, a.data(), b.data(), want.data());
+      ops.multiply(this->three_, n, a.data(), got.data(), got.data());
+      ASSERT_EQ(Bytes(got), Bytes(want));
     }
   });
 }
@@ -405,17 +425,23 @@ TYPED_TEST(OpsTest, AnElementDoesNotNoticeItsPlace) {
   this->ForLevels([&](const Ops& ops) {
     AdamState<T> whole(n, 0);
     whole.Step(ops, this->one_, kDecoupled);
-    const auto x = Random<T>(n, 1, 3.0f), dy = Random<T>(n, 2);
-    std::vector<T> dx(n);
-    ops.gelu_backward(this->one_, n, x.data(), dy.data(), dx.data());
+    const auto x = Random<T>(n, 1, 3.0f), bias = Random<T>(n, 2);
+    const auto gelu_from = [&](int64_t at) {  // slopes, then values
+      std::vector<T> out(x.begin() + at, x.end());
+      out.resize(2 * (n - at));
+      ops.bias_gelu_forward(this->one_, 1, n - at, bias.data() + at, out.data(),
+                            out.data() + n - at);
+      return out;
+    };
+    const std::vector<T> gelu = gelu_from(0);
     for (int64_t at = 1; at < 40; ++at) {
       AdamState<T> part(n, 0);
       part.at = at;
       part.Step(ops, this->one_, kDecoupled);
       ASSERT_EQ(part.Tail(at), whole.Tail(at)) << at;
-      std::vector<T> tail(n - at);
-      ops.gelu_backward(this->one_, n - at, x.data() + at, dy.data() + at, tail.data());
-      ASSERT_EQ(Bytes(tail), Bytes(std::vector<T>(dx.begin() + at, dx.end()))) << at;
+      std::vector<T> tail(gelu.begin() + at, gelu.begin() + n);
+      tail.insert(tail.end(), gelu.begin() + n + at, gelu.end());
+      ASSERT_EQ(Bytes(gelu_from(at)), Bytes(tail)) << at;
     }
   });
 }

@@ -64,13 +64,15 @@ template <typename T>
 void BiasGeluForward(TaskPool&, int64_t rows, int64_t width, const void* bias, void* x, void* y) {
   for (int64_t i = 0; i < rows * width; ++i) {
     Store<T>(x, i, Load<T>(x, i) + Load<T>(bias, i % width));
-    Store<T>(y, i, Gelu(Load<T>(x, i)));
+    const double sum = Load<T>(x, i);
+    Store<T>(y, i, Gelu(sum));
+    Store<T>(x, i, GeluSlope(sum));
   }
 }
 
 template <typename T>
-void GeluBackward(TaskPool&, int64_t n, const void* x, const void* dy, void* dx) {
-  for (int64_t i = 0; i < n; ++i) Store<T>(dx, i, Load<T>(dy, i) * GeluSlope(Load<T>(x, i)));
+void Multiply(TaskPool&, int64_t n, const void* a, const void* b, void* out) {
+  for (int64_t i = 0; i < n; ++i) Store<T>(out, i, Load<T>(a, i) * Load<T>(b, i));
 }
 
 double Sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
@@ -134,9 +136,10 @@ void FillElementwise(Ops& ops) {
   ops.add_bias = AddBias<T>;
   ops.add_bias_residual = AddBiasResidual<T>;
   ops.bias_grad = BiasGrad<T>;
+  ops.sum_parts = SumParts<T>;
   ops.scale = Scale<T>;
   ops.bias_gelu_forward = BiasGeluForward<T>;
-  ops.gelu_backward = GeluBackward<T>;
+  ops.multiply = Multiply<T>;
   ops.swiglu_forward = SwigluForward<T>;
   ops.swiglu_backward = SwigluBackward<T>;
   ops.rope = Rope<T>;

@@ -95,19 +95,15 @@ HWY_INLINE VF GeluExponent(VF x) {
          hn::MulAdd(hn::Set(d, kCubic) * x, x, hn::Set(d, 1.0f));
 }
 
-HWY_INLINE VF Gelu(VF x) {
-  const F32 d;
-  const VF one = hn::Set(d, 1.0f);
-  // Below -30 the gate stays at 2^-126. NaN is the second operand and stays.
-  x = hn::Max(hn::Set(d, -30.0f), x);
-  return x / (one + Exp2(GeluExponent(x)));
-}
+struct GeluAt {
+  VF value, slope;
+};
 
-HWY_INLINE VF GeluSlope(VF x) {
+HWY_INLINE GeluAt Gelu(VF x) {
   const F32 d;
   const VF one = hn::Set(d, 1.0f);
-  // Beyond 30 the gate is 0 or 1 and x^2 might overflow.
-  const VF z = hn::Max(hn::Set(d, -30.0f), hn::Min(hn::Set(d, 30.0f), x));
+  // Beyond 30 the gate is 2^-126 or 1 and x^2 might overflow. NaN is the second operand and stays.
+  const VF above = hn::Max(hn::Set(d, -30.0f), x), z = hn::Min(hn::Set(d, 30.0f), above);
   const VF exponent = GeluExponent(z);
   // By e = exp(-2|u|) both gate and gate (1 - gate) keep their relative precision.
   const VF e = Exp2(hn::Neg(hn::Abs(exponent)));
@@ -124,29 +120,28 @@ void BiasGeluForward(TaskPool& pool, int64_t rows, int64_t width, const void* bi
   T *x = static_cast<T*>(x_), *y = static_cast<T*>(y_);
   ForRows(pool, rows, width, [&](int64_t r) HWY_ATTR {
     T *in = x + r * width, *out = y + r * width;
-    // gelu is of what was stored, so that backward, which reads it, is the derivative of this.
     ForVectors(
         width,
         [&](int64_t c) HWY_ATTR {
-          const VF sum = Rounded<T>(LoadV(in + c) + LoadV(bias + c));
-          StoreV(sum, in + c);
-          StoreV(Gelu(sum), out + c);
+          const GeluAt at = Gelu(Rounded<T>(LoadV(in + c) + LoadV(bias + c)));
+          StoreV(at.slope, in + c);
+          StoreV(at.value, out + c);
         },
         [&](int64_t c, int64_t n) HWY_ATTR {
-          const VF sum = Rounded<T>(LoadPart(in + c, n) + LoadPart(bias + c, n));
-          StorePart(sum, in + c, n);
-          StorePart(Gelu(sum), out + c, n);
+          const GeluAt at = Gelu(Rounded<T>(LoadPart(in + c, n) + LoadPart(bias + c, n)));
+          StorePart(at.slope, in + c, n);
+          StorePart(at.value, out + c, n);
         });
   });
 }
 
 template <typename T>
-void GeluBackward(TaskPool& pool, int64_t n, const void* x_, const void* dy_, void* dx_) {
-  const T *x = static_cast<const T*>(x_), *dy = static_cast<const T*>(dy_);
-  T* dx = static_cast<T*>(dx_);
+void Multiply(TaskPool& pool, int64_t n, const void* a_, const void* b_, void* out_) {
+  const T *a = static_cast<const T*>(a_), *b = static_cast<const T*>(b_);
+  T* out = static_cast<T*>(out_);
   ForTiles(pool, n, [&](int64_t i, int64_t count) HWY_ATTR {
     Map(
-        count, dx + i, [](VF a, VF g) HWY_ATTR { return g * GeluSlope(a); }, x + i, dy + i);
+        count, out + i, [](VF x, VF y) HWY_ATTR { return x * y; }, a + i, b + i);
   });
 }
 
@@ -252,9 +247,10 @@ void FillRow(Ops& ops) {
   ops.add_bias = AddBias<T>;
   ops.add_bias_residual = AddBiasResidual<T>;
   ops.bias_grad = BiasGrad<T>;
+  ops.sum_parts = SumPartsOp<T>;
   ops.scale = Scale<T>;
   ops.bias_gelu_forward = BiasGeluForward<T>;
-  ops.gelu_backward = GeluBackward<T>;
+  ops.multiply = Multiply<T>;
   ops.swiglu_forward = SwigluForward<T>;
   ops.swiglu_backward = SwigluBackward<T>;
   ops.rope = Rope<T>;
