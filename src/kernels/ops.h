@@ -65,9 +65,9 @@ struct MuonScalars {
   bool nesterov;
 };
 
-// Sums over rows, which the gradients of weights are, are taken in parts of consecutive rows and then
-// over the parts in order: so a core sums the rows that it wrote itself. Fetching those of another
-// core costs more than adding them.
+// Sums over rows, which the gradients of weights are, are taken in parts of consecutive rows and
+// then over the parts in order: so a core sums the rows that it wrote itself. Fetching those of
+// another core costs more than adding them.
 constexpr int64_t RowsOfPart(int64_t rows) {
   constexpr int64_t kLeast = 32, kMostParts = 64;
   return std::max(kLeast, (rows + kMostParts - 1) / kMostParts);

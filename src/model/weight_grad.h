@@ -1,8 +1,9 @@
 // The gradient of a weight: dW = X^T dY, a sum over the rows of a pass.
 //
 // A core that computes a piece of W needs the pieces of all rows, half of which another core wrote.
-// Where rows are many for the size of W, each half of the rows is summed by itself, by the core that
-// wrote them, and the two sums are added. The shape alone decides, so bits do not depend on threads.
+// Where rows are many for the size of W, each half of the rows is summed by itself, by the core
+// that wrote them, and the two sums are added. The shape alone decides, so bits do not depend on
+// threads.
 #pragma once
 
 #include "model/param_use.h"
