@@ -39,4 +39,25 @@ class Carver {
   int64_t used_ = 0, peak_ = 0;
 };
 
+// The scratch of what runs one after the other, all of it from the same spot on; behind it nothing
+// is to be placed.
+class InTurn {
+ public:
+  InTurn(int64_t rows, bool backward, Carver& carver)
+      : rows_(rows), backward_(backward), carver_(carver), mark_(carver.mark()) {}
+
+  template <typename Part>
+  void operator()(Part& part) const {
+    Restart();
+    part.PlanScratch(rows_, backward_, carver_);
+  }
+  void Restart() const { carver_.Rewind(mark_); }
+
+ private:
+  const int64_t rows_;
+  const bool backward_;
+  Carver& carver_;
+  const int64_t mark_;
+};
+
 }  // namespace ds::model

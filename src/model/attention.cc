@@ -75,15 +75,11 @@ void AttentionLayer::PlanScratch(const Compute& compute, const Shape& shape, boo
     d_narrow_ = carver.Elements(shape.rows() * std::max(width_, out_width()));
     d_qkv_ = carver.Elements(shape.rows() * qkv_width());
   }
-  const int64_t mark = carver.mark();
-  const auto in_turn = [&](auto& part) {
-    carver.Rewind(mark);
-    part.PlanScratch(shape.rows(), backward, carver);
-  };
+  const InTurn in_turn(shape.rows(), backward, carver);
   in_turn(norm_), in_turn(proj_);
   for (Linear& part : parts_) in_turn(part);
   if (query_norm_.has_value()) in_turn(*query_norm_), in_turn(*key_norm_);
-  carver.Rewind(mark);
+  in_turn.Restart();
   attention_scratch_ =
       carver.Bytes(compute.ops.attention_scratch_bytes(compute.lane.pool(), shape.tokens, dim_));
 }

@@ -51,11 +51,7 @@ void GeluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward, C
     d_narrow_ = carver.Elements(shape.rows() * width_);
     d_wide_ = carver.Elements(shape.rows() * inner_);
   }
-  const int64_t mark = carver.mark();
-  const auto in_turn = [&](auto& part) {
-    carver.Rewind(mark);
-    part.PlanScratch(shape.rows(), backward, carver);
-  };
+  const InTurn in_turn(shape.rows(), backward, carver);
   in_turn(norm_), in_turn(fc_), in_turn(proj_);
 }
 
@@ -118,11 +114,7 @@ void SwigluLayer::PlanScratch(const Compute&, const Shape& shape, bool backward,
     d_gated_ = carver.Elements(shape.rows() * inner_);
     d_both_ = carver.Elements(shape.rows() * 2 * inner_);
   }
-  const int64_t mark = carver.mark();
-  const auto in_turn = [&](auto& part) {
-    carver.Rewind(mark);
-    part.PlanScratch(shape.rows(), backward, carver);
-  };
+  const InTurn in_turn(shape.rows(), backward, carver);
   in_turn(norm_), in_turn(gate_), in_turn(up_), in_turn(proj_);
 }
 
