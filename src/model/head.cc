@@ -45,21 +45,13 @@ void Head::Plan(const Compute&, const Shape& shape, bool backward, Carver& carve
   if (backward) {
     norm_.PlanScratch(rows, backward, carver);
     const int64_t most = std::min(rows, chunk_rows());
-    weight_sums_ = carver.Floats(WeightGradFloats(WeightGradShape(most, DType::kF32)));
+    weight_sums_ = carver.Floats(WeightGradFloats(GradShape(most, DType::kF32)));
   }
   host_losses_.resize(static_cast<size_t>(rows));
 }
 
-GemmShape Head::WeightGradShape(int64_t rows, DType dtype) const {
-  return {.m = vocab_,
-          .n = width_,
-          .k = rows,
-          .lda = vocab_,
-          .ldb = width_,
-          .ldc = width_,
-          .trans_a = true,
-          .in = dtype,
-          .out = dtype};
+GemmShape Head::GradShape(int64_t rows, DType dtype) const {
+  return WeightGradShape(rows, vocab_, vocab_, width_, width_, dtype);
 }
 
 // Loss and gradients of one chunk; the rows of normed_ become their own gradient.
@@ -82,7 +74,7 @@ void Head::Chunk(const Compute& compute, int64_t begin, int64_t rows, float scal
   if (weight_grad == nullptr) return;
 
   if (weight_grad->data != nullptr) {
-    product = WeightGradShape(rows, dtype);
+    product = GradShape(rows, dtype);
     product.accumulate = weight_grad->accumulate || begin > 0;
     WeightGrad(compute, product, logits_, normed, weight_grad->data, weight_sums_);
   }

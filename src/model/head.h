@@ -32,7 +32,7 @@ class Head {
   void Chunk(const Compute& compute, int64_t begin, int64_t rows, float scale,
              const GradView* weight_grad);
   Result<double> SumOfLosses(const Compute& compute, int64_t rows);
-  kernels::GemmShape WeightGradShape(int64_t rows, DType dtype) const;
+  kernels::GemmShape GradShape(int64_t rows, DType dtype) const;
   int64_t chunk_rows() const;
   std::byte* normed_row(const Compute& compute, int64_t row) const;
 

@@ -42,29 +42,16 @@ void Linear::AppendParams(std::vector<Param*>& params) {
   weight_.adapter = &adapter_->merge;
 }
 
-// A^T B of two arrays, with the operands in the order in which the weights lie.
-GemmShape Linear::WeightGradShape(int64_t rows, int64_t stride, DType dtype) const {
-  GemmShape shape{.m = in_,
-                  .n = out_,
-                  .k = rows,
-                  .lda = in_,
-                  .ldb = stride,
-                  .ldc = out_,
-                  .trans_a = true,
-                  .in = dtype,
-                  .out = dtype};
-  if (layout_ == WeightLayout::kOutIn) {
-    std::swap(shape.m, shape.n);
-    std::swap(shape.lda, shape.ldb);
-    shape.ldc = in_;
-  }
-  return shape;
+// The operands in the order in which the weights lie.
+GemmShape Linear::GradShape(int64_t rows, int64_t stride, DType dtype) const {
+  return layout_ == WeightLayout::kOutIn ? WeightGradShape(rows, out_, stride, in_, in_, dtype)
+                                         : WeightGradShape(rows, in_, in_, out_, stride, dtype);
 }
 
 void Linear::PlanScratch(int64_t rows, bool backward, Carver& carver) {
   if (backward) {
     const int64_t of_bias = bias_.has_value() ? kernels::RowParts(rows) * out_ : 0;
-    const GemmShape shape = WeightGradShape(rows, out_, DType::kF32);
+    const GemmShape shape = GradShape(rows, out_, DType::kF32);
     sums_ = carver.Floats(std::max(WeightGradFloats(shape), of_bias));
   }
   if (!adapter_.has_value()) return;
@@ -143,15 +130,7 @@ Status Linear::AdapterGrads(const Compute& compute, int64_t rows, const void* x,
                             const void* dy) const {
   ParamStore& store = compute.store;
   const int64_t rank = adapter_->a.spec.shape[0];
-  GemmShape shape{.m = out_,
-                  .n = rank,
-                  .k = rows,
-                  .lda = stride,
-                  .ldb = rank,
-                  .ldc = rank,
-                  .trans_a = true,
-                  .in = compute.ops.dtype,
-                  .out = compute.ops.dtype};
+  GemmShape shape = WeightGradShape(rows, out_, stride, rank, rank, compute.ops.dtype);
   Lower(compute, rows, x);
   DS_ASSIGN(const GradView db, BeginGrad(store, adapter_->b));
   shape.accumulate = db.accumulate;
@@ -165,10 +144,7 @@ Status Linear::AdapterGrads(const Compute& compute, int64_t rows, const void* x,
   compute.ops.scale(compute.lane, rows * rank, adapter_->merge.scale, adapter_->d_low);
 
   DS_ASSIGN(const GradView da, BeginGrad(store, adapter_->a));
-  shape.m = shape.lda = rank;
-  shape.n = shape.ldb = shape.ldc = in_;
-  shape.k = rows;
-  shape.trans_a = true;
+  shape = WeightGradShape(rows, rank, rank, in_, in_, compute.ops.dtype);
   shape.accumulate = da.accumulate;
   Matmul(compute.gemm, compute.lane, shape, adapter_->d_low, x, da.data);
   return EndGrad(store, adapter_->a);
@@ -180,7 +156,7 @@ Status Linear::ParamGrads(const Compute& compute, int64_t rows, const void* x, i
   if (adapter_.has_value()) DS_TRY(AdapterGrads(compute, rows, x, stride, dy));
   DS_ASSIGN(const GradView dw, BeginGrad(compute.store, weight_));
   if (dw.data != nullptr) {
-    GemmShape shape = WeightGradShape(rows, stride, compute.ops.dtype);
+    GemmShape shape = GradShape(rows, stride, compute.ops.dtype);
     shape.accumulate = dw.accumulate;
     WeightGrad(compute, shape, out_in ? dy : x, out_in ? x : dy, dw.data, sums_);
     DS_TRY(EndGrad(compute.store, weight_));

@@ -29,7 +29,7 @@ class Linear {
   // Null without one. Who comes behind the product adds it, fused where it can.
   const void* bias() const { return bias_.has_value() ? bias_->data : nullptr; }
 
-  // What it needs while a pass is in it, from ParamGrads to InputGrad.
+  // What it needs while a pass is in it: in Product, and from ParamGrads to InputGrad.
   void PlanScratch(int64_t rows, bool backward, Carver& carver);
 
   // Rows of y, and of dy, may be a part of longer ones, which lie `stride` apart.
@@ -53,7 +53,7 @@ class Linear {
     void* d_low = nullptr;  // its gradient times s, [rows, rank]
   };
   void Lower(const Compute& compute, int64_t rows, const void* x) const;
-  kernels::GemmShape WeightGradShape(int64_t rows, int64_t stride, DType dtype) const;
+  kernels::GemmShape GradShape(int64_t rows, int64_t stride, DType dtype) const;
   Status AdapterGrads(const Compute& compute, int64_t rows, const void* x, int64_t stride,
                       const void* dy) const;
 

@@ -14,6 +14,19 @@ bool IsInParts(const kernels::GemmShape& shape) {
 
 }  // namespace
 
+kernels::GemmShape WeightGradShape(int64_t rows, int64_t m, int64_t lda, int64_t n, int64_t ldb,
+                                   DType dtype) {
+  return {.m = m,
+          .n = n,
+          .k = rows,
+          .lda = lda,
+          .ldb = ldb,
+          .ldc = n,
+          .trans_a = true,
+          .in = dtype,
+          .out = dtype};
+}
+
 int64_t WeightGradFloats(const kernels::GemmShape& shape) {
   return IsInParts(shape) ? kParts * shape.m * shape.n : 0;
 }

@@ -10,6 +10,10 @@
 
 namespace ds::model {
 
+// [m, n] = A^T B of two arrays of `rows` rows, which lie lda and ldb apart.
+kernels::GemmShape WeightGradShape(int64_t rows, int64_t m, int64_t lda, int64_t n, int64_t ldb,
+                                   DType dtype);
+
 // Floats of scratch for the gradient of this shape, which is [m, n] = A^T B with trans_a and ldc ==
 // n; 0 where the rows are summed at once. It does not fall as k grows.
 int64_t WeightGradFloats(const kernels::GemmShape& shape);

@@ -15,14 +15,9 @@ namespace {
 using kernels::GemmShape;
 
 GemmShape ShapeOf(int64_t m, int64_t n, int64_t rows, bool accumulate = false) {
-  return {.m = m,
-          .n = n,
-          .k = rows,
-          .lda = m + 3,
-          .ldb = n,
-          .ldc = n,
-          .trans_a = true,
-          .accumulate = accumulate};
+  GemmShape shape = WeightGradShape(rows, m, m + 3, n, n, DType::kF32);
+  shape.accumulate = accumulate;
+  return shape;
 }
 
 std::vector<float> Draws(int64_t n, uint64_t stream) {
