@@ -12,8 +12,8 @@ using simd::CeilDiv;
 using simd::RoundUp;
 
 // Tiles that fit the second-level cache with their slices of A and B, and enough of them to share.
-constexpr int64_t kTileRows = 256, kTileColumns = 384;
-constexpr int64_t kEnoughTiles = 8;
+constexpr int64_t kTileRows = 256, kTileRowBytes = 1536;  // of a row of B
+constexpr int64_t kEnoughTiles = 8, kEnoughWholeRows = 4;
 
 // Cuts n into `parts` equal parts, in multiples of `unit`.
 int64_t EvenTile(int64_t n, int64_t parts, int64_t unit) {
@@ -24,18 +24,21 @@ struct TileShape {
   int64_t rows, columns;
 };
 
-// A tile packs its slice of B, which costs as much as a product with some dozens of rows: so narrow
-// tiles rather than low ones. 48 columns are what the inner loop of oneDNN goes by.
-TileShape TileOf(int64_t m, int64_t n, int64_t enough) {
-  int64_t down = CeilDiv(m, kTileRows), across = CeilDiv(n, kTileColumns);
+// 48 columns are what the inner loop of oneDNN goes by.
+TileShape TileOf(const GemmShape& shape, Cut cut, int64_t enough) {
+  const int64_t m = shape.m, n = shape.n;
+  const int64_t most = kTileRowBytes / static_cast<int64_t>(DTypeBytes(shape.in));
+  if (cut == Cut::kRows) enough = std::min(enough, kEnoughWholeRows);
+  int64_t down = CeilDiv(m, kTileRows), across = cut == Cut::kColumnsFirst ? CeilDiv(n, most) : 1;
   // Two for three: two cores then have as many rows each, and those that they have of the arrays
-  // that are not cut into tiles. The columns are narrow then, so that the higher tile has room.
+  // that are not cut into tiles.
   if (down == 3 && down * across < enough) down = 2;
   TileShape tile = {EvenTile(m, down, 16), EvenTile(n, across, 64)};
   while (CeilDiv(m, tile.rows) * CeilDiv(n, tile.columns) < enough) {
-    if (tile.columns >= 192) {
+    const bool rows = tile.rows >= 128, columns = tile.columns >= 192 && cut != Cut::kRows;
+    if (columns && (cut == Cut::kColumnsFirst || !rows)) {
       tile.columns = EvenTile(n, CeilDiv(n, tile.columns / 2), 48);
-    } else if (tile.rows >= 128) {
+    } else if (rows) {
       tile.rows = EvenTile(m, CeilDiv(m, tile.rows / 2), 16);
     } else {
       break;
@@ -48,7 +51,7 @@ TileShape TileOf(int64_t m, int64_t n, int64_t enough) {
 // a C of its own.
 void RunTiles(TaskPool& pool, Gemm& gemm, const GemmShape& shape, int64_t parts, int64_t depth,
               const void* a, const void* b, void* c) {
-  const auto [rows, columns] = TileOf(shape.m, shape.n, CeilDiv(kEnoughTiles, parts));
+  const auto [rows, columns] = TileOf(shape, gemm.BestCut(shape), CeilDiv(kEnoughTiles, parts));
   const int64_t across = CeilDiv(shape.n, columns), each = across * CeilDiv(shape.m, rows);
   const int64_t in_bytes = DTypeBytes(shape.in), out_bytes = DTypeBytes(shape.out);
   pool.Run(each * parts, [&](int64_t index, int) {

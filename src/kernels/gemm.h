@@ -31,12 +31,20 @@ struct GemmShape {
   bool operator==(const GemmShape&) const = default;
 };
 
+// How a whole product is best cut into tiles.
+enum class Cut {
+  kColumnsFirst,  // a tile packs its slice of B, at the cost of some dozens of rows: narrow tiles
+  kRowsFirst,     // B is read where it lies: low tiles, so that a core computes whole rows
+  kRows,          // a slice of B is packed far more slowly than all of it: fewer tiles, too
+};
+
 class Gemm {
  public:
   virtual ~Gemm() = default;
   virtual const char* name() const = 0;
   // For a person: "oneDNN 2.6.3".
   virtual std::string description() const = 0;
+  virtual Cut BestCut(const GemmShape& whole) const = 0;
   // On the calling thread alone; may be called from several threads at once. A product with k == 0
   // gives zeros (or leaves C when it accumulates). The same shape gives the same bits always.
   virtual void Tile(const GemmShape& shape, const void* a, const void* b, void* c) = 0;

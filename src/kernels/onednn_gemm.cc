@@ -39,6 +39,16 @@ bool IsForSimd(const GemmShape& s) {
   return s.trans_a && (s.lda % kBadStride == 0 || (s.k >= kLongSum && s.n >= kWide));
 }
 
+// Whether oneDNN is slow to transpose a slice of B, its rows meeting in a few sets of the cache: of
+// dense matrices it has a product that packs all of B well.
+bool PacksSlowly(const GemmShape& s) {
+  constexpr int64_t kHalfPage = 2048, kLeastRows = 256;
+  if (simd::BestLevel() < simd::Level::kAvx512 || !s.trans_b || s.trans_a) return false;
+  const bool dense = s.lda == s.k && s.ldb == s.k && s.ldc == s.n;
+  return dense && s.m >= kLeastRows &&
+         s.ldb * static_cast<int64_t>(DTypeBytes(s.in)) % kHalfPage == 0;
+}
+
 // Primitives live as long as the process: they hold compiled code, and few shapes occur. A thread
 // finds its own without a lock.
 class OneDnnGemm final : public Gemm {
@@ -46,6 +56,12 @@ class OneDnnGemm final : public Gemm {
   explicit OneDnnGemm(const ds_onednn_module& module) : module_(module) {}
   const char* name() const override { return "onednn"; }
   std::string description() const override { return module_.describe(); }
+  Cut BestCut(const GemmShape& s) const override {
+    if (IsForSimd(s)) return Fallback().BestCut(s);
+    const bool wide = s.in == DType::kF32 && s.out == DType::kF32;
+    if (wide && !s.trans_b) return Cut::kRowsFirst;
+    return PacksSlowly(s) ? Cut::kRows : Cut::kColumnsFirst;
+  }
 
   void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
     if (shape.m == 0 || shape.n == 0) return;  // oneDNN 2.6 divides by them

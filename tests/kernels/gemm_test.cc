@@ -183,13 +183,16 @@ TEST_P(GemmTest, MatmulGivesTheSameBitsOnAnyPool) {
   TaskPool one(1), two(2), three(3);
   constexpr int64_t kSizes[][3] = {{0, 5, 3},       {1, 700, 40},   {500, 3, 40},  {300, 900, 65},
                                    {513, 385, 130}, {40, 60, 2000}, {1, 1, 1},     {1, 67, 999},
-                                   {2, 1301, 150},  {3, 33, 257},   {4, 600, 131}, {4, 5, 0}};
+                                   {2, 1301, 150},  {3, 33, 257},   {4, 600, 131}, {4, 5, 0},
+                                   {270, 40, 512},  {64, 70, 1024}};
   for (const auto& size : kSizes) {
     for (const Types& types : kTypes) {
       for (int variant = 0; variant < 8; ++variant) {
         const bool large = size[0] * size[1] * size[2] > 1 << 22;
         if (test::kUnderAsan && large && variant % 3 != 0) continue;
-        const Problem start(Shape(size[0], size[1], size[2], variant, types, 3));
+        // Back ends have other ways with dense rows, and with those half a page apart.
+        const int64_t gap = size[2] % 512 == 0 ? 0 : 3;
+        const Problem start(Shape(size[0], size[1], size[2], variant, types, gap));
         Problem first = start;
         first.Whole(*gemm_, one);
         ExpectLikeTheReference(start, first);

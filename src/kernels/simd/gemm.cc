@@ -228,6 +228,7 @@ class SimdGemm final : public Gemm {
   std::string description() const override {
     return std::string("this library, ") + simd::LevelName(simd::BestLevel());
   }
+  Cut BestCut(const GemmShape&) const override { return Cut::kColumnsFirst; }
   void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {
     tile_(shape, a, b, c);
   }
