@@ -169,15 +169,16 @@ constexpr float kLog2E = 1.44269504f;
 HWY_INLINE VF Exp2(VF x) {
   const F32 d;
   x = hn::Max(hn::Set(d, -126.0f), hn::Min(hn::Set(d, 126.0f), x));
-  const VF n = hn::Round(x), r = x - n;
+  // The sum has no bits for a fraction: the lowest are those of round(x) + 127.
+  const VF shift = hn::Set(d, 0x1.8p23f + 127), shifted = x + shift;
+  const VF r = x - (shifted - shift);
   VF p = hn::MulAdd(hn::Set(d, 1.545316336e-4f), r, hn::Set(d, 1.339086331e-3f));
   p = hn::MulAdd(p, r, hn::Set(d, 9.618083015e-3f));
   p = hn::MulAdd(p, r, hn::Set(d, 5.550356954e-2f));
   p = hn::MulAdd(p, r, hn::Set(d, 2.402265072e-1f));
   p = hn::MulAdd(p, r, hn::Set(d, 6.931471825e-1f));
   p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
-  const I32 di;
-  return p * hn::BitCast(d, hn::ShiftLeft<23>(hn::ConvertTo(di, n) + hn::Set(di, 127)));
+  return p * hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(I32(), shifted)));
 }
 
 // sums[c] = over i in [0, count) of row(i)[c], for `width` <= kColumns columns, padded with zeros.
