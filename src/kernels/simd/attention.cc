@@ -290,7 +290,7 @@ HWY_INLINE float SoftmaxRow(const Seen& seen, float scale, const float* keep, co
     sum = sum + e;
     StoreV(keep == nullptr ? e : e * hn::Load(d, keep + c), p + c);
   }
-  const float shrink = std::exp((run.most - next) * scale);
+  const float shrink = run.sum == 0 ? 0.0f : std::exp((run.most - next) * scale);
   run.sum = run.sum * shrink + Sum(sum);
   run.most = next;
   return shrink;
@@ -472,9 +472,29 @@ struct BackwardArrays {
   int64_t stride;
 };
 
+// The block that is next: its rows are fetched one by one while those of this block are worked on.
+// Those of a head lie far apart, which no prefetcher guesses, and by now in no near cache.
+template <typename T>
+struct Ahead {
+  const BackwardArrays<T>* of;  // null: there is none
+  int64_t first;
+
+  HWY_INLINE void Fetch(const Head& head, int64_t r) const {
+    if (of == nullptr || first + r >= head.tokens) return;
+    for (const T* array : {of->q, of->k, of->v}) Row(head.dim, array + (first + r) * head.stride);
+    for (const T* array : {of->out, of->dout}) Row(head.dim, array + (first + r) * of->stride);
+  }
+
+ private:
+  static HWY_INLINE void Row(int64_t dim, const T* row) {
+    constexpr int64_t kLine = 64 / sizeof(T);
+    for (int64_t c = 0; c < dim; c += kLine) __builtin_prefetch(row + c, /*rw=*/0, /*locality=*/2);
+  }
+};
+
 template <typename Products, typename T>
 HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_t first,
-                              int64_t rows, const BackwardArrays<T>& x) {
+                              int64_t rows, const BackwardArrays<T>& x, const Ahead<T>& ahead) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(head.dim));
   using P = typename Products::P;
   P* const p =
@@ -498,6 +518,7 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
     const auto v = products.KeyRows(1, block, x.v + key * head.stride);
     products.Scores(block, queries, products.KeyColumns(0, block, k), scratch.scores);
     for (int64_t r = 0; r < rows; ++r) {
+      if (key == begin) ahead.Fetch(head, r);
       const Seen seen = SeenBy(head, block, r, products.Width(block, r));
       Probabilities(seen, scale, x.lse[first + r], Keep(head, first + r, key, keys, factors),
                     scratch.scores + r * kKeys, p + r * kKeys);
@@ -522,30 +543,37 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
 template <typename Products, typename T>
 void BackwardBy(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
                 const T* qkv, const T* out, const float* lse, const T* dout, T* dqkv, void* base) {
+  const int64_t tokens = shape.tokens, dim = shape.head_dim, width = shape.heads * dim;
+  const int64_t group = shape.heads / shape.kv_heads, to_value = shape.kv_heads * dim;
+  const auto key_of = [&](int64_t b, int64_t kv) {
+    return b * tokens * shape.row() + (shape.heads + kv) * dim;
+  };
+  const auto arrays_of = [&](int64_t index) -> BackwardArrays<T> {  // of a head among all
+    const int64_t b = index / shape.heads, h = index % shape.heads;
+    const int64_t row = b * tokens * shape.row() + h * dim, key = key_of(b, h / group);
+    const int64_t at = b * tokens * width + h * dim;
+    return {qkv + row, qkv + key,  qkv + key + to_value, out + at,
+            dout + at, dqkv + row, lse + index * tokens, width};
+  };
   pool.Run(shape.batch * shape.kv_heads, [&](int64_t task, int lane) HWY_ATTR {
     const int64_t b = task / shape.kv_heads, kv = task % shape.kv_heads;
-    const int64_t tokens = shape.tokens, dim = shape.head_dim, width = shape.heads * dim;
-    const int64_t group = shape.heads / shape.kv_heads, to_value = shape.kv_heads * dim;
-    const int64_t row = b * tokens * shape.row(), key = row + (shape.heads + kv) * dim;
     const AttentionScratch scratch(base, lane, tokens, dim);
     std::memset(scratch.dk, 0, (scratch.query_rows[0] - scratch.dk) * sizeof(float));
-    for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
-      const int64_t at = b * tokens * width + h * dim;
-      const BackwardArrays<T> arrays{qkv + row + h * dim,
-                                     qkv + key,
-                                     qkv + key + to_value,
-                                     out + at,
-                                     dout + at,
-                                     dqkv + row + h * dim,
-                                     lse + (b * shape.heads + h) * tokens,
-                                     width};
-      const Head head = HeadOf<T>(gemm, shape, first_key, b, h);
+    BackwardArrays<T> arrays = arrays_of(task * group);
+    for (int64_t index = task * group; index < (task + 1) * group; ++index) {
+      const bool last = index + 1 == shape.batch * shape.heads;
+      const BackwardArrays<T> next = last ? arrays : arrays_of(index + 1);
+      const Head head = HeadOf<T>(gemm, shape, first_key, b, index % shape.heads);
       for (int64_t first = 0; first < tokens; first += kQueries) {
-        BackwardBlock<Products>(head, scratch, first, std::min(kQueries, tokens - first), arrays);
+        const int64_t end = std::min(first + kQueries, tokens);
+        const Ahead<T> ahead =
+            end < tokens ? Ahead<T>{&arrays, end} : Ahead<T>{last ? nullptr : &next, 0};
+        BackwardBlock<Products>(head, scratch, first, end - first, arrays, ahead);
       }
+      arrays = next;
     }
     const auto same = [](VF a) HWY_ATTR { return a; };
-    T* const dk = dqkv + key;
+    T* const dk = dqkv + key_of(b, kv);
     for (int64_t t = 0; t < tokens; ++t) {
       Map(dim, dk + t * shape.row(), same, scratch.dk + t * scratch.row);
       Map(dim, dk + t * shape.row() + to_value, same, scratch.dv + t * scratch.row);
