@@ -163,7 +163,7 @@ HWY_INLINE VF Exp(VF x) {
 
 constexpr float kLog2E = 1.44269504f;
 
-// 2^x to 1.5e-7 relative, NaN kept, at two thirds of what Exp costs: x beyond 126 counts as 126, so
+// 2^x to 1.5e-7 relative, NaN kept, for less than what Exp costs: x beyond 126 counts as 126, so
 // that no power of two is out of range. The polynomial interpolates (2^r - 1) / r at the Chebyshev
 // points of [-1/2, 1/2]; it is off by 1e-8.
 HWY_INLINE VF Exp2(VF x) {
