@@ -27,26 +27,30 @@ struct ShapeHash {
 };
 using Primitives = std::unordered_map<GemmShape, void*, ShapeHash>;
 
-// Whether the product inside the library is faster than oneDNN's. Without AVX-512 oneDNN reads both
-// operands where they lie. One whose rows run along n or m it reads across its rows, which is slow
-// where they lie a multiple of half a page apart and so meet in a few sets of the cache (35 to 45
-// GFLOP/s where 90 can be had, Zen 3), and slower than packing it when the sum is long.
-bool IsForSimd(const GemmShape& s) {
-  constexpr int64_t kBadStride = 512, kLongSum = 512, kWide = 128;
-  static const bool reads_in_place = simd::BestLevel() < simd::Level::kAvx512;
-  if (!reads_in_place || s.in != DType::kF32 || s.m < simd::kFewRows) return false;
-  if (!s.trans_b && s.ldb % kBadStride == 0) return true;
-  return s.trans_a && (s.lda % kBadStride == 0 || (s.k >= kLongSum && s.n >= kWide));
+// Rows a multiple of half a page apart: read across, they meet in a few sets of the cache.
+bool MeetInFewSets(int64_t stride, DType dtype) {
+  return stride * static_cast<int64_t>(DTypeBytes(dtype)) % 2048 == 0;
 }
 
-// Whether oneDNN is slow to transpose a slice of B, its rows meeting in a few sets of the cache: of
-// dense matrices it has a product that packs all of B well.
+// Whether the product inside the library is faster than oneDNN's. Without AVX-512 oneDNN reads both
+// operands where they lie. One whose rows run along n or m it reads across its rows, which is slow
+// where they meet in few sets (35 to 45 GFLOP/s where 90 can be had, Zen 3), and slower than
+// packing it when the sum is long.
+bool IsForSimd(const GemmShape& s) {
+  constexpr int64_t kLongSum = 512, kWide = 128;
+  static const bool reads_in_place = simd::BestLevel() < simd::Level::kAvx512;
+  if (!reads_in_place || s.in != DType::kF32 || s.m < simd::kFewRows) return false;
+  if (!s.trans_b && MeetInFewSets(s.ldb, s.in)) return true;
+  return s.trans_a && (MeetInFewSets(s.lda, s.in) || (s.k >= kLongSum && s.n >= kWide));
+}
+
+// Whether oneDNN is slow to transpose a slice of B, and has a product that packs all of it well: of
+// dense matrices.
 bool PacksSlowly(const GemmShape& s) {
-  constexpr int64_t kHalfPage = 2048, kLeastRows = 256;
+  constexpr int64_t kLeastRows = 256;
   if (simd::BestLevel() < simd::Level::kAvx512 || !s.trans_b || s.trans_a) return false;
   const bool dense = s.lda == s.k && s.ldb == s.k && s.ldc == s.n;
-  return dense && s.m >= kLeastRows &&
-         s.ldb * static_cast<int64_t>(DTypeBytes(s.in)) % kHalfPage == 0;
+  return dense && s.m >= kLeastRows && MeetInFewSets(s.ldb, s.in);
 }
 
 // Primitives live as long as the process: they hold compiled code, and few shapes occur. A thread

@@ -290,6 +290,7 @@ HWY_INLINE float SoftmaxRow(const Seen& seen, float scale, const float* keep, co
     sum = sum + e;
     StoreV(keep == nullptr ? e : e * hn::Load(d, keep + c), p + c);
   }
+  // The first keys have nothing to correct.
   const float shrink = run.sum == 0 ? 0.0f : std::exp((run.most - next) * scale);
   run.sum = run.sum * shrink + Sum(sum);
   run.most = next;
