@@ -1,6 +1,7 @@
 #include "kernels/simd/few_rows.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "kernels/simd/level.h"
@@ -23,10 +24,27 @@ constexpr int64_t TileBytes(int64_t bytes) {
 // Rows of B [k, n] that a partial sum is over at least, so that writing it costs little.
 constexpr int64_t kLeastDepth = 32;
 
-// Of the thread that asks for the product: A widened, [m, k], and partial sums [parts, m, n].
+// Of the thread that asks for the product: A widened, [m, k], partial sums [parts, m, n], and which
+// of them wait for those to their left.
 struct FewRowsScratch {
   std::vector<float> a, sums;
+  std::vector<uint8_t> waits;
 };
+
+// Adds up parts in pairs, pairs of pairs and so on, always the left before the right, each pair by
+// the thread that comes last to it: no thread waits for another, and which comes last changes no
+// sum. Calls add(left, right) for what ends with `part`; true for the one call that ends it all.
+template <typename Add>
+bool JoinParts(int64_t part, int64_t parts, uint8_t* waits, const Add& add) {
+  for (int64_t span = 1; span < parts; span *= 2) {
+    const int64_t left = part / (2 * span) * (2 * span), right = left + span;
+    part = left;
+    if (right >= parts) continue;
+    if (std::atomic_ref(waits[right]).exchange(1, std::memory_order_acq_rel) == 0) return false;
+    add(left, right);
+  }
+  return true;
+}
 
 }  // namespace ds::kernels::simd
 #endif
@@ -149,18 +167,18 @@ HWY_INLINE void AddRows(const GemmShape& s, bool first, const float* a, const In
       });
 }
 
-// C = A B: a tile is whole rows of B [k, n], so that it too is read as it lies; the partial sums of
-// the tiles are added in order.
+// C = A B: a tile is whole rows of B [k, n], so that it too is read as it lies.
 template <int M, typename In>
 void ByDepth(TaskPool& pool, const GemmShape& s, const float* a, const In* b, void* c,
-             std::vector<float>& scratch) {
+             FewRowsScratch& scratch) {
   constexpr int64_t kAtOnce = 4;
   const int64_t row_bytes = s.n * static_cast<int64_t>(sizeof(In));
   const int64_t depth =
       std::max(kLeastDepth, CeilDiv(TileBytes(s.k * row_bytes) / row_bytes, 4) * 4);
   const int64_t parts = CeilDiv(s.k, depth), stride = M * s.n;
-  scratch.resize(std::max<size_t>(scratch.size(), parts * stride));
-  float* const sums = scratch.data();
+  scratch.sums.resize(std::max<size_t>(scratch.sums.size(), parts * stride));
+  scratch.waits.assign(parts, 0);
+  float* const sums = scratch.sums.data();
   pool.Run(parts, [&](int64_t part, int) HWY_ATTR {
     float* const own = sums + part * stride;
     const int64_t begin = part * depth, end = std::min(s.k, begin + depth);
@@ -172,20 +190,14 @@ void ByDepth(TaskPool& pool, const GemmShape& s, const float* a, const In* b, vo
     for (; k < end; ++k) {
       AddRows<M, 1>(s, k == begin, a + k, b + k * s.ldb, b + k * s.ldb, own);
     }
-  });
-  // Wide enough that handing a tile over costs less than it saves.
-  constexpr int64_t kSumColumns = 4 * kColumns;
-  pool.Run(CeilDiv(s.n, kSumColumns), [&](int64_t tile, int) HWY_ATTR {
-    const int64_t begin = tile * kSumColumns, columns = std::min(kSumColumns, s.n - begin);
-    for (int i = 0; i < M; ++i) {
-      float* const total = sums + i * s.n + begin;
-      for (int64_t part = 1; part < parts; ++part) {
-        Map(
-            columns, total, [](VF x, VF y) HWY_ATTR { return x + y; }, total,
-            total + part * stride);
-      }
-      StoreOf(s, i, begin, columns, total, c);
-    }
+    const bool last =
+        JoinParts(part, parts, scratch.waits.data(), [&](int64_t left, int64_t right) HWY_ATTR {
+          float* const to = sums + left * stride;
+          Map(
+              stride, to, [](VF x, VF y) HWY_ATTR { return x + y; }, to, sums + right * stride);
+        });
+    if (!last) return;
+    for (int i = 0; i < M; ++i) StoreOf(s, i, 0, s.n, sums + i * s.n, c);
   });
 }
 
@@ -198,7 +210,7 @@ void ProductOf(TaskPool& pool, const GemmShape& s, const In* a, const In* b, voi
   if (s.trans_b) {
     ByColumns<M>(pool, s, scratch.a.data(), b, c);
   } else {
-    ByDepth<M>(pool, s, scratch.a.data(), b, c, scratch.sums);
+    ByDepth<M>(pool, s, scratch.a.data(), b, c, scratch);
   }
 }
 
