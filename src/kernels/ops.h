@@ -191,6 +191,12 @@ struct Ops {
   Op<void(Gemm&, const AttentionShape& shape, const int32_t* first_key, const void* qkv, void* out,
           float* lse, void* scratch)>
       attention_forward;
+  // out [H, D]: the query q [H, D] of one token over tokens [first, length) of a cache of keys and
+  // of values, [.., K, D] each, as above; itself the last. Batch and tokens of the shape are not
+  // read, nor is its dropout. scores: scratch, [H, length].
+  Op<void(const AttentionShape& shape, int64_t first, int64_t length, const void* q,
+          const void* keys, const void* values, float* scores, void* out)>
+      attention_cached;
   // dqkv = the gradient of qkv, recomputed from qkv, out, lse.
   Op<void(Gemm&, const AttentionShape& shape, const int32_t* first_key, const void* qkv,
           const void* out, const float* lse, const void* dout, void* dqkv, void* scratch)>

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "model/cached_attention.h"
-
 namespace ds::model {
 namespace {
 
@@ -85,10 +83,9 @@ void AttentionLayer::PlanScratch(const Compute& compute, const Shape& shape, boo
 }
 
 void AttentionLayer::PlanCache(int64_t context, Carver& carver) {
-  context_ = context;
-  keys_ = carver.Elements(context * key_heads_ * dim_);
-  values_ = carver.Elements(context * key_heads_ * dim_);
-  scores_ = carver.Floats(heads_ * context);
+  cache_.keys = carver.Elements(context * key_heads_ * dim_);
+  cache_.values = carver.Elements(context * key_heads_ * dim_);
+  cache_.scores = carver.Floats(heads_ * context);
 }
 
 // Queries and keys that are normalised by head are kept as they were before, too.
@@ -116,13 +113,12 @@ void AttentionLayer::Project(const Pass& pass) {
 void AttentionLayer::Attend(const Pass& pass) {
   const Compute& compute = pass.compute;
   if (pass.cache) {
-    const KvCache cache{keys_, values_, scores_, context_};
-    AppendToCache(compute.lane, compute.ops.dtype, Kernel(pass), pass.past, qkv_, cache);
+    AppendToCache(compute.lane, compute.ops.dtype, Kernel(pass), pass.past, qkv_, cache_);
     if (pass.past > 0) {
       const int64_t length = pass.past + 1;
       const int64_t first = window_ > 0 ? std::max<int64_t>(0, length - window_) : 0;
-      AttendToCache(compute.lane, compute.ops.dtype, Kernel(pass), first, length, qkv_, cache,
-                    attended_);
+      compute.ops.attention_cached(compute.lane, Kernel(pass), first, length, qkv_, cache_.keys,
+                                   cache_.values, cache_.scores, attended_);
       return;
     }
   }

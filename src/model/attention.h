@@ -3,6 +3,7 @@
 #pragma once
 
 #include "model/family.h"
+#include "model/kv_cache.h"
 #include "model/layer.h"
 #include "model/linear.h"
 
@@ -58,10 +59,7 @@ class AttentionLayer final : public Layer {
   // Scratch.
   void *d_narrow_ = nullptr, *d_qkv_ = nullptr;  // [N, max(C, A)] [N, Q]
   void* attention_scratch_ = nullptr;
-  // The cache, [context, K D] each.
-  int64_t context_ = 0;
-  void *keys_ = nullptr, *values_ = nullptr;
-  float* scores_ = nullptr;  // [H, context]
+  KvCache cache_;
 };
 
 }  // namespace ds::model

@@ -202,6 +202,53 @@ TYPED_TEST(AttentionTest, WithDropoutLikeTheReference) {
   }
 }
 
+// The last token of a sequence, by its own query and a cache of the keys and values of all, as the
+// reference has it in the whole sequence.
+TYPED_TEST(AttentionTest, CachedLikeTheLastRowOfTheReference) {
+  using T = TypeParam;
+  const double rel = sizeof(T) == 2 ? 1.0 / 64 : 1e-5, abs = sizeof(T) == 2 ? 0.06 : 1e-5;
+  for (const Shape& shape : {Shape{1, 1, 1, 1},
+                             {1, 2, 2, 5},
+                             {1, 7, 3, 8},
+                             {1, 65, 1, 17},
+                             {1, 100, 2, 64},
+                             {1, 130, 1, 128},
+                             {1, 70, 4, 80, 2},
+                             {1, 66, 6, 16, 2},
+                             {1, 90, 4, 48, 2, Sees::kWindow, 7},
+                             {1, 300, 2, 20, 1, Sees::kWindow, 61}}) {
+    Arrays<T> want(shape, 1.0f);
+    want.Forward(this->ref_, this->one_, *this->gemm_);
+    const int64_t width = shape.heads * shape.dim, key_width = want.kernel.kv_heads * shape.dim;
+    std::vector<T> keys, values;
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+      const auto key = want.qkv.begin() + t * want.kernel.row() + width;
+      keys.insert(keys.end(), key, key + key_width);
+      values.insert(values.end(), key + key_width, key + 2 * key_width);
+    }
+    const std::vector<T> row(want.out.end() - width, want.out.end());
+    const int64_t first = want.first.empty() ? 0 : want.first.back();
+    const auto cached = [&](const Ops& ops, TaskPool& pool) {
+      std::vector<T> out(width, T(-7.0f));
+      std::vector<float> scores(shape.heads * shape.tokens, std::nanf(""));
+      ops.attention_cached(pool, want.kernel, first, shape.tokens,
+                           want.qkv.data() + (shape.tokens - 1) * want.kernel.row(), keys.data(),
+                           values.data(), scores.data(), out.data());
+      return out;
+    };
+    ExpectNear(cached(this->ref_, this->one_), row, 1e-6, 1e-6, "of the reference");
+    for (Level level : {Level::kAvx512, Level::kAvx2, Level::kSse4}) {
+      if (level > simd::BestLevel()) continue;
+      SCOPED_TRACE(fmt::format("{} T {} H {} D {}", simd::LevelName(level), shape.tokens,
+                               shape.heads, shape.dim));
+      const std::vector<T> got = cached(At<T>(level), this->one_);
+      ASSERT_EQ(Bytes(got), Bytes(cached(At<T>(level), this->three_)));
+      ExpectNear(got, row, rel, abs, "out");
+      if (this->HasFatalFailure()) return;
+    }
+  }
+}
+
 TYPED_TEST(AttentionTest, SurvivesScoresThatOverflowAnExponential) {
   using T = TypeParam;
   Arrays<T> x({1, 300, 1, 4}, 100.0f);

@@ -73,6 +73,33 @@ void Forward(TaskPool&, Gemm&, const AttentionShape& shape, const int32_t* first
   }
 }
 
+template <typename T>
+void Cached(TaskPool&, const AttentionShape& shape, int64_t first, int64_t length, const void* q,
+            const void* keys, const void* values, float*, void* out) {
+  const int64_t dim = shape.head_dim;
+  for (int64_t h = 0; h < shape.heads; ++h) {
+    const int64_t k = h / (shape.heads / shape.kv_heads);
+    const auto at = [&](int64_t t, int64_t d) { return (t * shape.kv_heads + k) * dim + d; };
+    const auto score = [&](int64_t t) {
+      double dot = 0;
+      for (int64_t d = 0; d < dim; ++d) {
+        dot += static_cast<double>(Load<T>(q, h * dim + d)) * Load<T>(keys, at(t, d));
+      }
+      return dot / std::sqrt(static_cast<double>(dim));
+    };
+    double most = -std::numeric_limits<double>::infinity(), sum = 0;
+    for (int64_t t = first; t < length; ++t) most = std::max(most, score(t));
+    for (int64_t t = first; t < length; ++t) sum += std::exp(score(t) - most);
+    for (int64_t d = 0; d < dim; ++d) {
+      double mean = 0;
+      for (int64_t t = first; t < length; ++t) {
+        mean += std::exp(score(t) - most) / sum * Load<T>(values, at(t, d));
+      }
+      Store<T>(out, h * dim + d, mean);
+    }
+  }
+}
+
 // What the backward pass of one pair of a query and a key needs.
 template <typename T>
 struct Pairs {
@@ -137,6 +164,7 @@ void Backward(TaskPool&, Gemm&, const AttentionShape& shape, const int32_t* firs
 template <typename T>
 void FillAttention(Ops& ops) {
   ops.attention_forward = Forward<T>;
+  ops.attention_cached = Cached<T>;
   ops.attention_backward = Backward<T>;
   ops.attention_scratch_bytes = [](const TaskPool&, int64_t, int64_t) { return int64_t{0}; };
 }

@@ -9,6 +9,7 @@ void FillSimd(Level level, Rows& rows) {
   FillDropout(level, rows);
   FillLoss(level, rows);
   FillAttention(level, rows);
+  FillCachedAttention(level, rows);
   FillOptimizer(level, rows);
   FillUpdate(level, rows);
 }

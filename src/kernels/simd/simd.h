@@ -43,6 +43,7 @@ void FillEmbedding(Level level, Rows& rows);
 void FillDropout(Level level, Rows& rows);
 void FillLoss(Level level, Rows& rows);
 void FillAttention(Level level, Rows& rows);
+void FillCachedAttention(Level level, Rows& rows);
 void FillOptimizer(Level level, Rows& rows);
 void FillUpdate(Level level, Rows& rows);
 
