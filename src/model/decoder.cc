@@ -111,6 +111,9 @@ Status Decoder::CheckAdapters() const {
 
 Status Decoder::RegisterParams(ParamStore& store, ValuesOf values_of) {
   if (compute_.has_value()) return InvalidState("the model's parameters are registered already");
+  int64_t elements = 0;
+  for (const Param* param : params_) elements += param->spec.numel();
+  DS_TRY(store.Reserve(static_cast<int64_t>(params_.size()), elements));
   for (Param* param : params_) {
     DS_ASSIGN(ParamValues values, values_of(*param));
     DS_ASSIGN(param->id, store.Register(param->spec, std::move(values)));

@@ -74,6 +74,9 @@ class ParamStore {
   virtual ~ParamStore() = default;
 
   virtual DType dtype() const = 0;  // of weights and gradients
+  // So many parameters, of so many elements in all, are registered next: a store that keeps them
+  // whole makes room in one piece.
+  virtual Status Reserve(int64_t /*params*/, int64_t /*elements*/) { return {}; }
   // `values` are numel, and the same on every rank.
   virtual Result<ParamId> Register(ParamSpec spec, ParamValues values) = 0;
 
