@@ -88,13 +88,6 @@ void Scale(TaskPool& pool, int64_t n, float a, void* x_) {
 constexpr float kTwoRoot = 1.59576912160573f;  // 2 sqrt(2/pi)
 constexpr float kCubic = 0.044715f;
 
-// -2u in powers of two.
-HWY_INLINE VF GeluExponent(VF x) {
-  const F32 d;
-  return x * hn::Set(d, -kTwoRoot * kLog2E) *
-         hn::MulAdd(hn::Set(d, kCubic) * x, x, hn::Set(d, 1.0f));
-}
-
 struct GeluAt {
   VF value, slope;
 };
@@ -104,12 +97,16 @@ HWY_INLINE GeluAt Gelu(VF x) {
   const VF one = hn::Set(d, 1.0f);
   // Beyond 30 the gate is 2^-126 or 1 and x^2 might overflow. NaN is the second operand and stays.
   const VF above = hn::Max(hn::Set(d, -30.0f), x), z = hn::Min(hn::Set(d, 30.0f), above);
-  const VF exponent = GeluExponent(z);
+  const VF square = z * z;
+  constexpr float kPowers = -kTwoRoot * kLog2E;  // of two, in -2u / x
+  const VF exponent =
+      z * hn::MulAdd(hn::Set(d, kPowers * kCubic), square, hn::Set(d, kPowers));  // -2u
   // By e = exp(-2|u|) both gate and gate (1 - gate) keep their relative precision.
-  const VF e = Exp2(hn::Neg(hn::Abs(exponent)));
+  const VF e = Exp2(hn::Or(exponent, hn::SignBit(d)));
   const VF high = one / (one + e), low = e * high;
   const VF gate = hn::IfThenElse(hn::Zero(d) < exponent, low, high);
-  const VF inner = hn::MulAdd(hn::Set(d, 3 * kCubic) * z, z, one) * hn::Set(d, kTwoRoot);
+  const VF inner =
+      hn::MulAdd(hn::Set(d, 3 * kCubic * kTwoRoot), square, hn::Set(d, kTwoRoot));  // (2u)'
   return {above * gate, hn::MulAdd(z * high * low, inner, gate)};
 }
 
