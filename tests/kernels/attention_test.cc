@@ -251,12 +251,45 @@ TYPED_TEST(AttentionTest, CachedLikeTheLastRowOfTheReference) {
 
 TYPED_TEST(AttentionTest, SurvivesScoresThatOverflowAnExponential) {
   using T = TypeParam;
-  Arrays<T> x({1, 300, 1, 4}, 100.0f);
-  const Ops& ops = BestOps(DTypeOf<T>());
-  x.Forward(ops, this->three_, *this->gemm_);
-  x.Backward(ops, this->three_, *this->gemm_);
-  for (T value : x.out) ASSERT_TRUE(std::isfinite(static_cast<float>(value)));
-  for (T value : x.dqkv) ASSERT_TRUE(std::isfinite(static_cast<float>(value)));
+  for (const float spread : {100.0f, 1e5f}) {
+    if (spread > 1e4f && std::is_same_v<T, F16>) continue;  // it has no such numbers
+    Arrays<T> x({1, 300, 1, 4}, spread);
+    for (Level level : {Level::kAvx512, Level::kAvx2, Level::kSse4}) {
+      if (level > simd::BestLevel()) continue;
+      const Ops ops = At<T>(level);
+      x.Forward(ops, this->three_, *this->gemm_);
+      x.Backward(ops, this->three_, *this->gemm_);
+      for (T value : x.out) ASSERT_TRUE(std::isfinite(static_cast<float>(value)));
+      for (T value : x.dqkv) ASSERT_TRUE(std::isfinite(static_cast<float>(value)));
+    }
+  }
+}
+
+// The largest score has weight 1 to the bit, also where the distance of scores is far more than
+// what rounding a product of them loses.
+TYPED_TEST(AttentionTest, TheLargestOfScoresFarApartHasAllTheWeight) {
+  using T = TypeParam;
+  std::mt19937 engine(3);
+  for (Level level : {Level::kAvx512, Level::kAvx2, Level::kSse4}) {
+    if (level > simd::BestLevel()) continue;
+    const Ops ops = At<T>(level);
+    for (int i = 0; i < 500; ++i) {
+      const float most = std::is_same_v<T, F16> ? 15.0f : 60.0f;
+      const float size = std::exp2(std::uniform_real_distribution<float>(5.0f, most)(engine));
+      // Two tokens with one head of one element: queries, then keys of either sign, then values.
+      Arrays<T> x({1, 2, 1, 1}, 1.0f);
+      const T q = T(size), k = T(size), v[2] = {T(3.0f), T(5.0f)};
+      x.qkv = {q, k, v[0], q, T(-size), v[1]};
+      x.Forward(ops, this->one_, *this->gemm_);
+      ASSERT_EQ(Bytes(x.out), Bytes(std::vector<T>{v[0], v[0]})) << size;
+      const std::vector<T> keys = {k, T(-size)}, values = {v[0], v[1]};
+      std::vector<float> scores(2);
+      T out;
+      ops.attention_cached(this->one_, x.kernel, 0, 2, &q, keys.data(), values.data(),
+                           scores.data(), &out);
+      ASSERT_EQ(static_cast<float>(out), 3.0f) << size;
+    }
+  }
 }
 
 TYPED_TEST(AttentionTest, ScratchIsLinearInTheSequence) {

@@ -62,14 +62,15 @@ HWY_INLINE float SoftmaxRow(const Seen& seen, float scale, const float* keep, co
     most = Within(seen, c, hn::Max(most, hn::Load(d, s + c)), most);
   }
   const float next = hn::GetLane(hn::MaxOfLanes(d, most));
-  const VF factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, next * (scale * kLog2E));
+  const VF factor = hn::Set(d, scale * kLog2E), largest = hn::Set(d, next);
   VF sum = hn::Zero(d);
   for (int64_t c = 0; c < seen.width; c += kLanes) {
     if (seen.none(c)) {
       StoreV(hn::Zero(d), p + c);
       continue;
     }
-    const VF e = Within(seen, c, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)), hn::Zero(d));
+    // Subtracted first: exactly 0 for the largest, however large it is.
+    const VF e = Within(seen, c, Exp2((hn::Load(d, s + c) - largest) * factor), hn::Zero(d));
     sum = sum + e;
     StoreV(keep == nullptr ? e : e * hn::Load(d, keep + c), p + c);
   }
@@ -202,7 +203,9 @@ HWY_INLINE void Probabilities(const Seen& seen, float scale, float lse, const fl
   for (int64_t c = 0; c < seen.width; c += kLanes) {
     VF e = hn::Zero(d);
     if (!seen.none(c)) {
-      e = Within(seen, c, Exp2(hn::MulSub(hn::Load(d, s + c), factor, shift)), hn::Zero(d));
+      // At most 0 but for rounding, which large scores make large. NaN is the second and stays.
+      const VF power = hn::Min(hn::Zero(d), hn::MulSub(hn::Load(d, s + c), factor, shift));
+      e = Within(seen, c, Exp2(power), hn::Zero(d));
     }
     if (keep != nullptr) {
       const VF factor_of = hn::Load(d, keep + c);

@@ -59,8 +59,9 @@ HWY_INLINE float Exponentials(int64_t n, float* x) {
       [&](int64_t i, int64_t part) HWY_ATTR {
         most = hn::IfThenElse(hn::FirstN(d, part), hn::Max(most, LoadPart(x + i, part)), most);
       });
-  const VF log2e = hn::Set(d, kLog2E), shift = hn::MaxOfLanes(d, most) * log2e;
-  const auto power = [&](VF v) HWY_ATTR { return Exp2(hn::MulSub(v, log2e, shift)); };
+  // Subtracted first: exactly 0 for the largest, however large it is.
+  const VF log2e = hn::Set(d, kLog2E), largest = hn::MaxOfLanes(d, most);
+  const auto power = [&](VF v) HWY_ATTR { return Exp2((v - largest) * log2e); };
   ForVectors(
       n,
       [&](int64_t i) HWY_ATTR {
