@@ -24,6 +24,10 @@ class WeightStore final : public ParamStore {
   // In one piece nearly all of it lies in huge pages; of a buffer a parameter, only what fills
   // them: reading such weights takes a tenth longer.
   Status Reserve(int64_t params, int64_t elements) override {
+    constexpr int64_t kMost = int64_t{1} << 50;  // of either
+    if (params < 0 || elements < 0 || params > kMost || elements > kMost) {
+      return InvalidArgument("{} parameters of {} elements, expected 0 to 2^50", params, elements);
+    }
     const int64_t bytes = elements * width() + params * (kAlignment - 1);
     DS_ASSIGN(device::Buffer buffer,
               device::Buffer::Create(account_, device::MemoryKind::kWeights, bytes));

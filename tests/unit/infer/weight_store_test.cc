@@ -52,6 +52,15 @@ TEST_F(WeightStoreTest, WhatWasReservedHoldsAllOfItAlignedAndNoMore) {
   EXPECT_EQ(FirstOf(store, ids[0], 33), 1.0f);
 }
 
+TEST_F(WeightStoreTest, RefusesWhatNoMemoryHolds) {
+  WeightStore store(DType::kBF16, pool_, account_);
+  for (const int64_t elements : {INT64_MAX, int64_t{-1}}) {
+    EXPECT_EQ(store.Reserve(1, elements).code(), Code::kInvalidArgument);
+    EXPECT_EQ(store.Reserve(elements, 1).code(), Code::kInvalidArgument);
+  }
+  EXPECT_EQ(store.Reserve(1, int64_t{1} << 50).code(), Code::kOutOfMemory);
+}
+
 TEST_F(WeightStoreTest, NothingNeedBeReserved) {
   WeightStore store(DType::kBF16, pool_, account_);
   const ParamId first = Register(store, 5), second = Register(store, 7);
