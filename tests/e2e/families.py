@@ -106,6 +106,29 @@ class Families(e2e.DspeedTest):
             self.assertAlmostEqual(losses[0], losses[1], 4)
             self.assertLess(losses[0], losses[2] - 0.1)
 
+    def test_merge_replaces_nothing_unasked(self):
+        lora = ["--context", 24, "--steps", 2]
+        self.train("a", "--model", GOLDEN / "llama", "--lora-rank", 2, *lora, model=[])
+        self.train("run", *lora)
+        adapters, out = self.folder / "a/model", self.folder / "merged"
+        merge = ["merge", "--model", adapters, "--out"]
+        for folder, what in ((self.folder / "run/model", "a run"), (GOLDEN / "lora", "adapters")):
+            self.assert_refused(self.dspeed(*merge, folder, "--overwrite"), "--out", folder, what)
+        shutil.copytree(GOLDEN / "gpt2", out)
+        (out / "generation_config.json").write_text('{"eos_token_id": 3}')
+        (out / "characters.json").write_text('{"characters": ["a"]}')
+        self.assert_refused(self.dspeed(*merge, out), "--out", out, "config.json", "--overwrite")
+        done = self.dspeed(*merge, out, "--overwrite")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads((out / "config.json").read_text())["model_type"], "llama")
+        self.assertFalse((out / "characters.json").exists())
+        fresh = self.folder / "fresh"
+        self.assertEqual(self.dspeed(*merge, fresh).returncode, 0)
+        self.assertFalse((out / "generation_config.json").exists()
+                         and not (fresh / "generation_config.json").exists())
+        for path in fresh.iterdir():
+            self.assertEqual((out / path.name).read_bytes(), path.read_bytes(), path.name)
+
     def adapters(self, name):
         return (self.folder / name / "model/adapter_model.safetensors").read_bytes()
 

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import struct
 import sys
 import unittest
@@ -184,6 +185,11 @@ class Tokens(e2e.DspeedTest):
         self.assertEqual((out / "tokenizer.json").read_bytes(), first)
         self.train("run", *SHORT, "--tokenizer", out)
         self.assertTrue(self.generate("run").startswith("abc"))
+        into = self.folder / "copy"
+        shutil.copytree(self.folder / "run/model", into)
+        shutil.rmtree(into / "resume")
+        other = ["tokenizer", "train", "--data", self.data, "--vocab", 280, "--out", into]
+        self.assert_refused(self.dspeed(*other), "--out", into, "config.json")
 
     def test_refusals(self):
         out = self.folder / "out.bin"

@@ -14,6 +14,7 @@ namespace {
 struct MergeFlags {
   ModelAsked model;
   std::string out;
+  bool overwrite = false;
 };
 
 Status Merge(const MergeFlags& flags) {
@@ -26,7 +27,9 @@ Status Merge(const MergeFlags& flags) {
     DS_TRY(CheckOther("--out", flags.out, in));
   }
   DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
+  DS_TRY(CheckModelOut(flags.out, flags.overwrite));
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
+  DS_TRY(ClearLeftovers(flags.out, loaded->tokenizer.get(), /*resumed=*/false));
   DS_TRY(infer::SaveModel(flags.out, *loaded->model, *loaded->weights, /*write=*/true));
   DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));
   DS_TRY(infer::WriteGenerationConfig(flags.out, place.base, config.config));
@@ -46,6 +49,8 @@ void AddMerge(CLI::App& app, Chosen& chosen) {
   merge.add_option("--model", flags->model.folder, "Folder of the adapters, as PEFT has it")
       ->required();
   merge.add_option("--out", flags->out, "Folder for the model, as Hugging Face has it")->required();
+  merge.add_flag("--overwrite", flags->overwrite,
+                 "Replace the model that is in the folder of --out");
   merge.add_option("--dtype", flags->model.dtype,
                    "fp32, bf16 or fp16; default: that of the model below");
   merge.footer(

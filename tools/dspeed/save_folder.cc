@@ -19,6 +19,15 @@ namespace {
 
 constexpr char kIndex[] = "model.safetensors.index.json";
 
+// The first file of a model or of adapters that is there; empty: none is.
+std::string ModelFileIn(const std::string& folder) {
+  std::error_code none;
+  for (const char* name : {"config.json", "model.safetensors", kIndex, "adapter_config.json"}) {
+    if (std::filesystem::exists(folder + "/" + name, none)) return name;
+  }
+  return {};
+}
+
 // The parts of a model that a save writes as one file: the index goes first.
 std::vector<std::filesystem::path> ShardsOf(const std::string& folder) {
   std::vector<std::filesystem::path> found;
@@ -119,14 +128,12 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
   DS_ASSIGN(const auto before, checkpoint::ReadRunManifest(StateFolder(save)));
   // A run that was killed within its first save has left its lock.
   const bool of_a_run = std::filesystem::exists(StateFolder(save), none);
-  if (!of_a_run && !plan.flags.overwrite) {
-    for (const char* name : {"config.json", "model.safetensors", kIndex, "adapter_config.json"}) {
-      if (!std::filesystem::exists(save + "/" + name, none)) continue;
-      return InvalidArgument(
-          "--save is {}, which has {} and was not written by a run: give another folder, or "
-          "--overwrite to replace it",
-          save, name);
-    }
+  if (const std::string name = ModelFileIn(save);
+      !name.empty() && !of_a_run && !plan.flags.overwrite) {
+    return InvalidArgument(
+        "--save is {}, which has {} and was not written by a run: give another folder, or "
+        "--overwrite to replace it",
+        save, name);
   }
   const std::vector<std::string> files = OtherTokenizer(save, tokenizer);
   if (files.empty() || before.has_value()) return {};  // that of an earlier run goes with its model
@@ -134,6 +141,30 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
       "--save is {}, which has the {} of another tokenizer than this run's ({}); give another "
       "folder",
       save, files[0], tokenizer == nullptr ? "none" : tokenizer->description());
+}
+
+Status CheckModelOut(const std::string& out, bool overwrite) {
+  std::error_code none;
+  for (const auto& [name, what] : {std::pair(StateFolder(out), "a run"),
+                                   std::pair(out + "/adapter_config.json", "adapters")}) {
+    if (!std::filesystem::exists(name, none)) continue;
+    return InvalidArgument("--out is {}, which holds {}: give another folder", out, what);
+  }
+  const std::vector<std::string> tokenizer = OtherTokenizer(out, nullptr);
+  const std::string model = ModelFileIn(out);
+  if (overwrite || (model.empty() && tokenizer.empty())) return {};
+  return InvalidArgument(
+      "--out is {}, which has {}: give another folder, or --overwrite to replace it", out,
+      model.empty() ? tokenizer[0] : model);
+}
+
+Status CheckTokenizerOut(const std::string& out) {
+  const std::string model = ModelFileIn(out);
+  if (model.empty()) return {};
+  return InvalidArgument(
+      "--out is {}, which has {}: what that model reads is by the tokenizer that it has; give "
+      "another folder",
+      out, model);
 }
 
 Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks) {
@@ -168,7 +199,7 @@ Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokeniz
   for (const std::string& name : OtherTokenizer(folder, tokenizer)) {
     DS_TRY(Remove(std::filesystem::path(folder) / name));
   }
-  return {};
+  return Remove(std::filesystem::path(folder) / "generation_config.json");
 }
 
 Result<FolderLock> FolderLock::TakeLog(const std::string& folder) {

@@ -24,12 +24,18 @@ Status CheckWritable(const std::string& folder);
 // `tokenizer`: of the run, or null.
 Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer);
 
+// The --out of a command that makes a model: nothing is there that it would be mixed with, or a
+// model that is to be replaced.
+Status CheckModelOut(const std::string& out, bool overwrite);
+// ... that makes a tokenizer: no model is there that has another.
+Status CheckTokenizerOut(const std::string& out);
+
 // The run that --save holds, where it is to go on. One that is not done is not replaced unless that
 // is asked for. `speaks`: refuses, and says what it finds; else another process does.
 Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks);
 
 // Before the first save of a run: what killed writers left half-written goes, and, unless it is
-// `resumed`, the tokenizer of the run that was here before, and a model in parts.
+// `resumed`, of what was here before the tokenizer, how to generate, and a model in parts.
 Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer, bool resumed);
 
 // Held by the one process that may write into the folder. The system frees it when the process

@@ -173,6 +173,7 @@ Status Learn(const LearnFlags& flags) {
   DS_ASSIGN(data::Documents documents,
             data::Documents::Open(flags.text.data, *text.source.text, flags.text.field));
   DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
+  DS_TRY(CheckTokenizerOut(flags.out));
   CatchInterrupts();
   token::BpeTrainer trainer(*rule);
   TextProgress progress;
