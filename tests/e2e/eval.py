@@ -76,6 +76,28 @@ class Eval(e2e.DspeedTest):
         self.assertEqual(first, scores("b.npy", "--threads", 1))
         self.assertNotEqual(first, scores("c.npy", "--dtype", "bf16"))
 
+    def test_reads_what_training_reads(self):
+        """Of several texts and of ids, the stream of training: what ends a text is predicted too."""
+        lines, stream = self.folder / "talk.jsonl", self.folder / "stream.txt"
+        texts = [e2e.text(60), e2e.text(45), "x"]
+        lines.write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+        stream.write_text("".join(text + "\n" for text in texts))
+        told = self.told("--field", "body", data=lines)
+        self.assertEqual({**self.told(data=stream), "data": 0, "seconds": 0, "tokens_per_second": 0},
+                         {**told, "data": 0, "seconds": 0, "tokens_per_second": 0})
+        self.assert_refused(self.evaluate(data=lines), "talk.jsonl", "text")  # no such key
+        self.assertNotEqual(self.told("--format", "text", data=lines)["loss"], told["loss"])
+        folder, ids = self.folder / "texts", self.folder / "ids.bin"
+        folder.mkdir()
+        for i, text in enumerate(texts):
+            (folder / str(i)).write_text(text)
+        self.assertEqual(self.told(data=folder)["loss"], told["loss"])
+        ids.write_bytes(struct.pack(f"<{stream.stat().st_size}H", *stream.read_bytes()))
+        self.assertEqual(self.told(data=ids)["loss"], told["loss"])
+        ids.write_bytes(struct.pack("<4H", 1, 2, 256, 3))
+        self.assert_refused(self.evaluate(data=ids), "ids.bin", 256)
+        self.assert_refused(self.evaluate("--format", "chat", data=lines), "--format", "chat")
+
     def test_refusals(self):
         self.assert_refused(self.evaluate("--context", 21), "--context", 21, 20)
         self.assert_refused(self.evaluate("--stride", 21), "--stride", 21, 20)

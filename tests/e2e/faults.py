@@ -118,8 +118,11 @@ class Folders(e2e.DspeedTest):
             words = self.train_arguments(f"with-{name}", "--steps", 1)
             self.assert_refused(self.dspeed(*words), model, name)
             self.assertEqual((model / name).read_text(), "theirs")
+        theirs = self.folder / "with-config.json/model"
+        (theirs / "generation_config.json").write_text('{"eos_token_id": 33}')
         self.train("with-config.json", "--steps", 1, "--overwrite")
-        json.loads((self.folder / "with-config.json/model/config.json").read_text())
+        json.loads((theirs / "config.json").read_text())
+        self.assertFalse((theirs / "generation_config.json").exists())
         folder = self.folder / "taken/model"
         (folder / "model.safetensors").mkdir(parents=True)
         self.assert_refused(self.dspeed(*self.train_arguments("taken", "--steps", 1)), folder, "is a folder")
@@ -168,8 +171,8 @@ class Folders(e2e.DspeedTest):
             (base / "config.json").write_text(json.dumps({**config, "dtype": None, key: value}))
             self.assert_refused(self.dspeed(*words), "config.json", value, "bfloat16")
         ids = self.folder / "ids.bin"
-        ids.write_bytes(b"\1\0" * 500)
-        self.assert_refused(self.dspeed("eval", "--model", "run/model", "--data", ids), ids, "token ids")
+        ids.write_bytes(b"\1\2" * 500)
+        self.assert_refused(self.dspeed("eval", "--model", "run/model", "--data", ids), ids, 513, 256)
 
 
 class Words(e2e.DspeedTest):

@@ -8,17 +8,20 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "command.h"
-#include "data/corpus.h"
+#include "data/encode.h"
+#include "data/token_file.h"
 #include "infer/text_score.h"
 #include "interrupt.h"
 #include "loaded_model.h"
 #include "npy.h"
+#include "text.h"
 
 namespace ds::tool {
 namespace {
 
 struct EvalFlags {
-  std::string model, data, per_token, tokenizer;
+  std::string model, per_token;
+  TextFlags text;
   std::optional<std::string> dtype;
   infer::ScoreOptions score;
   int threads = 0;
@@ -27,7 +30,7 @@ struct EvalFlags {
 
 struct Score {
   int64_t tokens = 0, predicted = 0;
-  int64_t bytes = 0;  // that the predicted tokens stand for
+  int64_t bytes = 0;  // of text that the predicted tokens stand for
   double nats = 0;    // lost over all of them
   double seconds = 0;
 
@@ -66,7 +69,7 @@ void PrintJson(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
                const Score& score) {
   const nlohmann::ordered_json json = {
       {"model", flags.model},
-      {"data", flags.data},
+      {"data", flags.text.data},
       {"dtype", DTypeName(loaded.weights->dtype())},
       {"context", used.context},
       {"stride", used.stride},
@@ -84,8 +87,8 @@ void PrintJson(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
 void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::ScoreOptions& used,
                const Score& score) {
   fmt::print("model            {}, {}\n", flags.model, DTypeName(loaded.weights->dtype()));
-  fmt::print("text             {}: {} tokens, {} of them predicted\n", flags.data, score.tokens,
-             score.predicted);
+  fmt::print("text             {}: {} tokens, {} of them predicted\n", flags.text.data,
+             score.tokens, score.predicted);
   fmt::print("windows          {} tokens, {} new in each\n", used.context, used.stride);
   fmt::print("loss             {:.4f} nats a {}\n", score.loss(), loaded.tokenizer->unit());
   fmt::print("perplexity       {:.4f}\n", std::exp(score.loss()));
@@ -95,31 +98,71 @@ void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
   if (!flags.per_token.empty()) fmt::print("each token       {}\n", flags.per_token);
 }
 
+// Ids of one text as a whole, as generation reads a prompt; `bytes` is what all but the first stand
+// for.
+Result<std::vector<int32_t>> ReadText(const std::string& path, const LoadedModel& loaded,
+                                      int64_t& bytes) {
+  DS_ASSIGN(const MappedFile file, MappedFile::Open(path));
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
+                              file.bytes().size());
+  auto tokens = loaded.Encode(text);
+  if (!tokens.ok()) return Error(tokens.status().code(), "{}: {}", path, tokens.status().message());
+  bytes = std::ssize(text);
+  if (!tokens->empty()) bytes -= std::ssize(loaded.Decode(tokens->front()));
+  return tokens;
+}
+
+// Texts one behind the other, or ids, as training reads them.
+Result<std::vector<int32_t>> ReadTokens(const data::Source& source, LoadedModel& loaded,
+                                        int64_t& bytes) {
+  if (source.text == data::TextFormat::kText) return ReadText(source.path, loaded, bytes);
+  std::vector<int32_t> tokens;
+  if (source.text.has_value()) {
+    DS_ASSIGN(data::Documents documents,
+              data::Documents::Open(source.path, *source.text, source.field));
+    DS_TRY(data::EncodeDocuments(
+        documents, *loaded.tokenizer, loaded.pool,
+        [&](std::span<const int32_t> ids) {
+          tokens.insert(tokens.end(), ids.begin(), ids.end());
+          return Status();
+        },
+        [](const data::EncodeProgress&) { return Interrupted() == 0; }));
+  } else {
+    DS_ASSIGN(const data::TokenFile file, data::TokenFile::Open(source.path));
+    DS_TRY(data::CheckIds(file.tokens(), loaded.model->vocab(), file.path()));
+    file.tokens().Typed([&](const auto* ids) { tokens.assign(ids, ids + file.tokens().size()); });
+  }
+  bytes = 0;
+  for (size_t i = 1; i < tokens.size(); ++i) bytes += std::ssize(loaded.Decode(tokens[i]));
+  return tokens;
+}
+
 Status Eval(const EvalFlags& flags) {
-  DS_TRY(CheckOther("--per-token", flags.per_token, flags.data));
+  const std::string& data = flags.text.data;
+  DS_TRY(CheckOther("--per-token", flags.per_token, data));
   std::error_code none;  // a folder that is not there is the model's error
   for (const auto& file : std::filesystem::directory_iterator(flags.model, none)) {
     DS_TRY(CheckOther("--per-token", flags.per_token, file.path().string()));
   }
-  DS_ASSIGN(const MappedFile file, MappedFile::Open(flags.data));
-  DS_ASSIGN(const auto source, data::Source::Find(flags.data, "auto", "text"));
-  if (!source.text.has_value()) {
-    return InvalidArgument("{}: is a file of token ids by its name; eval reads text", flags.data);
+  DS_ASSIGN(const auto source, data::Source::Find(data, flags.text.format, flags.text.field));
+  if (source.text == data::TextFormat::kChat) {
+    return InvalidArgument("--format is chat: eval measures all of a text, not the answers in it");
   }
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
-                              file.bytes().size());
+  std::error_code unknown;
+  if (!std::filesystem::exists(data, unknown)) {
+    return Error(Code::kNotFound, "{}: cannot open: No such file or directory", data);
+  }
   DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
-                                          .tokenizer = flags.tokenizer,
+                                          .tokenizer = flags.text.tokenizer,
                                           .dtype = flags.dtype,
                                           .threads = flags.threads}));
-  auto encoded = loaded->Encode(text);
-  if (!encoded.ok()) {
-    return Error(encoded.status().code(), "{}: {}", flags.data, encoded.status().message());
-  }
-  const std::vector<int32_t>& tokens = *encoded;
+  CatchInterrupts();
+  Score score;
+  DS_ASSIGN(const std::vector<int32_t> tokens, ReadTokens(source, *loaded, score.bytes));
+  score.tokens = std::ssize(tokens);
   if (tokens.size() < 2) {
     return InvalidArgument("{}: has {} tokens, at least 2 are needed: the first is not predicted",
-                           flags.data, tokens.size());
+                           data, tokens.size());
   }
   auto used = infer::ResolveScore(flags.score, *loaded->model);
   if (!used.ok()) {
@@ -129,9 +172,6 @@ Status Eval(const EvalFlags& flags) {
     return Error(used.status().code(), "{}{}{}", said("--context", flags.score.context),
                  said("--stride", flags.score.stride), used.status().message());
   }
-  Score score{.tokens = std::ssize(tokens),
-              .bytes = static_cast<int64_t>(text.size() - loaded->Decode(tokens[0]).size())};
-  CatchInterrupts();
   DS_TRY(Measure(flags, *loaded, tokens, score));
   flags.json ? PrintJson(flags, *loaded, *used, score) : PrintText(flags, *loaded, *used, score);
   return {};
@@ -145,10 +185,11 @@ void AddEval(CLI::App& app, Chosen& chosen) {
   eval.add_option("--model", flags->model,
                   "A folder that dspeed train --save wrote, of Hugging Face, or of adapters")
       ->required();
-  eval.add_option("--data", flags->data,
+  eval.add_option("--data", flags->text.data,
                   "The text, all of it: every token but the first is predicted once")
       ->required();
-  eval.add_option("--tokenizer", flags->tokenizer,
+  AddFormatFlags(eval, flags->text);
+  eval.add_option("--tokenizer", flags->text.tokenizer,
                   "Another than the one in that folder: bytes, a folder or a file");
   eval.add_option("--context", flags->score.context,
                   "Tokens that the model reads at once; 0: as many as it can")

@@ -8,8 +8,6 @@
 
 namespace ds::tool {
 
-namespace {
-
 void AddFormatFlags(CLI::App& command, TextFlags& flags) {
   command
       .add_option("--format", flags.format,
@@ -19,8 +17,6 @@ void AddFormatFlags(CLI::App& command, TextFlags& flags) {
   command.add_option("--field", flags.field, "The key of the text in JSON lines")
       ->capture_default_str();
 }
-
-}  // namespace
 
 void AddTextFlags(CLI::App& command, TextFlags& flags, const std::string& what) {
   command.add_option("--data", flags.data, what)->required();

@@ -20,10 +20,11 @@ struct TextFlags {
 };
 
 // --data, --format, --field and --tokenizer, of which `what` says what the data is for; all but the
-// first of them; all but the last.
+// first of them; all but the last; the two in the middle.
 void AddTextFlags(CLI::App& command, TextFlags& flags, const std::string& what);
 void AddReadingFlags(CLI::App& command, TextFlags& flags);
 void AddDataFlags(CLI::App& command, TextFlags& flags, const std::string& what);
+void AddFormatFlags(CLI::App& command, TextFlags& flags);
 
 struct Text {
   data::Source source;
