@@ -38,7 +38,9 @@ class Generate(e2e.DspeedTest):
         done = self.generate("--tokens", 3, prompt="-", stdin="ab\ncd\n")
         self.assertEqual([line[:2] for line in done.stdout.splitlines()], ["ab", "cd"])
         self.assert_refused(self.generate(prompt="-", stdin=""), "standard input")
-        self.assert_refused(self.generate(prompt="-", stdin="a\n\nb\n"), "line 2")
+        self.assert_refused(self.generate(prompt="-", stdin="\n\r\n"), "standard input")
+        told = self.told("--tokens", 3, prompt="-", stdin="ab\n\r\n\ncd\r\n")
+        self.assertEqual([each["prompt"] for each in told], ["ab", "cd"])
 
     def test_stop(self):
         whole = self.told("--tokens", 60, "--temperature", 0)[0]["text"]

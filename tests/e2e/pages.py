@@ -15,8 +15,8 @@ COMMANDS = ["train", "plan", "generate", "eval", "merge", "tokenize", "tokenizer
 
 
 class Pages(e2e.DspeedTest):
-    def flags(self, command):
-        text = self.dspeed(command, "--help").stdout
+    def flags(self, *command):
+        text = self.dspeed(*command, "--help").stdout
         return sorted(set(re.findall(r"(?m)^  (?:-h, )?(--[\w-]+)", text)))
 
     def test_help(self):
@@ -64,7 +64,10 @@ class Pages(e2e.DspeedTest):
         self.assertEqual(self.complete("ev"), ["eval"])
         self.assertEqual(set(self.complete("")), {*COMMANDS, "--help", "--version"})
         for command in COMMANDS:
-            self.assertEqual(sorted(self.complete(command, "--")), self.flags(command))
+            below = ["train"] if command == "tokenizer" else []
+            self.assertEqual(sorted(self.complete(command, "--")), self.flags(command, *below))
+        self.assertEqual(self.complete("tokenizer", ""), ["train"])
+        self.assertEqual(self.complete("train", "--family", "qwen"), ["qwen2", "qwen3"])
         self.assertEqual(self.complete("train", "--dtype", "b"), ["bf16"])
         self.assertEqual(self.complete("train", "--preset", "nano"), ["nanogpt-char-cpu"])
         self.assertEqual(self.complete("eval", "--data", "te"), ["text.txt"])

@@ -171,13 +171,22 @@ std::string ManOptions(const CLI::App& app) {
   return page;
 }
 
-std::string Flags(const CLI::App& app) {
+// What may stand behind the command: its own commands with their flags, and its flags.
+std::string Words(const CLI::App& app) {
   std::string words;
-  for (const CLI::Option* option : app.get_options()) {
-    if (!option->get_positional()) {
-      words += (words.empty() ? "" : " ") + option->get_name(false, false);
+  const auto add = [&words](const std::string& word) {
+    words += (words.empty() ? "" : " ") + word;
+  };
+  const auto add_flags = [&add](const CLI::App& of, const CLI::Option* but) {
+    for (const CLI::Option* option : of.get_options()) {
+      if (!option->get_positional() && option != but) add(option->get_name(false, false));
     }
+  };
+  for (const CLI::App* command : CommandsOf(app)) {
+    add(command->get_name());
+    add_flags(*command, command->get_help_ptr());
   }
+  add_flags(app, nullptr);
   return words;
 }
 
@@ -217,7 +226,7 @@ std::string BashCompletion(const CLI::App& app) {
   std::string commands, cases;
   for (const CLI::App* command : CommandsOf(app)) {
     commands += (commands.empty() ? "" : " ") + command->get_name();
-    cases += fmt::format("    {}) words='{}' ;;\n", command->get_name(), Flags(*command));
+    cases += fmt::format("    {}) words='{}' ;;\n", command->get_name(), Words(*command));
   }
   return R"bash(# Completion of dspeed for bash; made by: dspeed completion
 _dspeed() {
@@ -228,13 +237,25 @@ _dspeed() {
     return
   fi
   case $before in
-    --dtype) COMPREPLY=($(compgen -W 'fp32 bf16 fp16' -- "$word")); return ;;
+    --dtype) words='fp32 bf16 fp16' ;;
+    --format) words='auto text jsonl chat tokens' ;;
+    --family) words='gpt2 llama mistral qwen2 qwen3' ;;
+    --layout) words='llmc nanogpt' ;;
+    --split) words='gpt2 llama3 qwen2' ;;
+    tokenizer) [ "${word:0:1}" = - ] || words='train' ;;
+    --tokenizer)
+      COMPREPLY=($(compgen -W 'bytes chars' -- "$word") $(compgen -f -- "$word"))
+      return ;;
     --preset)
       words=$("${COMP_WORDS[0]}" train --list-presets 2>/dev/null | sed -n 's/^\([^ ]*\) .*/\1/p')
       COMPREPLY=($(compgen -W "$words" -- "$word") $(compgen -f -X '!*.json' -- "$word"))
       return ;;
     --model|--save|--log|--dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
   esac
+  if [ -n "$words" ]; then
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    return
+  fi
   if [ "${word:0:1}" != - ]; then
     COMPREPLY=($(compgen -f -- "$word"))
     return

@@ -73,6 +73,7 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
 
 Status Generate(const GenerateFlags& flags) {
   if (flags.prompt.empty()) return InvalidArgument("--prompt is empty, expected at least one byte");
+  if (flags.tokens < 0) return InvalidArgument("--tokens is {}, expected 0 or more", flags.tokens);
   for (const std::string& stop : flags.stop) {
     if (stop.empty()) return InvalidArgument("--stop is empty, expected at least one byte");
   }
@@ -100,15 +101,16 @@ Status Generate(const GenerateFlags& flags) {
     DS_TRY(Continue(flags, options, *loaded, flags.prompt));
     return ended();
   }
-  int64_t line = 0;
+  int64_t prompts = 0;
   for (std::string prompt; std::getline(std::cin, prompt) && Interrupted() == 0;) {
-    ++line;
-    if (prompt.empty()) return InvalidArgument("line {} of the prompts is empty", line);
+    if (prompt.ends_with('\r')) prompt.pop_back();
+    if (prompt.empty()) continue;
+    ++prompts;
     DS_TRY(Continue(flags, options, *loaded, prompt));
     if (std::ferror(stdout) != 0) return {};  // main() says so
   }
   DS_TRY(ended());
-  if (line == 0) return InvalidArgument("--prompt is -, and standard input has no line");
+  if (prompts == 0) return InvalidArgument("--prompt is -, and standard input has no line of text");
   return {};
 }
 
@@ -126,8 +128,8 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
                       "Another than the one in that folder: bytes, a folder or a file");
   generate
       .add_option("--prompt", flags->prompt,
-                  "The text to continue; -: each line of standard input is one, and each is "
-                  "continued as if it were alone")
+                  "The text to continue; -: each line of standard input is one, but for empty "
+                  "lines, and each is continued as if it were alone")
       ->required();
   generate.add_option("--tokens", flags->tokens, "Tokens to add at most")->capture_default_str();
   generate
@@ -148,8 +150,8 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
                       "Leave out what is less than this many times as likely as the likeliest; "
                       "default: 0");
   generate.add_option("--repetition-penalty", asked.repetition_penalty,
-                      "Makes tokens that are there already less likely; 1, the default: off, 1.1 "
-                      "to 1.3: usual");
+                      "Above 1: makes tokens that are there already less likely, 1.1 to 1.3 are "
+                      "usual; 1, the default: off; below 1: more likely");
   generate.add_option("--seed", flags->seed, "The same seed gives the same text")
       ->capture_default_str();
   generate.add_flag("--json", flags->json,

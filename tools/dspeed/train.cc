@@ -486,7 +486,8 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   train.add_option("--model", flags->model,
                    "Go on from this Hugging Face folder: gpt2, llama, mistral, qwen2 or qwen3");
   AddLoraFlags(train, flags->lora);
-  train.add_option("--family", flags->family, "Of a fresh model: gpt2 (the default), llama, ...");
+  train.add_option("--family", flags->family,
+                   "Of a fresh model: gpt2 (the default), llama, mistral, qwen2 or qwen3");
   train.add_option("--config", flags->config,
                    "A ds_config.json: ZeRO stage, batch, optimizer, ...");
   train.add_option("--layers", flags->layers, "Blocks");
