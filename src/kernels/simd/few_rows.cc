@@ -19,7 +19,7 @@ namespace ds::kernels::simd {
 // Of B that a tile reads: a sixteenth of it, so that there are tiles to share, but not so little
 // that the processor's own prefetching never gets going, nor more than it gains by.
 constexpr int64_t TileBytes(int64_t bytes) {
-  return std::clamp<int64_t>(bytes / 16, 64 << 10, 1 << 20);
+  return std::clamp<int64_t>(bytes / 16, 64 << 10, 1 << 19);
 }
 // Rows of B [k, n] that a partial sum is over at least, so that writing it costs little.
 constexpr int64_t kLeastDepth = 32;
