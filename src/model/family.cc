@@ -61,15 +61,27 @@ Status ReadSizes(const Json& json, DecoderConfig& config) {
 
 }  // namespace
 
+std::span<const Family* const> Families() {
+  static const Family* const all[] = {&Gpt2Family(), &LlamaFamily(), &MistralFamily(),
+                                      &Qwen2Family(), &Qwen3Family()};
+  return all;
+}
+
 const Family* FindFamily(std::string_view model_type) {
-  for (const Family* each :
-       {&Gpt2Family(), &LlamaFamily(), &MistralFamily(), &Qwen2Family(), &Qwen3Family()}) {
+  for (const Family* each : Families()) {
     if (each->model_type == model_type) return each;
   }
   return nullptr;
 }
 
-std::string FamilyNames() { return "gpt2, llama, mistral, qwen2 or qwen3"; }
+std::string FamilyNames() {
+  std::string names;
+  for (const Family* each : Families()) {
+    if (!names.empty()) names += each == Families().back() ? " or " : ", ";
+    names += each->model_type;
+  }
+  return names;
+}
 
 std::set<std::string> Family::Adapted(const std::set<std::string>& targets) const {
   const auto last = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };

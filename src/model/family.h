@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -60,7 +61,8 @@ const Family& LlamaFamily();
 const Family& MistralFamily();
 const Family& Qwen2Family();
 const Family& Qwen3Family();
-// By model_type, null: not one of ours. All names, with commas.
+// All of them; by model_type, null: not one of ours; all names, with commas.
+std::span<const Family* const> Families();
 const Family* FindFamily(std::string_view model_type);
 std::string FamilyNames();
 

@@ -8,6 +8,8 @@
 #include <memory>
 #include <vector>
 
+#include "model/family.h"
+
 namespace ds::tool {
 namespace {
 
@@ -228,6 +230,9 @@ std::string BashCompletion(const CLI::App& app) {
     commands += (commands.empty() ? "" : " ") + command->get_name();
     cases += fmt::format("    {}) words='{}' ;;\n", command->get_name(), Words(*command));
   }
+  std::string families;
+  for (const model::Family* family : model::Families())
+    families += " " + std::string(family->model_type);
   return R"bash(# Completion of dspeed for bash; made by: dspeed completion
 _dspeed() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=''
@@ -239,8 +244,8 @@ _dspeed() {
   case $before in
     --dtype) words='fp32 bf16 fp16' ;;
     --format) words='auto text jsonl chat tokens' ;;
-    --family) words='gpt2 llama mistral qwen2 qwen3' ;;
-    --layout) words='llmc nanogpt' ;;
+)bash" + ("    --family) words='" + families + "' ;;\n") +
+         R"bash(    --layout) words='llmc nanogpt' ;;
     --split) words='gpt2 llama3 qwen2' ;;
     tokenizer) [ "${word:0:1}" = - ] || words='train' ;;
     --tokenizer)

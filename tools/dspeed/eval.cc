@@ -148,9 +148,9 @@ Status Eval(const EvalFlags& flags) {
   if (source.text == data::TextFormat::kChat) {
     return InvalidArgument("--format is chat: eval measures all of a text, not the answers in it");
   }
-  std::error_code unknown;
-  if (!std::filesystem::exists(data, unknown)) {
-    return Error(Code::kNotFound, "{}: cannot open: No such file or directory", data);
+  if (std::error_code error; !std::filesystem::exists(data, error)) {  // before a model is read
+    return Error(Code::kNotFound, "{}: cannot open: {}", data,
+                 error ? error.message() : "No such file or directory");
   }
   DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
                                           .tokenizer = flags.text.tokenizer,

@@ -26,7 +26,6 @@ Status Merge(const MergeFlags& flags) {
   for (const std::string& in : {flags.model.folder, place.base}) {
     DS_TRY(CheckOther("--out", flags.out, in));
   }
-  DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
   DS_TRY(CheckModelOut(flags.out, flags.overwrite));
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
   DS_TRY(ClearLeftovers(flags.out, loaded->tokenizer.get(), /*resumed=*/false));

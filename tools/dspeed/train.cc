@@ -484,10 +484,10 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
       ->default_str(flags->preset());
   train.add_flag("--list-presets", flags->list_presets, "Show the presets and their files instead");
   train.add_option("--model", flags->model,
-                   "Go on from this Hugging Face folder: gpt2, llama, mistral, qwen2 or qwen3");
+                   "Go on from this Hugging Face folder: " + model::FamilyNames());
   AddLoraFlags(train, flags->lora);
   train.add_option("--family", flags->family,
-                   "Of a fresh model: gpt2 (the default), llama, mistral, qwen2 or qwen3");
+                   "Of a fresh model: " + model::FamilyNames() + "; default: gpt2");
   train.add_option("--config", flags->config,
                    "A ds_config.json: ZeRO stage, batch, optimizer, ...");
   train.add_option("--layers", flags->layers, "Blocks");

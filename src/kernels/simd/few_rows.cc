@@ -24,8 +24,8 @@ constexpr int64_t TileBytes(int64_t bytes) {
 // Rows of B [k, n] that a partial sum is over at least, so that writing it costs little.
 constexpr int64_t kLeastDepth = 32;
 
-// Of the thread that asks for the product: A widened, [m, k], partial sums [parts, m, n], and which
-// of them wait for those to their left.
+// Of the thread that asks for the product: A widened, [m, k], partial sums [parts, m, n], and, by
+// the number of the right one, of which pairs of them one has come.
 struct FewRowsScratch {
   std::vector<float> a, sums;
   std::vector<uint8_t> waits;
