@@ -74,10 +74,8 @@ void RunTiles(TaskPool& pool, Gemm& gemm, const GemmShape& shape, int64_t parts,
 void OnPool(TaskPool& pool, Gemm& gemm, const GemmShape& shape, const void* a, const void* b,
             void* c) {
   if (shape.m == 0 || shape.n == 0) return;
-  if (shape.m <= simd::kFewRows && shape.k > 0) {
-    if (const simd::FewRowsFn product = simd::FewRows(); product != nullptr) {
-      return product(pool, shape, a, b, c);
-    }
+  if (const simd::FewRowsFn product = simd::FewRows(shape); product != nullptr) {
+    return product(pool, shape, a, b, c);
   }
   RunTiles(pool, gemm, shape, /*parts=*/1, shape.k, a, b, c);
 }

@@ -161,9 +161,10 @@ TEST_P(GemmTest, PartsAreProductsOfRuns) {
 }
 
 TEST_P(GemmTest, TilesAreLikeTheReference) {
-  constexpr int64_t kSizes[][3] = {{0, 5, 3},   {5, 0, 3},     {3, 4, 0},     {1, 1, 1},
-                                   {7, 1, 5},   {1, 33, 17},   {6, 32, 256},  {13, 31, 257},
-                                   {97, 65, 7}, {100, 3, 300}, {64, 256, 64}, {200, 129, 130}};
+  constexpr int64_t kSizes[][3] = {{0, 5, 3},     {5, 0, 3},     {3, 4, 0},     {1, 1, 1},
+                                   {7, 1, 5},     {1, 33, 17},   {6, 32, 256},  {13, 31, 257},
+                                   {97, 65, 7},   {100, 3, 300}, {64, 256, 64}, {200, 129, 130},
+                                   {16, 209, 300}};
   for (const auto& size : kSizes) {
     for (const Types& types : kTypes) {
       for (int variant = 0; variant < 8; ++variant) {
@@ -181,10 +182,10 @@ TEST_P(GemmTest, TilesAreLikeTheReference) {
 
 TEST_P(GemmTest, MatmulGivesTheSameBitsOnAnyPool) {
   TaskPool one(1), two(2), three(3);
-  constexpr int64_t kSizes[][3] = {{0, 5, 3},       {1, 700, 40},   {500, 3, 40},  {300, 900, 65},
-                                   {513, 385, 130}, {40, 60, 2000}, {1, 1, 1},     {1, 67, 999},
-                                   {2, 1301, 150},  {3, 33, 257},   {4, 600, 131}, {4, 5, 0},
-                                   {270, 40, 512},  {257, 33, 1024}};
+  constexpr int64_t kSizes[][3] = {
+      {0, 5, 3},    {1, 700, 40}, {500, 3, 40},   {300, 900, 65}, {513, 385, 130}, {40, 60, 2000},
+      {1, 1, 1},    {1, 67, 999}, {2, 1301, 150}, {3, 33, 257},   {4, 600, 131},   {4, 5, 0},
+      {5, 601, 70}, {6, 33, 300}, {7, 77, 999},   {8, 602, 131},  {270, 40, 512},  {257, 33, 1024}};
   for (const auto& size : kSizes) {
     for (const Types& types : kTypes) {
       for (int variant = 0; variant < 8; ++variant) {

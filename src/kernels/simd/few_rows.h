@@ -7,13 +7,12 @@
 
 namespace ds::kernels::simd {
 
-constexpr int64_t kFewRows = 4;
-
-// The whole product of 1 to kFewRows rows, k > 0, over the pool. What a tile is, and the order of
-// every sum, follow from the shape alone.
+// A whole product over the pool. What a tile is, and the order of every sum, follow from the shape
+// alone.
 using FewRowsFn = void (*)(TaskPool& pool, const GemmShape& shape, const void* a, const void* b,
                            void* c);
-// For this machine; null: nothing better than a tile of a back end.
-FewRowsFn FewRows();
+// For products like this one on this machine; null: it has no or too many rows, or k is 0, and
+// nothing here is better than the tiles of a back end.
+FewRowsFn FewRows(const GemmShape& shape);
 
 }  // namespace ds::kernels::simd

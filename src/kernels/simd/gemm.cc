@@ -15,6 +15,7 @@
 #define HWY_TARGET_INCLUDE "kernels/simd/gemm.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/simd/transpose-inl.h"
 #include "kernels/simd/vec-inl.h"
 
 #ifndef DS_KERNELS_SIMD_GEMM_ONCE
@@ -94,6 +95,12 @@ HWY_INLINE void PackB(const GemmShape& s, const T* b, int64_t depth, float* out)
   constexpr int64_t width = 2 * kLanes;
   for (int64_t panel = 0; panel < s.n; panel += width, out += depth * width) {
     const int64_t used = std::min(width, s.n - panel);
+    if constexpr (std::is_same_v<T, float>) {
+      if (s.trans_b && used == width) {
+        TransposeMatrix(width, depth, b + panel * s.ldb, s.ldb, out, width);
+        continue;
+      }
+    }
     if (s.trans_b) {
       for (int64_t j = 0; j < width; ++j) {
         const T* from = b + (panel + j) * s.ldb;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/simd/transpose-inl.h"
 #include "kernels/simd/vec-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -84,27 +85,15 @@ HWY_NOINLINE void Compact(int64_t rows, int64_t width, const T* x, int64_t x_row
 // multiples of 4 and of kLanes. Four rows at a time, as squares of four.
 HWY_NOINLINE void Transpose(int64_t rows, int64_t width, const float* x, float* out) {
   const F32 d;
-  const hn::Repartition<double, F32> pairs;
   constexpr int64_t panel = 2 * kLanes;
-  const auto low = [&](VF a, VF b) HWY_ATTR {
-    return hn::BitCast(d, hn::InterleaveLower(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
-  };
-  const auto high = [&](VF a, VF b) HWY_ATTR {
-    return hn::BitCast(d, hn::InterleaveUpper(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
-  };
   alignas(64) float columns[4 * kLanes];
   for (int64_t r = 0; r < rows; r += 4) {
     float* const to = out + r / panel * panel * width + r % panel;
     for (int64_t c = 0; c < width; c += kLanes) {
-      const float* from = x + r * width + c;
-      const VF r0 = hn::Load(d, from), r1 = hn::Load(d, from + width);
-      const VF r2 = hn::Load(d, from + 2 * width), r3 = hn::Load(d, from + 3 * width);
-      const VF a = hn::InterleaveLower(d, r0, r1), b = hn::InterleaveUpper(d, r0, r1);
-      const VF e = hn::InterleaveLower(d, r2, r3), f = hn::InterleaveUpper(d, r2, r3);
-      hn::Store(low(a, e), d, columns);
-      hn::Store(high(a, e), d, columns + kLanes);
-      hn::Store(low(b, f), d, columns + 2 * kLanes);
-      hn::Store(high(b, f), d, columns + 3 * kLanes);
+      VF v[4];
+      for (int64_t i = 0; i < 4; ++i) v[i] = hn::Load(d, x + (r + i) * width + c);
+      TransposeQuads(v);
+      for (int64_t i = 0; i < 4; ++i) hn::Store(v[i], d, columns + i * kLanes);
       for (int64_t i = 0; i < kLanes; ++i) {
         std::memcpy(to + (c + i) * panel, columns + i % 4 * kLanes + i / 4 * 4, 4 * sizeof(float));
       }
