@@ -1,5 +1,6 @@
-// Matrix products: a tile of the library's own product against oneDNN's, and two threads against
-// one.
+// Matrix products: a tile of the library's own product against oneDNN's, two threads against one,
+// and what a transposed B costs: with few rows, where the memory sets the time, and with some dozens
+// of them in fp32, against one that lies straight.
 #include "ratio.h"
 #include "rig.h"
 
@@ -50,6 +51,50 @@ void Threads(DType dtype, kernels::Gemm& gemm) {
   Report(fmt::format("matmul/two_threads_{}", DTypeName(dtype)), ratio, "one thread", 1.7);
 }
 
+// A product over the pool with weights that are in no cache: each run takes the next of several.
+class Weights {
+ public:
+  Weights(TaskPool& pool, kernels::Gemm& gemm, DType dtype, int64_t rows, bool trans_b)
+      : pool_(pool),
+        gemm_(gemm),
+        shape_{.m = rows,
+               .n = kSide,
+               .k = kSide,
+               .lda = kSide,
+               .ldb = kSide,
+               .ldc = kSide,
+               .trans_b = trans_b,
+               .in = dtype,
+               .out = dtype},
+        a_(pool, dtype, rows * kSide),
+        c_(pool, dtype, rows * kSide) {
+    for (int i = 0; i < 8; ++i) b_.emplace_back(pool, dtype, kSide * kSide);
+  }
+  void Run() {
+    for (Array& b : b_) kernels::Matmul(gemm_, pool_, shape_, a_.data(), b.data(), c_.data());
+  }
+
+ private:
+  static constexpr int64_t kSide = 3072;
+  TaskPool& pool_;
+  kernels::Gemm& gemm_;
+  const kernels::GemmShape shape_;
+  Array a_, c_;
+  std::vector<Array> b_;
+};
+
+void Transposed(kernels::Gemm& gemm) {
+  TaskPool pool(Cores());
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    Weights one(pool, gemm, dtype, 1, true), four(pool, gemm, dtype, 4, true);
+    const double ratio = MedianRatio([&] { four.Run(); }, [&] { one.Run(); });
+    Report(fmt::format("matmul/four_rows_{}_nt", DTypeName(dtype)), ratio, "one row", 0.6);
+  }
+  Weights straight(pool, gemm, DType::kF32, 64, false), turned(pool, gemm, DType::kF32, 64, true);
+  const double ratio = MedianRatio([&] { turned.Run(); }, [&] { straight.Run(); });
+  Report("matmul/64_rows_f32_nt", ratio, "64 rows, B straight", 0.75);
+}
+
 }  // namespace
 }  // namespace ds::bench
 
@@ -60,4 +105,5 @@ int main() {
   bench::Tiles(DType::kBF16, *simd, *best, 0.3);
   bench::Threads(DType::kF32, *best);
   bench::Threads(DType::kBF16, *best);
+  bench::Transposed(*best);
 }
