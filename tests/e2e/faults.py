@@ -184,7 +184,12 @@ class Words(e2e.DspeedTest):
                 (["train", "--stage", 3], ["there is no flag --stage: ", "zero_optimization.stage", "--config"]),
                 (["generate", "--prompt", ""], ["dspeed generate: --prompt is empty", "dspeed generate --help"]),
                 (["eval", "--xyzzy=1"], ["dspeed eval: there is no flag --xyzzy (see"]),
-                (["train", "--steps", "ten"], ["dspeed train: ", "ten"])):
+                (["train", "--steps", "ten"], ["dspeed train: --steps: ten is not a whole number"]),
+                (["train", "--steps", 10**20], ["--steps", 10**20, "more than", 2**63 - 1]),
+                (["train", "--seed", -1], ["--seed", "-1 is less than 0"]),
+                (["train", "--seed", 2**64], ["--seed", 2**64, "more than", 2**64 - 1]),
+                (["train", "--ranks", 2**31], ["--ranks", 2**31, "out of range"]),
+                (["generate", "--temperature", "warm"], ["--temperature: warm is not a number"])):
             done = self.dspeed(*words)
             self.assert_refused(done, *parts)
             self.assertEqual(done.returncode, 2)

@@ -22,6 +22,7 @@
 #include "engine/config_range.h"
 #include "interrupt.h"
 #include "mistyped.h"
+#include "numbers.h"
 
 namespace ds::tool {
 
@@ -134,6 +135,7 @@ int Run(int argc, char** argv) {
   });
   app.add_subcommand("completion", "Print what makes bash complete dspeed's command line")
       ->callback([&] { chosen = [&] { return Print(ds::tool::BashCompletion(app)); }; });
+  ds::tool::CheckNumbers(app);
   const auto words = std::span(argv, static_cast<size_t>(argc)).subspan(1);
   if (const std::string empty = EmptyWord(argc, argv); !empty.empty()) {
     const std::string what =

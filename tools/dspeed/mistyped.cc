@@ -84,6 +84,11 @@ std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
     }
     return say(fmt::format("there is no flag {}{}", word, Suggestion(word, flags)));
   }
+  // "Could not convert: --ranks = 9999999999": a number, by what numbers.h sees to.
+  constexpr std::string_view kNotConverted = "Could not convert: ";
+  if (parser_says.starts_with(kNotConverted)) {
+    return say(parser_says.substr(kNotConverted.size()) + " is out of range");
+  }
   return say(parser_says);
 }
 

@@ -26,7 +26,7 @@ Result<int64_t> VocabOf(const TrainFlags& flags, const TrainText& text) {
   const int64_t unknown = flags.model.empty() ? kGpt2Vocab : 1;
   const int64_t asked = flags.asked_vocab.value_or(text.tokenizer == nullptr ? unknown : least);
   if (asked >= least && asked <= INT32_MAX) return asked;
-  return InvalidArgument("--vocab is {}, expected {} or more", asked, least);
+  return InvalidArgument("--vocab is {}, expected {} to {}", asked, least, INT32_MAX);
 }
 
 }  // namespace
@@ -113,7 +113,7 @@ Status CheckFlags(const TrainFlags& flags) {
     return InvalidArgument("--save-every {} goes with --save DIR", flags.save_every);
   }
   if (flags.lr.has_value() && !(*flags.lr >= 0 && std::isfinite(*flags.lr))) {
-    return InvalidArgument("--lr is {}, expected 0 or more", *flags.lr);
+    return InvalidArgument("--lr is {}, expected a finite number, 0 or more", *flags.lr);
   }
   if (flags.batch.has_value()) {
     DS_TRY(least("--batch", *flags.batch, 1));
