@@ -1,6 +1,6 @@
 // Matrix products: a tile of the library's own product against oneDNN's, two threads against one,
-// and what a transposed B costs: with few rows, where the memory sets the time, and with some dozens
-// of them in fp32, against one that lies straight.
+// and what a transposed B costs: with few rows, where the memory sets the time, and with some
+// dozens of them in fp32, against one that lies straight.
 #include "ratio.h"
 #include "rig.h"
 
