@@ -174,6 +174,14 @@ class Families(e2e.DspeedTest):
         for command in (["merge", "--model", path, "--out", self.folder / "merged"],
                         ["train", "--model", path, "--data", self.data, "--steps", 1]):
             self.assert_refused(self.dspeed(*command), weights, "lora_", "nan")
+        self.train("run", *lora, moved / "model", "--steps", 1, "--overwrite", model=[])
+        base_weights = moved / "model/model.safetensors"
+        blob = bytearray(base_weights.read_bytes())
+        blob[-4:] = struct.pack("<f", float("inf"))
+        base_weights.write_bytes(blob)
+        self.assert_refused(self.dspeed("merge", "--model", path, "--out", self.folder / "merged"),
+                            moved / "model", "not finite")
+        self.assertFalse((self.folder / "merged").exists())
 
     def schedule(self):
         path = self.folder / "schedule.json"

@@ -1,10 +1,12 @@
 // dspeed merge
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 
 #include "command.h"
 #include "infer/adapter_folder.h"
 #include "infer/model_folder.h"
+#include "kernels/ops.h"
 #include "loaded_model.h"
 #include "save_folder.h"
 
@@ -17,6 +19,21 @@ struct MergeFlags {
   bool overwrite = false;
 };
 
+// What is merged with a broken weight is broken.
+Status CheckFinite(LoadedModel& loaded, const std::string& folder) {
+  infer::WeightStore& store = *loaded.weights;
+  for (const model::Param* param : loaded.model->params()) {
+    DS_ASSIGN(const void* const weights, store.Acquire(param->id));
+    const double sum = kernels::SumOfSquares(kernels::BestOps(store.dtype()), loaded.pool,
+                                             param->spec.numel(), weights);
+    DS_TRY(store.Release(param->id));
+    if (std::isfinite(sum)) continue;
+    return Error(Code::kCorruptData, "{}: tensor {} has values that are not finite as {}", folder,
+                 param->spec.name, DTypeName(store.dtype()));
+  }
+  return {};
+}
+
 Status Merge(const MergeFlags& flags) {
   DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(flags.model.folder));
   if (!place.adapters.has_value()) {
@@ -28,6 +45,7 @@ Status Merge(const MergeFlags& flags) {
   }
   DS_TRY(CheckModelOut(flags.out, flags.overwrite));
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
+  DS_TRY(CheckFinite(*loaded, place.base));
   DS_TRY(ClearLeftovers(flags.out, loaded->tokenizer.get(), /*resumed=*/false));
   DS_TRY(infer::SaveModel(flags.out, *loaded->model, *loaded->weights, /*write=*/true));
   DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));
