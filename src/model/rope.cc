@@ -21,6 +21,11 @@ const char* NameOf(RopeScaling scaling) {
   return "default";
 }
 
+// What YaRN multiplies cosines and sines by, of a context `factor` times as long.
+double YarnMagnitude(double factor, double scale = 1) {
+  return factor <= 1 ? 1.0 : 0.1 * scale * std::log(factor) + 1;
+}
+
 Status ReadScaling(const Json& from, RopeConfig& rope) {
   std::string name = "default";
   DS_TRY(ReadKey(from, "type", name));  // before it was called rope_type
@@ -32,28 +37,32 @@ Status ReadScaling(const Json& from, RopeConfig& rope) {
                  "rope_type is \"{}\", expected default, linear, dynamic, yarn or llama3", name);
   }
   rope.scaling = found->first;
+  const auto given = [&](const char* key) { return from.contains(key) && !from[key].is_null(); };
+  const auto read = [&](const char* key, auto& value) {
+    return given(key) ? ReadKey(from, key, value) : Status();
+  };
+  double mscale = 0, mscale_all_dim = 0;
   for (const auto& [key, value] :
        {std::pair("factor", &rope.factor), std::pair("rope_theta", &rope.theta),
         std::pair("original_max_position_embeddings", &rope.original_context),
         std::pair("low_freq_factor", &rope.low_freq_factor),
         std::pair("high_freq_factor", &rope.high_freq_factor),
-        std::pair("beta_fast", &rope.beta_fast), std::pair("beta_slow", &rope.beta_slow)}) {
-    if (from.contains(key) && !from[key].is_null()) DS_TRY(ReadKey(from, key, *value));
+        std::pair("beta_fast", &rope.beta_fast), std::pair("beta_slow", &rope.beta_slow),
+        std::pair("mscale", &mscale), std::pair("mscale_all_dim", &mscale_all_dim)}) {
+    DS_TRY(read(key, *value));
   }
-  if (rope.scaling != RopeScaling::kNone &&
-      !(from.contains("factor") && from["factor"].is_number())) {
+  DS_TRY(read("truncate", rope.truncate));
+  if (rope.scaling != RopeScaling::kNone && !given("factor")) {
     return Error(Code::kConfig, "rope_type is \"{}\", and there is no factor beside it", name);
   }
-  if (from.contains("attention_factor") && !from["attention_factor"].is_null()) {
-    double factor = 1;
-    DS_TRY(ReadKey(from, "attention_factor", factor));
-    rope.attention_factor = factor;
+  if (given("attention_factor")) {
+    DS_TRY(read("attention_factor", rope.attention_factor.emplace()));
+  } else if (mscale != 0 && mscale_all_dim != 0) {  // as DeepSeek's models have it: both, or none
+    rope.attention_factor =
+        YarnMagnitude(rope.factor, mscale) / YarnMagnitude(rope.factor, mscale_all_dim);
   }
-  for (const char* key : {"mscale", "mscale_all_dim", "partial_rotary_factor"}) {
-    if (from.contains(key) && !from[key].is_null() && from[key] != 1.0) {
-      return Error(Code::kUnsupported, "{} is {}, only 1 is supported", key,
-                   DumpJson(from[key], -1));
-    }
+  if (const char* key = "partial_rotary_factor"; given(key) && from[key] != 1.0) {
+    return Error(Code::kUnsupported, "{} is {}, only 1 is supported", key, DumpJson(from[key], -1));
   }
   return {};
 }
@@ -71,6 +80,10 @@ Status Check(const RopeConfig& rope) {
     return Error(Code::kConfig, "original_max_position_embeddings is {}, expected 0 or more",
                  rope.original_context);
   }
+  if (const double by = rope.attention_factor.value_or(1); !(by > 0 && by <= kMost)) {
+    return Error(Code::kConfig, "attention_factor is {}, expected more than 0 and up to {}", by,
+                 kMost);
+  }
   if (rope.scaling == RopeScaling::kLlama3 && !(rope.high_freq_factor > rope.low_freq_factor)) {
     return Error(Code::kConfig, "high_freq_factor is {}, expected more than low_freq_factor, {}",
                  rope.high_freq_factor, rope.low_freq_factor);
@@ -83,15 +96,17 @@ Status Check(const RopeConfig& rope) {
 }
 
 // Peng et al., "YaRN", 2023: dimensions that turn often are kept, slow ones are interpolated, those
-// between are blended. The two corners are rounded to whole dimensions.
+// between are blended.
 void ScaleYarn(const RopeConfig& rope, int64_t head_dim, double original,
                std::vector<double>& freqs) {
   const auto corner = [&](double turns) {
     return static_cast<double>(head_dim) * std::log(original / (turns * 2 * std::numbers::pi)) /
            (2 * std::log(rope.theta));
   };
-  const double low = std::max(std::floor(corner(rope.beta_fast)), 0.0);
-  double high = std::min(std::ceil(corner(rope.beta_slow)), static_cast<double>(head_dim - 1));
+  double low = corner(rope.beta_fast), high = corner(rope.beta_slow);
+  if (rope.truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(head_dim - 1));
   if (high == low) high += 0.001;
   for (size_t i = 0; i < freqs.size(); ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
@@ -143,6 +158,7 @@ void RopeConfig::Write(Json& config) const {
     parameters["beta_fast"] = beta_fast;
     parameters["beta_slow"] = beta_slow;
     if (attention_factor.has_value()) parameters["attention_factor"] = *attention_factor;
+    if (!truncate) parameters["truncate"] = false;
   }
   config["rope_scaling"] = scaling == RopeScaling::kNone ? Json() : parameters;
   config["rope_theta"] = theta;
@@ -171,7 +187,7 @@ void RopeConfig::Fill(int64_t head_dim, int64_t context, int64_t first, int64_t 
     ScaleLlama3(*this, original, freqs);
   } else if (scaling == RopeScaling::kYarn) {
     ScaleYarn(*this, head_dim, original, freqs);
-    magnitude = attention_factor.value_or(factor <= 1 ? 1.0 : 0.1 * std::log(factor) + 1);
+    magnitude = attention_factor.value_or(YarnMagnitude(factor));
   }
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t i = 0; i < half; ++i) {

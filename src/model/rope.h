@@ -21,6 +21,7 @@ struct RopeConfig {
   double original_context = 0;  // kYarn, kLlama3: what the model was trained on; 0: context
   double low_freq_factor = 1, high_freq_factor = 4;  // kLlama3
   double beta_fast = 32, beta_slow = 1;              // kYarn
+  bool truncate = true;                              // kYarn: its corners are whole dimensions
   std::optional<double> attention_factor = {};       // kYarn: of cosines and sines
 
   bool operator==(const RopeConfig&) const = default;
