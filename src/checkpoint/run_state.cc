@@ -172,9 +172,11 @@ Result<std::optional<RunManifest>> ReadRunManifest(const std::string& folder) {
   auto text = ReadFile(path);
   if (text.status().code() == Code::kNotFound) return std::optional<RunManifest>();
   if (!text.ok()) return text.status();
+  auto parsed = ParseJson(*text, path);
+  if (!parsed.ok()) return Error(Code::kCorruptData, "{}", parsed.status().message());
   RunManifest manifest;
   const auto read = [&]() -> Status {
-    DS_ASSIGN(Json json, ParseJson(*text, path));
+    Json& json = *parsed;
     if (!json.is_object()) {
       return Error(Code::kConfig, "is {}, expected an object", JsonTypeName(json));
     }

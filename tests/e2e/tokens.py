@@ -220,6 +220,8 @@ class Tokens(e2e.DspeedTest):
         refuse("--data", self.data, "--threads", -1, parts=["--threads", -1])
         learn = self.dspeed("tokenizer", "train", "--data", self.data, "--vocab", 5, "--out", out)
         self.assert_refused(learn, 5, 257)
+        learn = self.dspeed("tokenizer", "train", "--data", empty, "--vocab", 300, "--out", out)
+        self.assert_refused(learn, f"{empty}: is empty")
         self.assert_refused(self.dspeed("tokenizer", "train", "--data", self.data, "--vocab", 300,
                                         "--split", "x", "--out", out), "--split", "x")
 

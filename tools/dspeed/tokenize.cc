@@ -172,6 +172,7 @@ Status Learn(const LearnFlags& flags) {
   }
   DS_ASSIGN(data::Documents documents,
             data::Documents::Open(flags.text.data, *text.source.text, flags.text.field));
+  if (documents.bytes() == 0) return InvalidArgument("{}: is empty", flags.text.data);
   DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
   DS_TRY(CheckTokenizerOut(flags.out));
   CatchInterrupts();

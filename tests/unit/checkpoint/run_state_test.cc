@@ -191,7 +191,10 @@ TEST(RunState, ABrokenManifestIsNoEmptyFolder) {
         R"({"format": 2, "step": "x", "save": 1, "world": 1})"}) {
     const test::TempDir dir;
     dir.Write("run.json", text);
-    ExpectRefused(ReadRunManifest(dir.path()).status(), Code::kCorruptData, "run.json");
+    const Status status = ReadRunManifest(dir.path()).status();
+    ExpectRefused(status, Code::kCorruptData, "run.json");
+    EXPECT_EQ(status.message().find("run.json"), status.message().rfind("run.json"))
+        << status.message();
   }
 }
 
