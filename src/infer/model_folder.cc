@@ -10,8 +10,8 @@
 
 #include "base/file.h"
 #include "checkpoint/hf_folder.h"
+#include "infer/merger.h"
 #include "infer/unit_walk.h"
-#include "kernels/ops.h"
 
 namespace ds::infer {
 namespace {
@@ -56,27 +56,6 @@ Status CheckTensors(const std::string& path, HfFolder& folder, const model::Mode
   }
   return {};
 }
-
-// The weights with their adapters, one parameter at a time.
-class Merger {
- public:
-  explicit Merger(DType dtype) : dtype_(dtype) {}
-
-  std::span<const std::byte> Merge(const Param& param) {
-    values_.resize(static_cast<size_t>(param.spec.numel()));
-    const kernels::Ops& ops = kernels::BestOps(dtype_);
-    model::MergeAdapter(ops, pool_, param, values_);
-    bytes_.resize(values_.size() * DTypeBytes(dtype_));
-    ops.from_float(pool_, std::ssize(values_), values_.data(), bytes_.data());
-    return bytes_;
-  }
-
- private:
-  const DType dtype_;
-  TaskPool pool_{1};
-  std::vector<float> values_;
-  std::vector<std::byte> bytes_;
-};
 
 // Of what tells a tensor from that of another model, and costs two pages of the file: its size, its
 // dtype, how it begins and how it ends.

@@ -180,7 +180,7 @@ class Families(e2e.DspeedTest):
         blob[-4:] = struct.pack("<f", float("inf"))
         base_weights.write_bytes(blob)
         self.assert_refused(self.dspeed("merge", "--model", path, "--out", self.folder / "merged"),
-                            moved / "model", "not finite")
+                            self.folder / "merged", "not finite")
         self.assertFalse((self.folder / "merged").exists())
 
     def schedule(self):

@@ -189,10 +189,14 @@ class Words(e2e.DspeedTest):
                 (["train", "--seed", -1], ["--seed", "-1 is less than 0"]),
                 (["train", "--seed", 2**64], ["--seed", 2**64, "more than", 2**64 - 1]),
                 (["train", "--ranks", 2**31], ["--ranks", 2**31, "out of range"]),
+                (["train", "--resume=maybe"], ["--resume: maybe is neither true nor false"]),
                 (["generate", "--temperature", "warm"], ["--temperature: warm is not a number"])):
             done = self.dspeed(*words)
             self.assert_refused(done, *parts)
             self.assertEqual(done.returncode, 2)
+        # The last one counts, so that a script can add to a command line of its own.
+        done = self.dspeed("plan", "--steps", "ten", "--steps", 10, "--seed", -1, "--seed", "-0")
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_environment(self):
         self.assert_refused(self.dspeed("report", env={"DS_GEMM": "mkl"}), "DS_GEMM", "mkl", "onednn or simd")

@@ -135,13 +135,14 @@ int Run(int argc, char** argv) {
   });
   app.add_subcommand("completion", "Print what makes bash complete dspeed's command line")
       ->callback([&] { chosen = [&] { return Print(ds::tool::BashCompletion(app)); }; });
-  ds::tool::CheckNumbers(app);
   const auto words = std::span(argv, static_cast<size_t>(argc)).subspan(1);
-  if (const std::string empty = EmptyWord(argc, argv); !empty.empty()) {
-    const std::string what =
-        ds::tool::ExplainMistyped(app, words, empty + " is empty, expected a value");
-    std::fprintf(stderr, "%s\n", OneLine(Shortened(what, argc, argv)).c_str());
+  const auto refuse = [&](const std::string& what) {
+    const std::string message = ds::tool::ExplainMistyped(app, words, what);
+    std::fprintf(stderr, "%s\n", OneLine(Shortened(message, argc, argv)).c_str());
     return 2;
+  };
+  if (const std::string empty = EmptyWord(argc, argv); !empty.empty()) {
+    return refuse(empty + " is empty, expected a value");
   }
   try {
     app.parse(argc, argv);
@@ -152,10 +153,9 @@ int Run(int argc, char** argv) {
       if (!status.ok()) std::fprintf(stderr, "dspeed: %s\n", status.message().c_str());
       return status.ok() ? 0 : 1;
     }
-    const std::string what = ds::tool::ExplainMistyped(app, words, e.what());
-    std::fprintf(stderr, "%s\n", OneLine(Shortened(what, argc, argv)).c_str());
-    return 2;
+    return refuse(e.what());
   }
+  if (const std::string wrong = ds::tool::WrongNumberOf(app); !wrong.empty()) return refuse(wrong);
   if (const ds::Status status = ds::CheckEnvironment(); !status.ok()) {
     std::fprintf(stderr, "dspeed: %s\n", OneLine(status.message()).c_str());
     return 1;

@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "infer/adapter_folder.h"
+#include "infer/merger.h"
 #include "infer/model_folder.h"
 #include "kernels/ops.h"
 #include "loaded_model.h"
@@ -19,19 +20,24 @@ struct MergeFlags {
   bool overwrite = false;
 };
 
-// What is merged with a broken weight is broken.
-Status CheckFinite(LoadedModel& loaded, const std::string& folder) {
+// A model with one weight that is not finite is broken. Of what would be written: weights and
+// adapters may be finite each, and what they add up to not, or not in 16 bits.
+Status CheckFinite(LoadedModel& loaded, const std::string& out) {
   infer::WeightStore& store = *loaded.weights;
+  const kernels::Ops& ops = kernels::BestOps(store.dtype());
+  model::Acquired all(store, loaded.model->params());
+  DS_TRY(all.Acquire());
+  infer::Merger merger(store.dtype());
   for (const model::Param* param : loaded.model->params()) {
-    DS_ASSIGN(const void* const weights, store.Acquire(param->id));
-    const double sum = kernels::SumOfSquares(kernels::BestOps(store.dtype()), loaded.pool,
-                                             param->spec.numel(), weights);
-    DS_TRY(store.Release(param->id));
-    if (std::isfinite(sum)) continue;
-    return Error(Code::kCorruptData, "{}: tensor {} has values that are not finite as {}", folder,
-                 param->spec.name, DTypeName(store.dtype()));
+    const void* const weights =
+        param->adapter != nullptr ? merger.Merge(*param).data() : param->data;
+    if (std::isfinite(kernels::SumOfSquares(ops, loaded.pool, param->spec.numel(), weights))) {
+      continue;
+    }
+    return Error(Code::kCorruptData, "{}: tensor {} would have values that are not finite in {}",
+                 out, param->spec.name, DTypeName(store.dtype()));
   }
-  return {};
+  return all.Release();
 }
 
 Status Merge(const MergeFlags& flags) {
@@ -45,7 +51,7 @@ Status Merge(const MergeFlags& flags) {
   }
   DS_TRY(CheckModelOut(flags.out, flags.overwrite));
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
-  DS_TRY(CheckFinite(*loaded, place.base));
+  DS_TRY(CheckFinite(*loaded, flags.out));
   DS_TRY(ClearLeftovers(flags.out, loaded->tokenizer.get(), /*resumed=*/false));
   DS_TRY(infer::SaveModel(flags.out, *loaded->model, *loaded->weights, /*write=*/true));
   DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));

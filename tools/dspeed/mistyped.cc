@@ -3,10 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "base/edit_distance.h"
+#include "numbers.h"
 
 namespace ds::tool {
 namespace {
@@ -51,6 +53,21 @@ bool Holds(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+// Of "Could not convert: --ranks = 9999999999" what is wrong with the value.
+std::optional<std::string> NotConverted(const CLI::App& command, std::string_view parser_says) {
+  constexpr std::string_view kSaid = "Could not convert: ", kSign = " = ";
+  const size_t sign = parser_says.find(kSign);
+  if (!parser_says.starts_with(kSaid) || sign == parser_says.npos) return std::nullopt;
+  const std::string name(parser_says.substr(kSaid.size(), sign - kSaid.size()));
+  const std::string word(parser_says.substr(sign + kSign.size()));
+  const CLI::Option* option = command.get_option_no_throw(name);
+  if (option == nullptr) return std::nullopt;
+  if (std::string what = WrongNumber(*option, word); !what.empty()) return what;
+  const bool is_switch = option->get_items_expected_max() == 0;
+  return fmt::format("{}: {} is {}", name, word,
+                     is_switch ? "neither true nor false" : "out of range");
+}
+
 }  // namespace
 
 std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
@@ -84,12 +101,7 @@ std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
     }
     return say(fmt::format("there is no flag {}{}", word, Suggestion(word, flags)));
   }
-  // "Could not convert: --ranks = 9999999999": a number, by what numbers.h sees to.
-  constexpr std::string_view kNotConverted = "Could not convert: ";
-  if (parser_says.starts_with(kNotConverted)) {
-    return say(parser_says.substr(kNotConverted.size()) + " is out of range");
-  }
-  return say(parser_says);
+  return say(NotConverted(*command, parser_says).value_or(parser_says));
 }
 
 }  // namespace ds::tool

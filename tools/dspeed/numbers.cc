@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
-#include <string>
 
 namespace ds::tool {
 namespace {
@@ -15,7 +14,7 @@ bool IsWhole(const std::string& word, const char* end) {
 }
 
 // What is wrong with a word, or "". Bases as the parser takes them: 16, 0x10, 020.
-std::string CheckSigned(const std::string& word) {
+std::string WrongSigned(const std::string& word) {
   char* end = nullptr;
   errno = 0;
   const long long value = std::strtoll(word.c_str(), &end, 0);
@@ -24,31 +23,45 @@ std::string CheckSigned(const std::string& word) {
   return fmt::format("{} is {} than {}", word, value < 0 ? "less" : "more", value);
 }
 
-std::string CheckUnsigned(const std::string& word) {
+std::string WrongUnsigned(const std::string& word) {
   char* end = nullptr;
   errno = 0;
   const unsigned long long value = std::strtoull(word.c_str(), &end, 0);
   if (!IsWhole(word, end)) return word + " is not a whole number";
-  if (word.find('-') != word.npos) return word + " is less than 0";
+  if (word.find('-') != word.npos && value != 0) return word + " is less than 0";
   return errno == ERANGE ? fmt::format("{} is more than {}", word, value) : "";
 }
 
-std::string CheckReal(const std::string& word) {
+std::string WrongReal(const std::string& word) {
   char* end = nullptr;
   (void)std::strtod(word.c_str(), &end);
   return IsWhole(word, end) ? "" : word + " is not a number";
 }
 
+std::string Wrong(const std::string& type, const std::string& word) {
+  if (type == "INT") return WrongSigned(word);
+  if (type == "UINT") return WrongUnsigned(word);
+  return type == "FLOAT" ? WrongReal(word) : "";
+}
+
 }  // namespace
 
-void CheckNumbers(CLI::App& app) {
-  for (CLI::Option* option : app.get_options()) {
-    const std::string type = option->get_type_name();
-    if (type == "INT") option->check(CheckSigned, "");
-    if (type == "UINT") option->check(CheckUnsigned, "");
-    if (type == "FLOAT") option->check(CheckReal, "");
+std::string WrongNumber(const CLI::Option& option, const std::string& word) {
+  const std::string what = Wrong(option.get_type_name(), word);
+  return what.empty() ? "" : fmt::format("{}: {}", option.get_name(), what);
+}
+
+std::string WrongNumberOf(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->empty()) continue;
+    if (std::string what = WrongNumber(*option, option->results().back()); !what.empty()) {
+      return what;
+    }
   }
-  for (CLI::App* command : app.get_subcommands(nullptr)) CheckNumbers(*command);
+  for (const CLI::App* command : app.get_subcommands()) {
+    if (std::string what = WrongNumberOf(*command); !what.empty()) return what;
+  }
+  return "";
 }
 
 }  // namespace ds::tool

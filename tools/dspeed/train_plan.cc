@@ -12,7 +12,8 @@
 namespace ds::tool {
 namespace {
 
-constexpr int64_t kMostBatch = 1 << 24;  // sequences of a step
+constexpr int64_t kMostBatch = 1 << 24;           // sequences of a step
+constexpr int64_t kMostSteps = int64_t{1} << 53;  // so far a double counts
 
 // Usual ones, of all weights of a model that exists and of adapters beside it.
 constexpr double kFineTuningRate = 2e-5, kAdapterRate = 2e-4;
@@ -82,7 +83,12 @@ Status CheckFlags(const TrainFlags& flags) {
     return InvalidArgument("--format {}, --field {} and --mix {}: the file says them of each text",
                            flags.text.format, flags.text.field, flags.mix);
   }
-  if (flags.asked_steps.has_value()) DS_TRY(least("--steps", *flags.asked_steps, 1));
+  if (flags.asked_steps.has_value()) {
+    DS_TRY(least("--steps", *flags.asked_steps, 1));
+    if (*flags.asked_steps > kMostSteps) {
+      return InvalidArgument("--steps is {}, at most {}", *flags.asked_steps, kMostSteps);
+    }
+  }
   DS_TRY(least("--trace-events", flags.trace_events(), 1));
   if (flags.trace_events() > int64_t{1} << 26) {
     return InvalidArgument("--trace-events is {}, at most {}", flags.trace_events(), 1 << 26);
@@ -98,7 +104,8 @@ Status CheckFlags(const TrainFlags& flags) {
     return InvalidArgument("--ranks is {}, expected 1 to 1024", flags.ranks);
   }
   if (!(flags.timeout > 0 && flags.timeout <= 1e6)) {
-    return InvalidArgument("--timeout is {}, expected up to 1e6 seconds", flags.timeout);
+    return InvalidArgument("--timeout is {}, expected more than 0 and up to 1e6 seconds",
+                           flags.timeout);
   }
   if (flags.resume && flags.save.empty()) {
     return InvalidArgument("--resume goes with --save DIR: the folder that holds the run");

@@ -24,9 +24,15 @@ constexpr int64_t TileBytes(int64_t bytes) {
 // Rows of B [k, n] that a partial sum is over at least, so that writing it costs little.
 constexpr int64_t kLeastDepth = 32;
 
-// With more, packing B pays (measured on a Zen 4 against oneDNN); with B [k, n] sooner, as the
-// partial sums outgrow the first-level cache.
-constexpr int kMostRows = 8, kMostRowsByDepth = 6;
+// The most rows that any level takes.
+constexpr int kMostRows = 8;
+
+// With more, packing B pays (measured on a Zen 4 against oneDNN). It packs well with AVX-512, and
+// where B is [k, n] partial sums outgrow the first-level cache; below it has no 16 bits.
+inline int64_t MostRows(bool trans_b) {
+  if (BestLevel() < Level::kAvx512) return kMostRows;
+  return trans_b ? 6 : 5;
+}
 
 // Of the thread that asks for the product: A widened, [m, k], partial sums [parts, m, n], and, by
 // the number of the right one, of which pairs of them one has come.
@@ -34,6 +40,11 @@ struct FewRowsScratch {
   std::vector<float> a, sums;
   std::vector<uint8_t> waits;
 };
+
+inline FewRowsScratch& ScratchOfThread() {
+  thread_local FewRowsScratch scratch;
+  return scratch;
+}
 
 // Adds up parts in pairs, pairs of pairs and so on, always the left before the right, each pair by
 // the thread that comes last to it: no thread waits for another, and which comes last changes no
@@ -153,7 +164,8 @@ HWY_INLINE void StoreOf(const GemmShape& s, int64_t i, int64_t begin, int64_t co
 template <int M, typename In>
 void ByColumns(TaskPool& pool, const GemmShape& s, const float* a, const In* b, void* c) {
   const int64_t row_bytes = s.k * static_cast<int64_t>(sizeof(In));
-  const int64_t step = std::max<int64_t>(1, TileBytes(s.n * row_bytes) / row_bytes);
+  const int64_t step =
+      RoundUp(std::max<int64_t>(1, TileBytes(s.n * row_bytes) / row_bytes), kRowsOfB<M>);
   pool.Run(CeilDiv(s.n, step), [&](int64_t tile, int) HWY_ATTR {
     const int64_t end = std::min(s.n, (tile + 1) * step);
     alignas(64) float sums[M * kColumns];
@@ -249,8 +261,7 @@ void ByDepth(TaskPool& pool, const GemmShape& s, const float* a, const In* b, vo
 
 template <int M, typename In>
 void ProductOf(TaskPool& pool, const GemmShape& s, const In* a, const In* b, void* c) {
-  thread_local FewRowsScratch own;
-  FewRowsScratch& scratch = own;  // of this thread, in the tiles too
+  FewRowsScratch& scratch = ScratchOfThread();  // of this one, in the tiles too
   scratch.a.resize(std::max<size_t>(scratch.a.size(), M * RoundUp(s.k, kLanes)));
   if (s.trans_b) {
     Interleave<M>(s, a, scratch.a.data());
@@ -286,8 +297,7 @@ namespace ds::kernels::simd {
 FewRowsFn FewRows(const GemmShape& s) {
   static const FewRowsFn chosen =
       ChooseAt<FewRowsFn>(BestLevel(), nullptr, DS_SIMD_TARGETS(simd, FewRowsProduct));
-  const bool few = s.m > 0 && s.m <= (s.trans_b ? kMostRows : kMostRowsByDepth);
-  return few && s.k > 0 ? chosen : nullptr;
+  return s.m > 0 && s.m <= MostRows(s.trans_b) && s.k > 0 ? chosen : nullptr;
 }
 
 }  // namespace ds::kernels::simd
