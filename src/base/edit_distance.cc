@@ -23,7 +23,8 @@ int EditDistance(std::string_view a, std::string_view b) {
 
 std::string_view Nearest(std::string_view name, const std::vector<std::string>& names) {
   std::string_view nearest;
-  int least = static_cast<int>(name.size() / 3) + 2;
+  // A third of the letters wrong and one more; of a short word one alone.
+  int least = name.size() <= 3 ? 2 : static_cast<int>(name.size() / 3) + 2;
   for (const std::string& candidate : names) {
     if (const int distance = EditDistance(candidate, name); distance < least) {
       least = distance;

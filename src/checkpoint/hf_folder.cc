@@ -11,6 +11,7 @@ namespace {
 
 constexpr char kConfigName[] = "/config.json";
 constexpr char kWeightsName[] = "/model.safetensors";
+constexpr char kPickleName[] = "/pytorch_model.bin";
 constexpr char kIndexName[] = "/model.safetensors.index.json";
 
 Result<SafetensorsWriter> CreateWriter(const std::string& folder, const HfModel& model) {
@@ -56,6 +57,13 @@ Result<HfFolder> HfFolder::Open(const std::string& folder, std::string optional_
     return opened;
   }
   opened.weights_ = folder + kWeightsName;
+  if (!std::filesystem::exists(opened.weights_, ignored) &&
+      std::filesystem::exists(folder + kPickleName, ignored)) {
+    return Error(Code::kNotFound,
+                 "{}{} is not read, for a pickle can run any program: transformers' "
+                 "save_pretrained writes {}",
+                 folder, kPickleName, kWeightsName + 1);
+  }
   DS_ASSIGN(SafetensorsReader reader, SafetensorsReader::Open(opened.weights_));
   opened.shards_.push_back(std::move(reader));
   return opened;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -73,8 +74,14 @@ uint64_t DigestOf(const TensorView& tensor) {
 
 Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
   const std::string path = folder + "/config.json";
-  DS_ASSIGN(const std::string text, ReadFile(path));
-  return model::ParseHfConfig(text, path);
+  auto text = ReadFile(path);
+  std::error_code none;
+  if (text.status().code() == Code::kNotFound && !std::filesystem::exists(folder, none)) {
+    return Error(Code::kNotFound, "{}: no such folder (a model is read from one, none downloaded)",
+                 folder);
+  }
+  if (!text.ok()) return text.status();
+  return model::ParseHfConfig(*text, path);
 }
 
 Result<std::string> WeightsFingerprint(const std::string& folder) {

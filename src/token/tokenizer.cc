@@ -70,8 +70,13 @@ Made OpenFolder(const std::string& folder) {
   if (IsFile(folder + "/tokenizer.model")) {
     return OpenTiktoken(folder + "/tokenizer.model", std::nullopt);
   }
-  return Error(Code::kNotFound, "{}: holds no tokenizer.json, characters.json or tokenizer.model",
-               folder);
+  const char* const more =
+      IsFile(folder + "/vocab.json")
+          ? " (vocab.json is not read: transformers' tokenizer.save_pretrained "
+            "writes a tokenizer.json)"
+          : "";
+  return Error(Code::kNotFound, "{}: holds no tokenizer.json, characters.json or tokenizer.model{}",
+               folder, more);
 }
 
 }  // namespace

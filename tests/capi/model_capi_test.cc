@@ -310,7 +310,7 @@ TEST(ModelC, RefusesBadArgumentsByName) {
   Refused(ds_model_open(Folder("gpt2").c_str(), &open, &model), DS_ERR_INVALID_ARGUMENT,
           "options.dtype is 5");
   Refused(ds_model_open("/nonexistent", nullptr, &model), DS_ERR_NOT_FOUND,
-          "/nonexistent/config.json");
+          "/nonexistent: no such folder");
   Refused(ds_model_open(Folder("mixtral").c_str(), nullptr, &model), DS_ERR_UNSUPPORTED,
           "model_type is \"mixtral\"");
   EXPECT_EQ(model, nullptr);

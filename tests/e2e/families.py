@@ -20,6 +20,10 @@ def config(stage):
     return {"train_batch_size": 8, "gradient_clipping": 0.5, "zero_optimization": {"stage": stage}}
 
 
+# The golden folders hold no tokenizer, and have more ids than there are bytes.
+BYTES = ["--tokenizer", "bytes"]
+
+
 class Families(e2e.DspeedTest):
     def test_every_way_gives_the_same_bits(self):
         for family in FAMILIES:
@@ -56,7 +60,7 @@ class Families(e2e.DspeedTest):
 
     def test_learning_rate(self):
         """A model that exists has a default of its own; who names a preset has that one's."""
-        ask = ["--model", GOLDEN / "llama", "--context", 24, "--steps", 1]
+        ask = ["--model", GOLDEN / "llama", *BYTES, "--context", 24, "--steps", 1]
         for flags, told in (([], "lr 2e-05 (the default of --model)"),
                             (["--lora-rank", 2], "lr 0.0002 (the default of adapters)"),
                             (["--preset", "tiny"], "lr 0.003 (preset tiny)"),
@@ -67,12 +71,12 @@ class Families(e2e.DspeedTest):
     def test_a_folder_is_gone_on_from(self):
         for family in FAMILIES:
             folder = GOLDEN / family
-            self.train(family, "--model", folder, "--context", 24, "--steps", 12, "--lr", 0.003,
+            self.train(family, "--model", folder, *BYTES, "--context", 24, "--steps", 12, "--lr", 0.003,
                        "--ranks", 2, config=config(3), model=[])
             log = self.log(family)
             self.assertLess(log[-1]["loss"], log[0]["loss"] - 0.2, family)
             # What was written is such a folder again.
-            again = self.train(family + "-again", "--model", self.folder / family / "model",
+            again = self.train(family + "-again", "--model", self.folder / family / "model", *BYTES,
                                "--context", 24, "--steps", 2, "--lr", 0.003, model=[])
             self.assertLess(self.log(family + "-again")[0]["loss"], log[0]["loss"] - 0.2)
             self.assertIn(family, again.stdout)
@@ -83,7 +87,7 @@ class Families(e2e.DspeedTest):
             first = None
             for stage, flags, ranks in ((0, [], 2), (3, ["--recompute"], 2), (1, [], 1)):
                 name = f"{family}-{stage}"
-                self.train(name, "--model", folder, "--context", 24, "--steps", 8, "--lr", 0.02,
+                self.train(name, "--model", folder, *BYTES, "--context", 24, "--steps", 8, "--lr", 0.02,
                            "--lora-rank", 4, "--ranks", ranks, *flags, config=config(stage),
                            model=[])
                 if ranks == 2:
@@ -108,7 +112,7 @@ class Families(e2e.DspeedTest):
 
     def test_merge_replaces_nothing_unasked(self):
         lora = ["--context", 24, "--steps", 2]
-        self.train("a", "--model", GOLDEN / "llama", "--lora-rank", 2, *lora, model=[])
+        self.train("a", "--model", GOLDEN / "llama", *BYTES, "--lora-rank", 2, *lora, model=[])
         self.train("run", *lora)
         adapters, out = self.folder / "a/model", self.folder / "merged"
         merge = ["merge", "--model", adapters, "--out"]
@@ -133,7 +137,7 @@ class Families(e2e.DspeedTest):
         return (self.folder / name / "model/adapter_model.safetensors").read_bytes()
 
     def test_adapters_are_gone_on_from_and_resumed(self):
-        lora = ["--context", 24, "--lr", 0.02, "--save-every", 4]
+        lora = ["--context", 24, "--lr", 0.02, "--save-every", 4, *BYTES]
         fresh = ["--model", GOLDEN / "llama", "--lora-rank", 2, "--lora-targets", "all-linear"]
         self.train("whole", *lora, *fresh, "--steps", 8, "--config", self.schedule(), model=[])
         self.train("half", *lora, *fresh, "--steps", 4, "--config", self.schedule(), model=[])
@@ -199,7 +203,9 @@ class Families(e2e.DspeedTest):
                             "--lora-rank 2", "--model")
         base = self.folder / "base"
         shutil.copytree(llama, base)
-        lora = ["--model", base, "--lora-rank", 2, "--context", 24, "--steps", 2]
+        lora = ["--model", base, *BYTES, "--lora-rank", 2, "--context", 24, "--steps", 2]
+        done = self.dspeed("train", "--data", self.data, "--steps", 1, "--model", base)
+        self.assert_refused(done, base, "holds no tokenizer.json", "--tokenizer")
         self.train("a", *lora, model=[])
         self.assert_refused(self.dspeed("merge", "--model", self.folder / "a/model", "--out", base),
                             "--out", base)
@@ -225,7 +231,7 @@ class Families(e2e.DspeedTest):
         self.refuse(broken, "lora_A", "[4, 32]", "[3, 32]")
 
     def test_shards(self):
-        self.train("run", "--model", GOLDEN / "llama_rope_llama3", "--context", 24, "--steps", 2,
+        self.train("run", "--model", GOLDEN / "llama_rope_llama3", *BYTES, "--context", 24, "--steps", 2,
                    model=[])
         broken = self.folder / "broken"
         shutil.copytree(GOLDEN / "llama_rope_llama3", broken)
@@ -235,7 +241,7 @@ class Families(e2e.DspeedTest):
 
     def refuse(self, folder, *parts, flags=()):
         self.assert_refused(self.dspeed(*self.train_arguments(
-            "refused", "--model", folder, "--context", 24, "--steps", 2, *flags, model=[])), *parts)
+            "refused", "--model", folder, *BYTES, "--context", 24, "--steps", 2, *flags, model=[])), *parts)
         self.assertFalse((self.folder / "refused/model/config.json").exists())
 
     def test_refusals(self):
@@ -250,7 +256,7 @@ class Families(e2e.DspeedTest):
         self.refuse(GOLDEN / "llama", "--family is gpt2", "llama", flags=["--family", "gpt2"])
         self.assert_refused(self.dspeed(*self.train_arguments("x", "--family", "bert")), "bert",
                             "llama")
-        self.assert_refused(self.dspeed(*self.train_arguments("x", "--model", GOLDEN / "llama",
+        self.assert_refused(self.dspeed(*self.train_arguments("x", "--model", GOLDEN / "llama", *BYTES,
                                                               "--context", 4096, model=[])),
                             "--context is 4096", "256")
         wrong = self.folder / "wrong"

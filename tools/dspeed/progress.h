@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "train_log.h"
@@ -53,6 +54,9 @@ class Progress {
 
 // "12 s", "3 min 5 s", "2 h 10 min"
 std::string DurationText(double seconds);
+
+// "1 thread", "2 threads".
+std::string Counted(int64_t count, std::string_view noun);
 
 // Bytes that this process holds in memory, and the most it ever held; 0 where it cannot be known.
 int64_t ResidentBytes();

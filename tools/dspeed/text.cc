@@ -63,6 +63,12 @@ Result<std::unique_ptr<token::Tokenizer>> OpenTokenizer(const std::string& name,
   return text ? token::MakeByteTokenizer() : nullptr;
 }
 
+Status CheckLearnedBytes(const Status& none, int64_t vocab) {
+  if (vocab == token::MakeByteTokenizer()->vocab()) return {};
+  return Error(Code::kNotFound, "{}; --tokenizer names one: bytes, if it learned from bytes",
+               none.message());
+}
+
 Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& name,
                                                              std::vector<std::string> folders,
                                                              int64_t vocab) {
@@ -72,10 +78,9 @@ Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& 
     auto tokenizer = token::Tokenizer::Open(path);
     const bool last = path == folders.back();
     if (tokenizer.status().code() == Code::kNotFound && !last) continue;
-    if (name.empty() && tokenizer.status().code() == Code::kNotFound && vocab == 256) break;
     if (name.empty() && tokenizer.status().code() == Code::kNotFound) {
-      return Error(Code::kNotFound, "{}; --tokenizer names one: bytes, if it learned from bytes",
-                   tokenizer.status().message());
+      DS_TRY(CheckLearnedBytes(tokenizer.status(), vocab));
+      break;
     }
     if (tokenizer.ok() && (*tokenizer)->vocab() > vocab) {
       return InvalidArgument("{}: the tokenizer has {} ids, the model of {} reads {}", path,

@@ -37,6 +37,10 @@ Result<Text> OpenText(const TextFlags& flags);
 Result<std::unique_ptr<token::Tokenizer>> OpenTokenizer(const std::string& name,
                                                         std::span<const data::Source> sources);
 
+// A model in whose folder there is no tokenizer, as `none` says, learned from bytes if it has as
+// many ids: a refusal of any other.
+Status CheckLearnedBytes(const Status& none, int64_t vocab);
+
 // Of what the model of a folder was trained with: --tokenizer, or else what the first of the
 // folders that has one holds, or bytes where none does and the vocabulary is that of bytes.
 Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& name,

@@ -147,11 +147,14 @@ Status Tokenize(const TokenizeFlags& flags) {
   // A tokenizer made of this text is needed to read the ids again.
   if (flags.text.tokenizer == "chars") DS_TRY(tokenizer.Save(flags.out + ".tokenizer"));
   const double seconds = std::max(1e-9, progress.seconds());
-  fmt::print("tokens    {} of {} documents, {:.2f} bytes a token\n", last.tokens, last.documents,
+  fmt::print("tokens    {} of {}, {:.2f} bytes a token\n", last.tokens,
+             Counted(last.documents, "document"),
              static_cast<double>(last.bytes) / static_cast<double>(last.tokens));
   fmt::print("time      {:.2f} s, {:.1f} MB/s\n", seconds, Megabytes(last.bytes) / seconds);
   fmt::print("written   {} ({}, vocabulary {})\n", flags.out, tokenizer.description(),
              tokenizer.vocab());
+  fmt::print("to train  dspeed train --data {} --tokenizer {}\n", flags.out,
+             flags.text.tokenizer == "chars" ? flags.out + ".tokenizer" : flags.text.tokenizer);
   return {};
 }
 

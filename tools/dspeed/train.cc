@@ -105,20 +105,16 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
                static_cast<double>(TrainedParameters(trainer.model())) / 1e6);
   }
   if (plan.model.vocab != 256) {
-    const bool asked = plan.flags.model.empty() || !plan.flags.text.tokenizer.empty();
-    fmt::print("tokens    {}, vocabulary {}{}\n",
+    fmt::print("tokens    {}, vocabulary {}\n",
                run.tokenizer == nullptr ? "as they lie in the file" : run.tokenizer->description(),
-               plan.model.vocab,
-               asked || run.tokenizer == nullptr
-                   ? ""
-                   : " (" + plan.flags.model + " holds no tokenizer; --tokenizer names one)");
+               plan.model.vocab);
   }
   fmt::print("ranks     {} ({}), ZeRO {}\n", plan.flags.ranks, trainer.engine().comm().backend(),
              trainer.engine().store().placement().name);
   fmt::print("batch     {} sequences = {} a micro-batch x {} micro-batches x {} ranks\n",
              config.train_batch, config.micro_batch, config.accumulation, plan.flags.ranks);
   fmt::print("rate      lr {}\n", RateText(plan));
-  fmt::print("compute   {} threads, products by {}\n", CpuThreads(plan.flags.threads),
+  fmt::print("compute   {}, products by {}\n", Counted(CpuThreads(plan.flags.threads), "thread"),
              run.gemm->description());
   fmt::print("memory    a rank: {:.1f} MiB of state, {:.1f} MiB of activations\n", MiB(state),
              MiB(trainer.model().PlanActivationBytes(config.micro_batch, plan.context)));
@@ -424,7 +420,9 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
   } else {
     DS_TRY(comm::RunThreads(flags.ranks, {.timeout_seconds = flags.timeout}, rank));
   }
-  return WriteTraces(TracePath(flags, group), group != nullptr ? group->rank() : 0, traces);
+  DS_TRY(WriteTraces(TracePath(flags, group), group != nullptr ? group->rank() : 0, traces));
+  if (speaks && !traces.empty()) fmt::print("trace              {}\n", flags.trace);
+  return {};
 }
 
 // As one rank of a job. What the others were told of another rank's failure, rank 0 says.
@@ -537,7 +535,8 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
       .add_option("--save-every", flags->save_every,
                   "Steps between saves, each after a validation; 0: at the end only")
       ->capture_default_str();
-  train.add_flag("--resume", flags->resume, "Continue the run in the folder of --save");
+  train.add_flag("--resume", flags->resume,
+                 "Continue the run in the folder of --save, or begin it where that has none yet");
   train.add_flag("--overwrite", flags->overwrite,
                  "Begin anew where --save holds a run, or a model that no run wrote");
   train.add_option("--timeout", flags->timeout, "Seconds that a rank waits for another")

@@ -35,9 +35,10 @@ Result<int64_t> VocabOf(const TrainFlags& flags, const TrainText& text) {
 Result<TrainText> OpenTrainText(TrainFlags& flags) {
   DS_TRY(CheckFlags(flags));
   DS_TRY(FindAdapters(flags.model, flags.lora));
+  Status none;  // of a tokenizer in the model's folder
   if (flags.text.tokenizer.empty() && !flags.model.empty()) {
-    const bool none = token::Tokenizer::Open(flags.model).status().code() == Code::kNotFound;
-    if (!none) flags.text.tokenizer = flags.model;
+    none = token::Tokenizer::Open(flags.model).status();
+    if (none.code() != Code::kNotFound) flags.text.tokenizer = flags.model;
   } else if (flags.text.tokenizer.empty()) {
     DS_ASSIGN(const Preset preset, FindPreset(flags.preset()));
     if (preset.tokenizer != "bytes") flags.text.tokenizer = preset.tokenizer;
@@ -61,6 +62,10 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
   } else if (name == "chars" && !flags.asked_vocab.has_value()) {
     return InvalidArgument(
         "--tokenizer chars: how many there are is known from --data FILE, or from --vocab N");
+  }
+  if (text.tokenizer != nullptr && flags.text.tokenizer.empty() && !none.ok()) {
+    DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(flags.model));
+    DS_TRY(CheckLearnedBytes(none, hf.config.vocab));
   }
   DS_ASSIGN(flags.vocab, VocabOf(flags, text));
   if (text.tokenizer != nullptr) flags.end_of_text = text.tokenizer->end_of_text().value_or(-1);

@@ -15,5 +15,13 @@ TEST(EditDistance, CountsInsertedDroppedAndReplacedCharacters) {
   EXPECT_EQ(EditDistance("ab", "ba"), 2);
 }
 
+TEST(Nearest, IsOneOfWhichMostLettersAreRight) {
+  const std::vector<std::string> names = {"aio", "lr", "steps"};
+  EXPECT_EQ(Nearest("stpes", names), "steps");
+  EXPECT_EQ(Nearest("lrr", names), "lr");
+  EXPECT_EQ(Nearest("foo", names), "");
+  EXPECT_EQ(Nearest("warmup", names), "");
+}
+
 }  // namespace
 }  // namespace ds

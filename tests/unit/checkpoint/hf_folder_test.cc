@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "support/temp_dir.h"
 
 namespace ds::checkpoint {
@@ -117,6 +119,9 @@ TEST(HfFolder, NamesWhatIsWrong) {
   EXPECT_EQ(HfFolder::Open(dir.file("none")).status().code(), Code::kNotFound);
   dir.Write("model.safetensors", "short");
   EXPECT_EQ(HfFolder::Open(dir.path()).status().code(), Code::kCorruptData);
+  std::filesystem::rename(file, dir.file("pytorch_model.bin"));
+  const std::string pickle = HfFolder::Open(dir.path()).status().message();
+  EXPECT_NE(pickle.find("pytorch_model.bin is not read"), std::string::npos) << pickle;
 }
 
 TEST(HfFolder, EveryRankVisitsEveryTensor) {

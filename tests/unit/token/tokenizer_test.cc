@@ -184,6 +184,9 @@ TEST(Tokenizer, OpensFoldersAndFiles) {
   TempDir dir;
   EXPECT_EQ(Tokenizer::Open(dir.path()).status().message(),
             dir.path() + ": holds no tokenizer.json, characters.json or tokenizer.model");
+  dir.Write("vocab.json", "{}");
+  const std::string older = Tokenizer::Open(dir.path()).status().message();
+  EXPECT_NE(older.find("vocab.json is not read"), std::string::npos) << older;
   EXPECT_EQ(Tokenizer::Open(dir.file("none.json")).status().message(),
             dir.file("none.json") + ": cannot open: No such file or directory");
   EXPECT_EQ((*Tokenizer::Open("bytes"))->vocab(), 256);
