@@ -63,8 +63,9 @@ typedef struct ds_step_info {
   { sizeof(ds_step_info), 0, 0, 0, 0.0, 0.0, 0.0, 0.0 }
 
 /** Ends a micro-batch. Every gradient_accumulation_steps-th call reduces, clips, updates the
- *  weights and advances the schedule; the others only count. The caller sets the
- *  struct_size of `out_info`.
+ *  weights and advances the schedule; the others only count. A gradient that did not come is 0, or
+ *  refused where zero_optimization.ignore_unused_parameters is false; momentum and weight decay
+ *  move its weights all the same. The caller sets the struct_size of `out_info`.
  *  A refusal (DS_SCOPE_CALL, e.g. a parameter that is still acquired) changes nothing. A step hook
  *  that aborts, and an overflow at the least loss scale (DS_ERR_INVALID_STATE), end the window on
  *  every rank without a step: its gradients are dropped, and the engine goes on. Any other failure

@@ -131,7 +131,11 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
                   "The text to continue; -: each line of standard input is one, but for empty "
                   "lines, and each is continued as if it were alone")
       ->required();
-  generate.add_option("--tokens", flags->tokens, "Tokens to add at most")->capture_default_str();
+  generate
+      .add_option("--tokens", flags->tokens,
+                  "Tokens to add at most; of more than its context holds the model sees the "
+                  "last")
+      ->capture_default_str();
   generate
       .add_option("--stop", flags->stop,
                   "Ends the text before this string; may be given several times")
