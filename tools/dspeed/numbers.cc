@@ -9,7 +9,7 @@
 namespace ds::tool {
 namespace {
 
-bool IsWhole(const std::string& word, const char* end) {
+bool AllRead(const std::string& word, const char* end) {
   return !word.empty() && end == word.c_str() + word.size();
 }
 
@@ -18,7 +18,7 @@ std::string WrongSigned(const std::string& word) {
   char* end = nullptr;
   errno = 0;
   const long long value = std::strtoll(word.c_str(), &end, 0);
-  if (!IsWhole(word, end)) return word + " is not a whole number";
+  if (!AllRead(word, end)) return word + " is not a whole number";
   if (errno != ERANGE) return "";
   return fmt::format("{} is {} than {}", word, value < 0 ? "less" : "more", value);
 }
@@ -27,7 +27,7 @@ std::string WrongUnsigned(const std::string& word) {
   char* end = nullptr;
   errno = 0;
   const unsigned long long value = std::strtoull(word.c_str(), &end, 0);
-  if (!IsWhole(word, end)) return word + " is not a whole number";
+  if (!AllRead(word, end)) return word + " is not a whole number";
   if (word.find('-') != word.npos && value != 0) return word + " is less than 0";
   return errno == ERANGE ? fmt::format("{} is more than {}", word, value) : "";
 }
@@ -35,7 +35,7 @@ std::string WrongUnsigned(const std::string& word) {
 std::string WrongReal(const std::string& word) {
   char* end = nullptr;
   (void)std::strtod(word.c_str(), &end);
-  return IsWhole(word, end) ? "" : word + " is not a number";
+  return AllRead(word, end) ? "" : word + " is not a number";
 }
 
 std::string Wrong(const std::string& type, const std::string& word) {

@@ -122,10 +122,9 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
 }
 
 Status WritePlot(const Run& run) {
-  const std::string title =
-      fmt::format("{}: {} rank{}, ZeRO stage {}, {}", run.texts.name(), run.plan.flags.ranks,
-                  run.plan.flags.ranks == 1 ? "" : "s", run.plan.engine.zero.stage,
-                  DTypeName(run.plan.engine.dtype));
+  const std::string title = fmt::format(
+      "{}: {}, ZeRO stage {}, {}", run.texts.name(), Counted(run.plan.flags.ranks, "rank"),
+      run.plan.engine.zero.stage, DTypeName(run.plan.engine.dtype));
   const PlotOptions options = {title, run.entropy, run.unit()};
   const auto& entries = run.log->entries();
   DS_TRY(WriteFileAtomic(run.log->folder() + "/loss.svg", LossPlot(entries, options)));

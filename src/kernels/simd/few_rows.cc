@@ -24,14 +24,11 @@ constexpr int64_t TileBytes(int64_t bytes) {
 // Rows of B [k, n] that a partial sum is over at least, so that writing it costs little.
 constexpr int64_t kLeastDepth = 32;
 
-// The most rows that any level takes.
-constexpr int kMostRows = 8;
-
-// With more, packing B pays (measured on a Zen 4 against oneDNN). It packs well with AVX-512, and
-// where B is [k, n] partial sums outgrow the first-level cache; below it has no 16 bits.
+// With more, packing B pays (measured on a Zen 4 against oneDNN); where B is [k, n] with AVX-512
+// already with so many, as the partial sums outgrow the first-level cache.
+constexpr int kMostRows = 6;
 inline int64_t MostRows(bool trans_b) {
-  if (BestLevel() < Level::kAvx512) return kMostRows;
-  return trans_b ? 6 : 5;
+  return trans_b || BestLevel() < Level::kAvx512 ? kMostRows : kMostRows - 1;
 }
 
 // Of the thread that asks for the product: A widened, [m, k], partial sums [parts, m, n], and, by
