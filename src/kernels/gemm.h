@@ -35,7 +35,7 @@ struct GemmShape {
 enum class Cut {
   kColumnsFirst,  // a tile packs its slice of B, at the cost of some dozens of rows: narrow tiles
   kRowsFirst,     // B is read where it lies: low tiles, so that a core computes whole rows
-  kRows,          // a slice of B is packed far more slowly than all of it: fewer tiles, too
+  kRows,          // a tile packs all of B, of which a slice saves little: fewer tiles, too
 };
 
 class Gemm {

@@ -69,7 +69,6 @@ struct alignas(64) CacheLine {
 bool PacksSlowly(const GemmShape& s) {
   constexpr int64_t kLeastRows = 256;
   if (simd::BestLevel() < simd::Level::kAvx512 || !s.trans_b || s.trans_a) return false;
-  if (IsTurned(s)) return false;
   const bool dense = s.lda == s.k && s.ldb == s.k && s.ldc == s.n;
   return dense && s.m >= kLeastRows && MeetInFewSets(s.ldb, s.in);
 }
@@ -85,8 +84,8 @@ class OneDnnGemm final : public Gemm {
     if (IsForSimd(s)) return Fallback().BestCut(s);
     const bool wide = s.in == DType::kF32 && s.out == DType::kF32;
     if (wide && !s.trans_b) return Cut::kRowsFirst;
-    if (IsTurned(s) && s.n <= kTurnedColumns) return Cut::kRows;
-    return PacksSlowly(s) ? Cut::kRows : Cut::kColumnsFirst;
+    const bool whole = IsTurned(s) ? s.n <= kTurnedColumns : PacksSlowly(s);
+    return whole ? Cut::kRows : Cut::kColumnsFirst;
   }
 
   void Tile(const GemmShape& shape, const void* a, const void* b, void* c) override {

@@ -56,7 +56,7 @@ Status ReadScaling(const Json& from, RopeConfig& rope) {
     return Error(Code::kConfig, "rope_type is \"{}\", and there is no factor beside it", name);
   }
   if (given("attention_factor")) {
-    DS_TRY(read("attention_factor", rope.attention_factor.emplace()));
+    DS_TRY(ReadKey(from, "attention_factor", rope.attention_factor.emplace()));
   } else if (mscale != 0 && mscale_all_dim != 0) {  // as DeepSeek's models have it: both, or none
     rope.attention_factor =
         YarnMagnitude(rope.factor, mscale) / YarnMagnitude(rope.factor, mscale_all_dim);

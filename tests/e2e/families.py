@@ -68,6 +68,16 @@ class Families(e2e.DspeedTest):
             done = self.train("rate-" + str(len(told)), *ask, *flags, model=[])
             self.assertIn(f"rate      {told}", done.stdout)
 
+    def test_warm_up(self):
+        """Half of a short run for a fresh model, a tenth for one that exists; DeepSpeed's rate is that
+        of the step before."""
+        self.train("fresh", "--steps", 20)
+        rates = [row["lr"] for row in self.log("fresh")]
+        self.assertEqual(rates.index(max(rates)), 10 + 1)
+        self.train("tuned", "--steps", 20, "--model", self.folder / "fresh/model", model=[])
+        rates = [row["lr"] for row in self.log("tuned")]
+        self.assertEqual(rates.index(max(rates)), 2 + 1)
+
     def test_a_folder_is_gone_on_from(self):
         for family in FAMILIES:
             folder = GOLDEN / family

@@ -76,6 +76,15 @@ class Tokens(e2e.DspeedTest):
                                                   GOLDEN / "hf/tokenizers/llama3", "--resume"))
         self.assert_refused(other, "cannot resume", "data")
 
+    def test_the_command_that_trains_on_ids(self):
+        for tokenizer, vocab in (([], 256), (["--tokenizer", "chars"], None),
+                                 (["--tokenizer", GPT2], 1000)):
+            told = self.ok("tokenize", *tokenizer, "--data", self.data, "--out", self.folder / "of.bin")
+            command = told.split("to train  dspeed ")[1].split()
+            done = self.ok(*command, *e2e.MODEL, "--steps", 1, "--save", self.folder / "of", "--overwrite")
+            size = json.loads((self.folder / "of/config.json").read_text())["vocab_size"]
+            self.assertEqual(size, vocab or len(set(self.data.read_text())), done)
+
     def test_files_of_ids(self):
         """The same ids, from the text and from every layout, give the same run."""
         self.train("text", *SHORT, "--tokenizer", GPT2)

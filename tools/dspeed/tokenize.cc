@@ -153,8 +153,11 @@ Status Tokenize(const TokenizeFlags& flags) {
   fmt::print("time      {:.2f} s, {:.1f} MB/s\n", seconds, Megabytes(last.bytes) / seconds);
   fmt::print("written   {} ({}, vocabulary {})\n", flags.out, tokenizer.description(),
              tokenizer.vocab());
+  const std::string& name = flags.text.tokenizer;
   fmt::print("to train  dspeed train --data {} --tokenizer {}\n", flags.out,
-             flags.text.tokenizer == "chars" ? flags.out + ".tokenizer" : flags.text.tokenizer);
+             name.empty()      ? "bytes"
+             : name == "chars" ? flags.out + ".tokenizer"
+                               : name);
   return {};
 }
 

@@ -299,9 +299,9 @@ Status SetLearningRate(bool users, TrainPlan& plan, Json& json) {
 
 int64_t WarmupOf(int64_t steps) { return std::clamp<int64_t>(steps / 10, 1, 100); }
 
-// Of a fresh model at least some dozens of steps, or half the run. Its weights are near 0, so that
-// in the first ones the full rate turns over whole directions of its output: the loss of a GPT-2 of
-// 4 layers then jumps from 3.4 to 9 for a step, with two of three seeds.
+// Of a fresh model half the run, up to a hundred steps. Its weights are near 0, so that in the
+// first steps the full rate turns over whole directions of its output: the loss of a GPT-2 of 4
+// layers then jumps from 3.4 to 9 for a step, with two of three seeds.
 int64_t WarmupOfFresh(int64_t steps) { return std::clamp<int64_t>(steps / 2, 1, 100); }
 
 void SetSchedule(const TrainFlags& flags, Json& json) {

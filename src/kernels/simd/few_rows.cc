@@ -31,8 +31,8 @@ inline int64_t MostRows(bool trans_b) {
   return trans_b || BestLevel() < Level::kAvx512 ? kMostRows : kMostRows - 1;
 }
 
-// Of the thread that asks for the product: A widened, [m, k], partial sums [parts, m, n], and, by
-// the number of the right one, of which pairs of them one has come.
+// Of the thread that asks for the product: A widened, as Widen or Interleave lays it out, partial
+// sums [parts, m, n], and, by the number of the right one, of which pairs of them one has come.
 struct FewRowsScratch {
   std::vector<float> a, sums;
   std::vector<uint8_t> waits;
