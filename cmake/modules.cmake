@@ -37,13 +37,11 @@ foreach(module ${DS_MODULES})
     add_library(ds_${module} OBJECT ${sources})
     target_link_libraries(ds_${module} PUBLIC ds_options)
     target_sources(ds_core PRIVATE $<TARGET_OBJECTS:ds_${module}>)
-    # Headers are most of what a source takes to compile. Sources that call things alike are left out.
-    if(DS_UNITY AND NOT module MATCHES "kernels|optim")
+    # Headers are most of what a source takes to compile. Kernels are compiled per instruction set.
+    if(DS_UNITY AND NOT module STREQUAL "kernels")
       set_target_properties(ds_${module} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
       list(FILTER sources INCLUDE REGEX "config_table")
       set_source_files_properties(${sources} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
-    endif()
-    if(DS_UNITY AND NOT module STREQUAL "kernels")
       ds_precompile(ds_${module} module)
     endif()
     # The rest is compiled twice as fast without it, and is not where the tests spend their time. With

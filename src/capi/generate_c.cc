@@ -20,15 +20,15 @@ static_assert(static_cast<int>(DS_TOKEN_ABORT) == static_cast<int>(DS_HOOK_ABORT
 
 namespace {
 
-struct Asked {
+struct Request {
   ds::infer::GenerateOptions generate;
   std::vector<int32_t> stop_ids;
   ds_token_fn fn = nullptr;
   void* user_data = nullptr;
 };
 
-ds::Result<Asked> ReadOptions(const ds_generate_options* options, const ds_model& model,
-                              int64_t max_tokens) {
+ds::Result<Request> ReadOptions(const ds_generate_options* options, const ds_model& model,
+                                int64_t max_tokens) {
   ds_generate_options known = DS_GENERATE_OPTIONS_INIT;
   if (options != nullptr) DS_TRY(ds::capi::ReadStruct("options", options, known));
   if (known.stop_count < 0 || (known.stop_ids == nullptr && known.stop_count != 0)) {
@@ -36,11 +36,12 @@ ds::Result<Asked> ReadOptions(const ds_generate_options* options, const ds_model
                            known.stop_ids == nullptr ? "NULL" : "not NULL");
   }
   if (max_tokens < 0) return InvalidArgument("max_tokens is {}, expected 0 or more", max_tokens);
-  Asked asked;
+  Request request;
   const int64_t context = model.config.context;
-  asked.generate.tokens = max_tokens;
-  asked.generate.window = model.cache_tokens > 0 ? std::min(model.cache_tokens, context) : context;
-  ds::infer::SamplingOptions& sampling = asked.generate.sampling;
+  request.generate.tokens = max_tokens;
+  request.generate.window =
+      model.cache_tokens > 0 ? std::min(model.cache_tokens, context) : context;
+  ds::infer::SamplingOptions& sampling = request.generate.sampling;
   sampling.temperature = known.temperature;
   sampling.top_k = known.top_k;
   sampling.min_p = known.min_p;
@@ -49,15 +50,15 @@ ds::Result<Asked> ReadOptions(const ds_generate_options* options, const ds_model
   sampling.seed = known.seed;
   DS_TRY(sampling.Check());
   if (known.stop_ids != nullptr) {
-    asked.stop_ids.assign(known.stop_ids, known.stop_ids + known.stop_count);
+    request.stop_ids.assign(known.stop_ids, known.stop_ids + known.stop_count);
   } else {
     for (const int64_t id : model.config.eos_tokens) {
-      asked.stop_ids.push_back(static_cast<int32_t>(id));
+      request.stop_ids.push_back(static_cast<int32_t>(id));
     }
   }
-  asked.fn = known.fn;
-  asked.user_data = known.user_data;
-  return asked;
+  request.fn = known.fn;
+  request.user_data = known.user_data;
+  return request;
 }
 
 // What came of an id: whether the text goes on, and why not when the caller did not say STOP.
@@ -66,12 +67,12 @@ struct Verdict {
   Status answered;
 };
 
-Verdict Ask(ds_model* model, const Asked& asked, int32_t id) {
+Verdict Ask(ds_model* model, const Request& request, int32_t id) {
   Verdict verdict;
-  verdict.stops = std::count(asked.stop_ids.begin(), asked.stop_ids.end(), id) > 0;
-  if (asked.fn == nullptr) return verdict;
+  verdict.stops = std::count(request.stop_ids.begin(), request.stop_ids.end(), id) > 0;
+  if (request.fn == nullptr) return verdict;
   auto action = ds::capi::AskUser(model->in_callback(), "a token function",
-                                  [&] { return asked.fn(id, asked.user_data); });
+                                  [&] { return request.fn(id, request.user_data); });
   verdict.answered = action.status();
   if (action.ok() && *action == DS_TOKEN_STOP) verdict.stops = true;
   return verdict;
@@ -138,15 +139,15 @@ ds_status ds_model_generate(ds_model* model, const int32_t* prompt, int64_t coun
     DS_REQUIRE(out_ids);
     DS_REQUIRE(out_count);
     if (count < 1) return InvalidArgument("count is {}, expected at least one id", count);
-    DS_ASSIGN(const Asked asked, ReadOptions(options, *model, max_tokens));
+    DS_ASSIGN(const Request request, ReadOptions(options, *model, max_tokens));
     std::vector<int32_t> ids;
     Verdict verdict;
     DS_TRY(ds::capi::RunReading(model, /*ends_reading=*/true, [&]() -> Status {
       Status agreed;
       DS_TRY(ds::infer::Generate(*model->decoder, {prompt, static_cast<size_t>(count)},
-                                 asked.generate, [&](int32_t id) {
+                                 request.generate, [&](int32_t id) {
                                    ids.push_back(id);
-                                   verdict = Ask(model, asked, id);
+                                   verdict = Ask(model, request, id);
                                    if (model->is_sharded())
                                      agreed = Agree(model->engine, id, verdict);
                                    return agreed.ok() && verdict.answered.ok() && !verdict.stops;

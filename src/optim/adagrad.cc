@@ -1,19 +1,18 @@
 // Adagrad (Duchi, Hazan & Singer 2011), with the L2 and the learning-rate decay of
 // torch.optim.Adagrad, to which DeepSpeed's CPU kernel is equal within rounding.
-#include <limits>
 
 #include "optim/rules.h"
 
 namespace ds::optim {
 namespace {
 
-struct Options {
+struct AdagradOptions {
   double lr = 1e-2, lr_decay = 0, eps = 1e-10, weight_decay = 0;
 };
 
 class AdagradRule : public UpdateRule {
  public:
-  explicit AdagradRule(const Options& options) : options_(options) {}
+  explicit AdagradRule(const AdagradOptions& options) : options_(options) {}
 
   const char* name() const override { return "Adagrad"; }
   std::span<const char* const> state_names() const override {
@@ -34,14 +33,13 @@ class AdagradRule : public UpdateRule {
   }
 
  private:
-  const Options options_;
+  const AdagradOptions options_;
 };
 
 }  // namespace
 
 std::unique_ptr<UpdateRule> CreateAdagrad(Params& params) {
-  constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-  Options options;
+  AdagradOptions options;
   params.Read("lr", options.lr, 0, kNoLimit);
   params.Read("lr_decay", options.lr_decay, 0, kNoLimit);
   params.Read("eps", options.eps, 0, kNoLimit);

@@ -1,14 +1,10 @@
 // Adam (Kingma & Ba 2015, algorithm 1, with L2) and AdamW (Loshchilov & Hutter 2019, algorithm 2).
 #include "optim/adam.h"
 
-#include <limits>
-
 #include "optim/rules.h"
 
 namespace ds::optim {
 namespace {
-
-constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 std::unique_ptr<UpdateRule> Read(Params& params, bool always_decoupled) {
   AdamWOptions options;

@@ -2,14 +2,13 @@
 // in the size of the step only, and the trust ratio |p| / |u| is clamped to [min_coeff, max_coeff].
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "optim/rules.h"
 
 namespace ds::optim {
 namespace {
 
-struct Options {
+struct LambOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   double max_coeff = 10, min_coeff = 0.01;
   bool bias_correction = true, eps_inside_sqrt = false;
@@ -17,7 +16,7 @@ struct Options {
 
 class LambRule : public UpdateRule {
  public:
-  explicit LambRule(const Options& options) : options_(options) {}
+  explicit LambRule(const LambOptions& options) : options_(options) {}
 
   const char* name() const override { return "Lamb"; }
   Scope scope() const override { return Scope::kNorms; }
@@ -67,14 +66,13 @@ class LambRule : public UpdateRule {
                       options_.max_coeff);
   }
 
-  const Options options_;
+  const LambOptions options_;
 };
 
 }  // namespace
 
 std::unique_ptr<UpdateRule> CreateLamb(Params& params) {
-  constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-  Options options;
+  LambOptions options;
   params.Read("lr", options.lr, 0, kNoLimit);
   params.ReadBetas("betas", options.beta1, options.beta2);
   params.Read("eps", options.eps, 0, kNoLimit);

@@ -1,18 +1,17 @@
 // Lion (Chen et al. 2023, algorithm 2), signs as DeepSpeed's CPU kernel: that of a zero counts.
-#include <limits>
 
 #include "optim/rules.h"
 
 namespace ds::optim {
 namespace {
 
-struct Options {
+struct LionOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, weight_decay = 0;  // DeepSpeed's, not the paper's
 };
 
 class LionRule : public UpdateRule {
  public:
-  explicit LionRule(const Options& options) : options_(options) {}
+  explicit LionRule(const LionOptions& options) : options_(options) {}
 
   const char* name() const override { return "Lion"; }
   std::span<const char* const> state_names() const override {
@@ -34,14 +33,13 @@ class LionRule : public UpdateRule {
   }
 
  private:
-  const Options options_;
+  const LionOptions options_;
 };
 
 }  // namespace
 
 std::unique_ptr<UpdateRule> CreateLion(Params& params) {
-  constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-  Options options;
+  LionOptions options;
   params.Read("lr", options.lr, 0, kNoLimit);
   params.ReadBetas("betas", options.beta1, options.beta2);
   params.Read("weight_decay", options.weight_decay, 0, kNoLimit);

@@ -6,7 +6,6 @@
 // orders of the same polynomial, which differ in the rounding of 16-bit units that a CPU lacks.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "optim/adam.h"
 #include "optim/rules.h"
@@ -14,7 +13,7 @@
 namespace ds::optim {
 namespace {
 
-struct Options {
+struct MuonOptions {
   double lr = 0.02, momentum = 0.95, weight_decay = 0;
   bool nesterov = true;
   int64_t iterations = 5;
@@ -22,7 +21,7 @@ struct Options {
 
 class MuonRule : public UpdateRule {
  public:
-  MuonRule(const Options& options, const AdamWOptions& adam) : options_(options), adam_(adam) {}
+  MuonRule(const MuonOptions& options, const AdamWOptions& adam) : options_(options), adam_(adam) {}
 
   const char* name() const override { return "Muon"; }
   Scope scope() const override { return Scope::kMatrix; }
@@ -60,7 +59,7 @@ class MuonRule : public UpdateRule {
  private:
   static constexpr int64_t kSumFloats = 16;  // a double at the start of the scratch, and its line
 
-  const Options options_;
+  const MuonOptions options_;
   const AdamRule adam_;
 };
 
@@ -120,8 +119,7 @@ Status MuonRule::TransformWhole(const Tools& tools, int64_t rows, int64_t column
 }  // namespace
 
 std::unique_ptr<UpdateRule> CreateMuon(Params& params) {
-  constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-  Options muon;
+  MuonOptions muon;
   AdamWOptions adam = {.lr = 3e-4, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-10};
   params.Read("lr", muon.lr, 0, kNoLimit);
   if (params.has("lr")) adam.lr = muon.lr;

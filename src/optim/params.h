@@ -2,6 +2,7 @@
 // Finish() refuses a key that nobody read, and names the nearest one that somebody did.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,9 @@
 #include "base/json.h"
 
 namespace ds::optim {
+
+inline constexpr double kNoLimit =
+    std::numeric_limits<double>::infinity();  // every finite number is below
 
 class Params {
  public:

@@ -1,7 +1,5 @@
 #include "optim/schedule_params.h"
 
-#include <limits>
-
 #include "base/edit_distance.h"
 #include "optim/params.h"
 
@@ -9,7 +7,6 @@ namespace ds::optim {
 namespace {
 
 using Type = ScheduleOptions::Type;
-constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 void ReadWarmup(Params& params, ScheduleOptions& o) {
   params.Read("warmup_num_steps", o.warmup_num_steps, 1);

@@ -1,20 +1,19 @@
 // Stochastic gradient descent with momentum, as torch.optim.SGD (Sutskever et al. 2013 for the
 // Nesterov form): the buffer is the first gradient itself, whatever the dampening.
-#include <limits>
 
 #include "optim/rules.h"
 
 namespace ds::optim {
 namespace {
 
-struct Options {
+struct SgdOptions {
   double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0;
   bool nesterov = false;
 };
 
 class SgdRule : public UpdateRule {
  public:
-  explicit SgdRule(const Options& options) : options_(options) {}
+  explicit SgdRule(const SgdOptions& options) : options_(options) {}
 
   const char* name() const override { return "SGD"; }
   std::span<const char* const> state_names() const override {
@@ -37,14 +36,13 @@ class SgdRule : public UpdateRule {
   }
 
  private:
-  const Options options_;
+  const SgdOptions options_;
 };
 
 }  // namespace
 
 std::unique_ptr<UpdateRule> CreateSgd(Params& params) {
-  constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-  Options options;
+  SgdOptions options;
   params.Read("lr", options.lr, 0, kNoLimit);
   params.Read("momentum", options.momentum, 0, kNoLimit);
   params.Read("dampening", options.dampening);

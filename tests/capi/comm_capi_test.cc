@@ -1,6 +1,5 @@
 // The collectives of ds_comm.h on four ranks that are threads, with and without tickets, against
 // sums that are added here.
-#include <deepspeed/deepspeed.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,22 +13,14 @@
 #include <thread>
 #include <vector>
 
+#include "support/c_calls.h"
+
+using ds::test::RankOf;
+using ds::test::TakeMessage;
+
 namespace {
 
 constexpr int kRanks = 4;
-
-std::string TakeMessage() {
-  ds_error* error = ds_error_take();
-  const std::string message = ds_error_get_message(error);
-  ds_error_destroy(error);
-  return message;
-}
-
-int RankOf(const ds_comm* comm) {
-  int32_t rank = -1;
-  EXPECT_EQ(ds_comm_get_rank(comm, &rank), DS_OK);
-  return rank;
-}
 
 // Runs `body` on every rank.
 ds_status OnRanks(const std::function<void(ds_comm*, int rank)>& body, double timeout = 30,

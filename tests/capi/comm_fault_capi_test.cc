@@ -1,6 +1,5 @@
 // Collectives that go wrong: what is refused at once, what a ticket tells, and what becomes of
 // those that are under way.
-#include <deepspeed/deepspeed.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -8,16 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "support/c_calls.h"
+
+using ds::test::TakeMessage;
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-std::string TakeMessage() {
-  ds_error* error = ds_error_take();
-  const std::string message = ds_error_get_message(error);
-  ds_error_destroy(error);
-  return message;
-}
 
 // A group whose ranks the test drives itself, each on its thread or one after the other.
 struct Pair {

@@ -1,5 +1,4 @@
 // Arrays from and to DLPack, by a producer and a consumer made by hand.
-#include <deepspeed/deepspeed.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -8,17 +7,13 @@
 #include <vector>
 
 #include "capi/dlpack.h"
+#include "support/c_calls.h"
+
+using ds::test::TakeMessage;
 
 namespace {
 
 namespace dl = ds::dlpack;
-
-std::string TakeMessage() {
-  ds_error* error = ds_error_take();
-  const std::string message = ds_error_get_message(error);
-  ds_error_destroy(error);
-  return message;
-}
 
 // An array of 2 x 3 floats as a framework gives it.
 struct Producer {

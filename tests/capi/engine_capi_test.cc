@@ -1,5 +1,4 @@
 // The C ABI as a stranger uses it: contracts of the headers, states, hooks, lifetimes.
-#include <deepspeed/deepspeed.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,14 +7,11 @@
 #include <thread>
 #include <vector>
 
-namespace {
+#include "support/c_calls.h"
 
-std::string TakeMessage() {
-  ds_error* error = ds_error_take();
-  const std::string message = ds_error_get_message(error);
-  ds_error_destroy(error);
-  return message;
-}
+using ds::test::TakeMessage;
+
+namespace {
 
 // An engine of one rank with one parameter "w" of 4 elements, all 1.
 struct Toy {

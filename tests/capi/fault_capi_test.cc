@@ -1,25 +1,16 @@
 // Callers that fail: rank functions and hooks that answer errors or throw, engines that end midway.
-#include <deepspeed/deepspeed.h>
 #include <gtest/gtest.h>
 
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "support/c_calls.h"
+
+using ds::test::RankOf;
+using ds::test::TakeMessage;
+
 namespace {
-
-std::string TakeMessage() {
-  ds_error* error = ds_error_take();
-  const std::string message = ds_error_get_message(error);
-  ds_error_destroy(error);
-  return message;
-}
-
-int32_t RankOf(const ds_comm* comm) {
-  int32_t rank = -1;
-  EXPECT_EQ(ds_comm_get_rank(comm, &rank), DS_OK);
-  return rank;
-}
 
 // However fast the peers fail of it, the rank that failed is the one that is reported.
 TEST(FaultC, TheFirstFailureIsReportedNotOneThatFollowed) {

@@ -1,19 +1,15 @@
 // Handles that are gone, that keep others alive, and that are of another kind.
-#include <deepspeed/deepspeed.h>
 #include <gtest/gtest.h>
 
 #include <string>
 #include <thread>
 #include <vector>
 
-namespace {
+#include "support/c_calls.h"
 
-std::string TakeMessage() {
-  ds_error* error = ds_error_take();
-  const std::string message = ds_error_get_message(error);
-  ds_error_destroy(error);
-  return message;
-}
+using ds::test::TakeMessage;
+
+namespace {
 
 // The log, for what functions without a status have to say.
 class Handles : public testing::Test {

@@ -2,9 +2,6 @@
 // and the folders that transformers answered for.
 #pragma once
 
-#include <deepspeed/deepspeed.h>
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -15,16 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include "support/c_calls.h"
 #include "support/golden.h"
 
 namespace ds::test {
 
-inline std::string TakeMessage() {
-  ds_error* error = ds_error_take();
-  const std::string message = ds_error_get_message(error);
-  ds_error_destroy(error);
-  return message;
-}
 #define OK(call) ASSERT_EQ(call, DS_OK) << ds_error_peek_message()
 
 inline std::string ReadAll(const std::string& path) {

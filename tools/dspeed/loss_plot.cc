@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "mebibytes.h"
 #include "svg_panel.h"
 
 namespace ds::tool {
@@ -118,8 +119,8 @@ std::string StackedPanel(std::span<const LogEntry> entries, const Box& box,
 }
 
 template <device::MemoryKind kKind>
-double MiB(const LogEntry& entry) {
-  return static_cast<double>(entry.memory[static_cast<size_t>(kKind)]) / (1 << 20);
+double MemoryMiB(const LogEntry& entry) {
+  return MiB(entry.memory[static_cast<size_t>(kKind)]);
 }
 
 }  // namespace
@@ -149,9 +150,10 @@ std::string RunPlot(std::span<const LogEntry> entries, const PlotOptions& option
       {"update", [](const LogEntry& e) { return e.phases.update; }}};
   svg += StackedPanel(warm, {kLeft, 684, kHalf, 150}, "step, ms", phases);
   using enum device::MemoryKind;
-  const Layer kinds[] = {{"weights", MiB<kWeights>}, {"gradients", MiB<kGradients>},
-                         {"master", MiB<kMaster>},   {"moments", MiB<kMoments>},
-                         {"windows", MiB<kWindows>}, {"activations, scratch", MiB<kScratch>}};
+  const Layer kinds[] = {
+      {"weights", MemoryMiB<kWeights>}, {"gradients", MemoryMiB<kGradients>},
+      {"master", MemoryMiB<kMaster>},   {"moments", MemoryMiB<kMoments>},
+      {"windows", MemoryMiB<kWindows>}, {"activations, scratch", MemoryMiB<kScratch>}};
   svg += StackedPanel(entries, {kRight, 684, kHalf, 150}, "memory, MiB", kinds);
   return svg + "</svg>\n";
 }

@@ -10,13 +10,12 @@
 
 #include "base/json.h"
 #include "command.h"
+#include "mebibytes.h"
 #include "memory_forecast.h"
 #include "train_plan.h"
 
 namespace ds::tool {
 namespace {
-
-double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 int64_t MachineBytes() {
   return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);

@@ -18,6 +18,7 @@
 #include "interrupt.h"
 #include "loss_plot.h"
 #include "matmul_speed.h"
+#include "mebibytes.h"
 #include "preset.h"
 #include "progress.h"
 #include "rank_trainer.h"
@@ -30,8 +31,6 @@ namespace ds::tool {
 namespace {
 
 using device::MemoryKind;
-
-double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 // What the ranks share. Rank 0 alone writes to it.
 struct Run {
