@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <queue>
+#include <unordered_set>
 #include <vector>
 
 #include "token/tokenizer_json.h"
@@ -134,18 +135,43 @@ class Learner {
 
 }  // namespace
 
-void BpeTrainer::Add(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = WordEnd(rule_, text, at);
-    ++words_[std::string(text.substr(at, end - at))];
-    at = end;
+Result<BpeTrainer> BpeTrainer::Create(SplitRule rule, const std::vector<std::string>& special) {
+  std::vector<AddedToken> tokens = {
+      {.content = "<|endoftext|>", .normalized = false, .special = true}};
+  for (const std::string& content : special) {
+    if (content.empty() || content.size() > TokenMatcher::kMaxBytes) {
+      return InvalidArgument("a special token of {} bytes, expected 1 to {}", content.size(),
+                             TokenMatcher::kMaxBytes);
+    }
+    DS_TRY(CheckUtf8(content, "a special token"));
+    for (const AddedToken& token : tokens) {
+      if (token.content == content) {
+        return InvalidArgument("the special token '{}' is there already", content);
+      }
+    }
+    tokens.push_back({.content = content, .normalized = false, .special = true});
   }
+  DS_ASSIGN(TokenMatcher matcher, TokenMatcher::Create(std::move(tokens)));
+  return BpeTrainer(rule, std::move(matcher));
+}
+
+void BpeTrainer::Add(std::string_view text) {
+  const auto count = [&](std::string_view piece) {
+    for (size_t at = 0; at < piece.size();) {
+      const size_t end = WordEnd(rule_, piece, at);
+      ++words_[std::string(piece.substr(at, end - at))];
+      at = end;
+    }
+    return Status();
+  };
+  (void)special_.Cut(text, count, [](int32_t) {});  // `count` never fails
 }
 
 Result<BpeParts> BpeTrainer::Train(int64_t vocab, FunctionRef<bool(int64_t)> progress) const {
-  constexpr int64_t kLeast = 257;
-  if (vocab < kLeast || vocab > kMaxVocab) {
-    return InvalidArgument("a vocabulary of {}, expected {} to {}", vocab, kLeast, kMaxVocab);
+  std::vector<AddedToken> added = special_.tokens();
+  const int64_t least = 256 + std::ssize(added);
+  if (vocab < least || vocab > kMaxVocab) {
+    return InvalidArgument("a vocabulary of {}, expected {} to {}", vocab, least, kMaxVocab);
   }
   if (words_.empty()) return InvalidArgument("the text is empty, it has no words");
   BpeParts parts;
@@ -172,16 +198,22 @@ Result<BpeParts> BpeTrainer::Train(int64_t vocab, FunctionRef<bool(int64_t)> pro
     words.push_back(std::move(word));
   }
   Learner learner(std::move(words), parts);
-  while (static_cast<int64_t>(parts.tokens.size()) + 1 < vocab && learner.Step()) {
+  while (std::ssize(parts.tokens) + std::ssize(added) < vocab && learner.Step()) {
     if (!progress(static_cast<int64_t>(parts.tokens.size()))) {
       return Error(Code::kCancelled, "interrupted");
     }
   }
-  const auto end = static_cast<int32_t>(parts.tokens.size());
-  parts.tokens.emplace_back("<|endoftext|>");
-  parts.added.push_back(
-      {.content = "<|endoftext|>", .id = end, .normalized = false, .special = true});
-  parts.end_of_text = end;
+  parts.end_of_text = static_cast<int32_t>(parts.tokens.size());
+  const std::unordered_set<std::string> learned(parts.tokens.begin(), parts.tokens.end());
+  for (AddedToken& token : added) {
+    if (learned.contains(token.content)) {
+      return InvalidArgument("the special token '{}' is one of the bytes or of what was learned",
+                             token.content);
+    }
+    token.id = static_cast<int32_t>(parts.tokens.size());
+    parts.tokens.push_back(token.content);
+  }
+  parts.added = std::move(added);
   parts.files.push_back({"tokenizer.json", ToTokenizerJson(parts)});
   parts.files.push_back({"tokenizer_config.json",
                          "{\n  \"bos_token\": \"<|endoftext|>\",\n  \"eos_token\": "

@@ -7,26 +7,33 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/function_ref.h"
 #include "base/status.h"
+#include "token/added_tokens.h"
 #include "token/bpe_tokenizer.h"
 
 namespace ds::token {
 
 class BpeTrainer {
  public:
-  explicit BpeTrainer(SplitRule rule) : rule_(rule) {}
+  // `special` are tokens that no text teaches: a text is cut where one stands, and each has an id
+  // behind that of <|endoftext|>, which is one without being named.
+  static Result<BpeTrainer> Create(SplitRule rule, const std::vector<std::string>& special);
 
   // Counts the words of a text. Memory grows with the number of different words.
   void Add(std::string_view text);
-  // The tokenizer of `vocab` ids: 256 bytes, what was learned, and <|endoftext|>. Fewer where no
+  // The tokenizer of `vocab` ids: 256 bytes, what was learned, and the special ones. Fewer where no
   // pair is left that stands twice. `progress` is called with the number of ids so far; false ends
-  // it with kCancelled.
+  // it with kCancelled. Fails where a special one was learned, too.
   Result<BpeParts> Train(int64_t vocab, FunctionRef<bool(int64_t)> progress) const;
 
  private:
-  const SplitRule rule_;
+  BpeTrainer(SplitRule rule, TokenMatcher special) : rule_(rule), special_(std::move(special)) {}
+
+  SplitRule rule_;
+  TokenMatcher special_;
   std::unordered_map<std::string, int64_t> words_;
 };
 

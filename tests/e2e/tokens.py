@@ -180,7 +180,26 @@ class Tokens(e2e.DspeedTest):
         log = self.log("run")
         self.assertLess(log[-1]["loss"], log[0]["loss"] - 0.5)
         refused = self.dspeed("train", "--data", chat, "--format", "chat", *e2e.MODEL)
-        self.assert_refused(refused, chat, "line 1", "<|im_start|>")
+        self.assert_refused(refused, chat, "line 1", "<|im_start|>", "--special")
+
+    def test_conversations_from_scratch(self):
+        """A tokenizer of the conversations themselves, a model of them, and its answer."""
+        chat, out = self.folder / "chat.jsonl", self.folder / "tok"
+        row = {"messages": [{"role": "user", "content": "count"},
+                            {"role": "assistant", "content": "one two three"}]}
+        chat.write_text((json.dumps(row) + "\n") * 200)
+        learn = ["tokenizer", "train", "--data", chat, "--format", "chat", "--vocab", 300, "--out", out]
+        marks = ["<|im_start|>", "<|im_end|>"]
+        self.ok(*learn, *(word for mark in marks for word in ("--special", mark)))
+        vocab = json.loads((out / "tokenizer.json").read_text())["model"]["vocab"]
+        for word in ("user", "assistant", "one", "\u0120three"):
+            self.assertIn(word, vocab)
+        self.data = chat
+        self.train("run", "--steps", 60, "--lr", 0.01, "--format", "chat", "--tokenizer", out)
+        told = self.ok("generate", "--model", self.folder / "run/model", "--temperature", 0, "--stop", marks[1],
+                       "--prompt", "<|im_start|>user\ncount<|im_end|>\n<|im_start|>assistant\n")
+        self.assertTrue(told.endswith("assistant\none two three\n"), told)
+        self.assert_refused(self.dspeed(*learn, "--special", "a"), "special token 'a'")
 
     def test_learned_tokenizer(self):
         out = self.folder / "tok"

@@ -48,7 +48,7 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
     return std::fflush(stdout) == 0;
   };
   bool writes = flags.json || show(prompt), ended = false;
-  DS_TRY(infer::Generate(*loaded.model, *ids, options, [&](int32_t token) {
+  const Status status = infer::Generate(*loaded.model, *ids, options, [&](int32_t token) {
     added.push_back(token);
     const std::vector<int32_t>& ends = loaded.generation.end_ids;
     ended = token == loaded.tokenizer->end_of_text() ||
@@ -56,7 +56,11 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
     if (ended) return false;
     writes = show(text.Add(loaded.Decode(token)));
     return writes && !text.stopped() && Interrupted() == 0;
-  }));
+  });
+  if (!status.ok()) {
+    show("\n");  // so that the message is not behind the text
+    return status;
+  }
   writes = writes && show(text.Finish());
   if (flags.json) {
     const nlohmann::ordered_json json = {{"prompt", prompt},

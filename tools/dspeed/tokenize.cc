@@ -163,6 +163,7 @@ Status Tokenize(const TokenizeFlags& flags) {
 
 struct LearnFlags {
   TextFlags text;
+  std::vector<std::string> special;
   int64_t vocab = 0;
   std::string split = "gpt2", out;
 };
@@ -173,22 +174,26 @@ Status Learn(const LearnFlags& flags) {
     return InvalidArgument("--split is {}, expected gpt2, llama3 or qwen2", flags.split);
   }
   DS_ASSIGN(const Text text, OpenText(flags.text));
-  if (!text.source.text.has_value() || *text.source.text == data::TextFormat::kChat) {
-    return InvalidArgument("{}: is not a text to learn words from", flags.text.data);
+  if (!text.source.text.has_value()) {
+    return InvalidArgument("{}: holds ids, expected a text to learn words from", flags.text.data);
   }
+  DS_ASSIGN(token::BpeTrainer trainer, token::BpeTrainer::Create(*rule, flags.special));
   DS_ASSIGN(data::Documents documents,
             data::Documents::Open(flags.text.data, *text.source.text, flags.text.field));
   if (documents.bytes() == 0) return InvalidArgument("{}: is empty", flags.text.data);
   DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
   DS_TRY(CheckTokenizerOut(flags.out));
   CatchInterrupts();
-  token::BpeTrainer trainer(*rule);
   TextProgress progress;
   for (data::Document document;;) {
     DS_ASSIGN(const bool more, documents.Next(document));
     if (!more) break;
     DS_TRY(token::CheckUtf8(document.text, document.what));
     trainer.Add(document.text);
+    for (const data::Turn& turn : document.turns) {
+      trainer.Add(turn.role + '\n');  // as a conversation is laid out
+      trainer.Add(turn.content);
+    }
     progress.Show(documents.bytes_done(), documents.bytes(), "read");
     if (!GoesOn()) return Error(Code::kCancelled, "interrupted");
   }
@@ -229,8 +234,16 @@ void AddTokenizer(CLI::App& app, Chosen& chosen) {
   CLI::App& train = *tokenizer.add_subcommand(
       "train", "Learn a byte-level BPE from a text, as a Hugging Face tokenizer.json");
   AddDataFlags(train, flags->text, "The text");
-  train.add_option("--vocab", flags->vocab, "Tokens, with the 256 bytes and <|endoftext|>")
+  train
+      .add_option("--vocab", flags->vocab,
+                  "Tokens, with the 256 bytes, <|endoftext|> and --special")
       ->required();
+  train
+      .add_option("--special", flags->special,
+                  "A token that no text teaches; may be given several times. Conversations (train "
+                  "--format chat) need '<|im_start|>' and '<|im_end|>'")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(1);
   train.add_option("--split", flags->split, "How words are split: gpt2, llama3 or qwen2")
       ->capture_default_str();
   train.add_option("--out", flags->out, "The folder for the tokenizer")->required();

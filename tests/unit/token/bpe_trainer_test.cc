@@ -8,8 +8,9 @@ namespace ds::token {
 namespace {
 
 Result<BpeParts> Train(const std::vector<std::string>& texts, int64_t vocab,
-                       SplitRule rule = SplitRule::kGpt2) {
-  BpeTrainer trainer(rule);
+                       SplitRule rule = SplitRule::kGpt2,
+                       const std::vector<std::string>& special = {}) {
+  DS_ASSIGN(BpeTrainer trainer, BpeTrainer::Create(rule, special));
   for (const std::string& text : texts) trainer.Add(text);
   return trainer.Train(vocab, [](int64_t) { return true; });
 }
@@ -59,10 +60,49 @@ TEST(BpeTrainer, WhatItWritesIsReadAndEncodesTheText) {
   }
 }
 
+TEST(BpeTrainer, SpecialTokensAreNotLearnedFrom) {
+  const std::vector<std::string> special = {"<|im_start|>", "<|im_end|>"};
+  std::string text;
+  for (int i = 0; i < 50; ++i) text += "<|im_start|>low lower<|im_end|><|endoftext|>";
+  auto parts = Train({text}, 1000, SplitRule::kGpt2, special);
+  ASSERT_TRUE(parts.ok()) << parts.status().message();
+  const std::vector<std::string> behind(parts->tokens.end() - 3, parts->tokens.end());
+  EXPECT_EQ(behind, (std::vector<std::string>{"<|endoftext|>", "<|im_start|>", "<|im_end|>"}));
+  const auto vocab = static_cast<int32_t>(parts->tokens.size());
+  EXPECT_LT(vocab, 270);
+  for (const std::string& token : parts->tokens) {
+    EXPECT_TRUE(token.size() == 1 || token.find_first_of("<|_") == token.npos ||
+                std::find(behind.begin(), behind.end(), token) != behind.end())
+        << token;
+  }
+  auto read = ParseTokenizerJson(parts->files[0].text, "t");
+  ASSERT_TRUE(read.ok()) << read.status().message();
+  const auto tokenizer = BpeTokenizer::Create(std::move(read).Take()).Take();
+  const Ids ids = *tokenizer->Encode("<|im_start|>low<|im_end|>");
+  ASSERT_EQ(ids.size(), 3u);
+  EXPECT_TRUE(tokenizer->IsSpecial(ids[0]));
+  EXPECT_FALSE(tokenizer->IsSpecial(ids[1]));
+  EXPECT_EQ(ids[2], vocab - 1);
+  EXPECT_EQ(tokenizer->end_of_text(), vocab - 3);
+}
+
+TEST(BpeTrainer, RefusesSpecialTokensThatCannotBe) {
+  const auto refused = [](const std::vector<std::string>& special, int64_t vocab = 300) {
+    return Train({"abab abab"}, vocab, SplitRule::kGpt2, special).status().message();
+  };
+  EXPECT_EQ(refused({""}), "a special token of 0 bytes, expected 1 to 1024");
+  EXPECT_EQ(refused({std::string(1025, 'x')}), "a special token of 1025 bytes, expected 1 to 1024");
+  EXPECT_EQ(refused({"<s>", "<s>"}), "the special token '<s>' is there already");
+  EXPECT_EQ(refused({"<|endoftext|>"}), "the special token '<|endoftext|>' is there already");
+  EXPECT_EQ(refused({"a"}), "the special token 'a' is one of the bytes or of what was learned");
+  EXPECT_EQ(refused({"<s>", "</s>"}, 258), "a vocabulary of 258, expected 259 to 4194304");
+  EXPECT_NE(refused({"\xFF"}).find("UTF-8"), std::string::npos);
+}
+
 TEST(BpeTrainer, RefusesWhatCannotBe) {
   EXPECT_EQ(Train({"a"}, 256).status().message(), "a vocabulary of 256, expected 257 to 4194304");
   EXPECT_EQ(Train({}, 300).status().message(), "the text is empty, it has no words");
-  BpeTrainer trainer(SplitRule::kGpt2);
+  BpeTrainer trainer = BpeTrainer::Create(SplitRule::kGpt2, {}).Take();
   trainer.Add("abab abab");
   EXPECT_EQ(trainer.Train(300, [](int64_t) { return false; }).status().code(), Code::kCancelled);
 }
