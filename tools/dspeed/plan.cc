@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -66,68 +67,91 @@ void PrintText(const TrainPlan& plan, const MemoryForecast& forecast) {
              forecast.peak_bytes > MachineBytes() ? ": the run does not fit" : "");
 }
 
-// One way to need less, and what is then needed.
-struct Saving {
+// One way to need less: flags or keys of the config, and what they do.
+struct Remedy {
   std::string how;
-  int64_t peak_bytes = 0;
+  std::function<void(TrainPlan&)> apply;
+  int64_t peak_bytes = 0;  // with it alone
 };
 
-// What can be said in flags and keys of the config; each alone, the one that saves most first.
-Result<std::vector<Saving>> FindSavings(const TrainPlan& plan, const MemoryForecast& forecast) {
-  std::vector<Saving> savings;
-  const auto consider = [&](const std::string& how, const auto& change) -> Status {
-    TrainPlan other = plan;
-    change(other);
-    DS_ASSIGN(const MemoryForecast less, ForecastMemory(other, {}));
-    // The process is the same one.
-    const int64_t saved =
-        forecast.peak_bytes - forecast.process_bytes - (less.peak_bytes - less.process_bytes);
-    if (saved > 0) savings.push_back({how, forecast.peak_bytes - saved});
-    return {};
-  };
+// Those there are for a run: what leaves its numbers as they are comes before what changes them.
+Result<std::vector<Remedy>> RemediesOf(const TrainPlan& plan) {
   const EngineConfig& engine = plan.engine;
+  const bool several = plan.flags.ranks > 1;
+  std::vector<Remedy> remedies;
   if (!plan.flags.recompute) {
-    DS_TRY(consider("--recompute", [](TrainPlan& other) { other.flags.recompute = true; }));
+    remedies.push_back({"--recompute", [](TrainPlan& run) { run.flags.recompute = true; }});
   }
-  if (engine.dtype == DType::kF32) {
-    DS_TRY(consider("--dtype bf16", [](TrainPlan& other) { other.engine.dtype = DType::kBF16; }));
-  }
-  if (plan.flags.ranks > 1 && engine.zero.stage < 3) {
-    DS_TRY(consider("\"zero_optimization\": {\"stage\": 3}",
-                    [](TrainPlan& other) { other.engine.zero.stage = 3; }));
-  }
-  if (plan.flags.ranks > 1 && engine.zero.stage == 3) {
-    DS_TRY(consider("\"zero_optimization\": {\"stage3_max_live_parameters\": 1}",
-                    [](TrainPlan& other) { other.engine.zero.max_live_parameters = 1; }));
-    DS_TRY(consider("\"zero_optimization\": {\"overlap_comm\": false}",
-                    [](TrainPlan& other) { other.engine.zero.overlap_comm = false; }));
+  if (several && engine.zero.stage < 3) {
+    remedies.push_back(
+        {"config zero_optimization.stage: 3", [](TrainPlan& run) { run.engine.zero.stage = 3; }});
   }
   if (engine.micro_batch > 1) {
-    DS_TRY(consider("\"train_micro_batch_size_per_gpu\": 1", [](TrainPlan& other) {
-      other.engine.accumulation *= std::exchange(other.engine.micro_batch, 1);
-    }));
+    remedies.push_back({"config train_micro_batch_size_per_gpu: 1", [](TrainPlan& run) {
+                          run.engine.accumulation *= std::exchange(run.engine.micro_batch, 1);
+                        }});
   }
-  if (plan.context > 1) {
-    DS_TRY(consider(fmt::format("--context {}", plan.context / 2),
-                    [](TrainPlan& other) { other.context /= 2; }));
+  if (several && engine.zero.stage == 3) {
+    remedies.push_back({"config zero_optimization.overlap_comm: false",
+                        [](TrainPlan& run) { run.engine.zero.overlap_comm = false; }});
+    remedies.push_back({"config zero_optimization.stage3_max_live_parameters: 1",
+                        [](TrainPlan& run) { run.engine.zero.max_live_parameters = 1; }});
+  }
+  if (engine.dtype == DType::kF32) {
+    remedies.push_back({"--dtype bf16", [](TrainPlan& run) { run.engine.dtype = DType::kBF16; }});
   }
   if (!plan.flags.model.empty() && !plan.lora.has_value()) {
     LoraFlags flags;
     flags.rank = 8;
     DS_ASSIGN(const auto lora, PlanLora(plan.flags.model, flags));
-    DS_TRY(consider("--lora-rank 8", [&](TrainPlan& other) { other.lora = lora; }));
+    remedies.push_back({"--lora-rank 8", [lora](TrainPlan& run) { run.lora = lora; }});
   }
-  std::stable_sort(savings.begin(), savings.end(),
-                   [](const Saving& a, const Saving& b) { return a.peak_bytes < b.peak_bytes; });
-  return savings;
+  if (plan.context > 1) {
+    remedies.push_back(
+        {fmt::format("--context {}", plan.context / 2), [](TrainPlan& run) { run.context /= 2; }});
+  }
+  return remedies;
 }
 
-Status PrintSavings(const TrainPlan& plan, const MemoryForecast& forecast) {
-  DS_ASSIGN(const std::vector<Saving> savings, FindSavings(plan, forecast));
-  if (!savings.empty()) fmt::print("\n{:<42}{:>14}{:>14}\n", "With, alone", "peak, MiB", "saved");
-  for (const Saving& saving : savings) {
-    fmt::print("{:<42}{:>14.1f}{:>14.1f}\n", saving.how, MiB(saving.peak_bytes),
-               MiB(forecast.peak_bytes - saving.peak_bytes));
+// What each remedy saves by itself, the best first; and how many of them make the run fit.
+Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
+  DS_ASSIGN(std::vector<Remedy> remedies, RemediesOf(plan));
+  // The process is the same one, with its text.
+  const auto peak_of = [&](const TrainPlan& run) -> Result<int64_t> {
+    DS_ASSIGN(const MemoryForecast other, ForecastMemory(run, {}));
+    return forecast.process_bytes + other.peak_bytes - other.process_bytes;
+  };
+  for (Remedy& remedy : remedies) {
+    TrainPlan run = plan;
+    remedy.apply(run);
+    DS_ASSIGN(remedy.peak_bytes, peak_of(run));
+  }
+  std::erase_if(remedies, [&](const Remedy& r) { return r.peak_bytes >= forecast.peak_bytes; });
+  if (remedies.empty()) return {};
+
+  std::vector<const Remedy*> best;
+  for (const Remedy& remedy : remedies) best.push_back(&remedy);
+  std::stable_sort(best.begin(), best.end(),
+                   [](const Remedy* a, const Remedy* b) { return a->peak_bytes < b->peak_bytes; });
+  fmt::print("\n{:<54}{:>12}{:>12}\n", "With, alone", "peak, MiB", "saved");
+  for (const Remedy* each : best) {
+    fmt::print("{:<54}{:>12.1f}{:>12.1f}\n", each->how, MiB(each->peak_bytes),
+               MiB(forecast.peak_bytes - each->peak_bytes));
+  }
+
+  TrainPlan run = plan;
+  int64_t peak = forecast.peak_bytes;
+  std::string taken;
+  for (const Remedy& remedy : remedies) {
+    remedy.apply(run);
+    taken += (taken.empty() ? "" : " and ") + remedy.how;
+    DS_ASSIGN(peak, peak_of(run));
+    if (peak <= MachineBytes()) break;
+  }
+  if (peak > MachineBytes()) {
+    fmt::print("\nAll of them together need {:.1f} MiB.\n", MiB(peak));
+  } else {
+    fmt::print("\nIt fits, with a peak of {:.1f} MiB, by {}.\n", MiB(peak), taken);
   }
   return {};
 }
@@ -150,7 +174,7 @@ Status Plan(TrainFlags flags, bool as_json) {
     return {};
   }
   PrintText(plan, forecast);
-  return forecast.peak_bytes > MachineBytes() ? PrintSavings(plan, forecast) : Status();
+  return forecast.peak_bytes > MachineBytes() ? PrintRemedies(plan, forecast) : Status();
 }
 
 }  // namespace
