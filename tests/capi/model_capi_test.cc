@@ -1,5 +1,7 @@
 // Models through the C ABI: what transformers computed for the same folders, several ranks, and
 // what is refused.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -319,6 +321,17 @@ TEST(ModelC, RefusesBadArgumentsByName) {
 }
 
 // A folder that is refused leaves the engine open for another model, and one model is enough.
+TEST(ModelC, PlanningABatchTakesNoMemoryForIt) {
+  Tiny tiny;
+  rusage before = {}, after = {};
+  int64_t bytes = 0;
+  getrusage(RUSAGE_SELF, &before);
+  ASSERT_EQ(ds_model_plan(tiny.model, int64_t{1} << 25, 8, &bytes), DS_OK);
+  getrusage(RUSAGE_SELF, &after);
+  EXPECT_GT(bytes, int64_t{1} << 32);
+  EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 64 << 10) << "KiB";  // a loss a row are 1 GiB
+}
+
 TEST(ModelC, AFolderThatIsRefusedLeavesNothing) {
   Trainer trainer("");
   ds_model* model = nullptr;
