@@ -190,7 +190,9 @@ class Words(e2e.DspeedTest):
                 (["train", "--seed", 2**64], ["--seed", 2**64, "more than", 2**64 - 1]),
                 (["train", "--ranks", 2**31], ["--ranks", 2**31, "out of range"]),
                 (["train", "--resume=maybe"], ["--resume: maybe is neither true nor false"]),
-                (["generate", "--temperature", "warm"], ["--temperature: warm is not a number"])):
+                (["generate", "--temperature", "warm"], ["--temperature: warm is not a number"]),
+                (["train", "--lr", "1e-400"], ["--lr: 1e-400 is too small to tell from 0"]),
+                (["train", "--lr", "1e400"], ["--lr: 1e400 is too large for a number"])):
             done = self.dspeed(*words)
             self.assert_refused(done, *parts)
             self.assertEqual(done.returncode, 2)

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 
@@ -34,8 +35,11 @@ std::string WrongUnsigned(const std::string& word) {
 
 std::string WrongReal(const std::string& word) {
   char* end = nullptr;
-  (void)std::strtod(word.c_str(), &end);
-  return AllRead(word, end) ? "" : word + " is not a number";
+  errno = 0;
+  const double value = std::strtod(word.c_str(), &end);
+  if (!AllRead(word, end)) return word + " is not a number";
+  if (errno != ERANGE || std::fpclassify(value) == FP_SUBNORMAL) return "";
+  return word + (value == 0 ? " is too small to tell from 0" : " is too large for a number");
 }
 
 std::string Wrong(const std::string& type, const std::string& word) {
