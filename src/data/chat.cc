@@ -63,4 +63,10 @@ Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer
   return {};
 }
 
+Result<int32_t> EndOfTurn(const token::Tokenizer& tokenizer) {
+  DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
+  DS_ASSIGN(const token::Ids end, tokenizer.Encode(layout.end));
+  return end.front();
+}
+
 }  // namespace ds::data

@@ -16,4 +16,7 @@ namespace ds::data {
 Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
                   token::WordCache& cache, token::Ids& ids);
 
+// The token that ends a turn, and so an answer. Fails where EncodeChat does for want of tokens.
+Result<int32_t> EndOfTurn(const token::Tokenizer& tokenizer);
+
 }  // namespace ds::data

@@ -11,8 +11,8 @@
 
 namespace ds::optim {
 
-inline constexpr double kNoLimit =
-    std::numeric_limits<double>::infinity();  // every finite number is below
+// As `below` of Params::Read(): every finite number is.
+inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 class Params {
  public:

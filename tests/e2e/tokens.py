@@ -196,9 +196,12 @@ class Tokens(e2e.DspeedTest):
             self.assertIn(word, vocab)
         self.data = chat
         self.train("run", "--steps", 60, "--lr", 0.01, "--format", "chat", "--tokenizer", out)
-        told = self.ok("generate", "--model", self.folder / "run/model", "--temperature", 0, "--stop", marks[1],
-                       "--prompt", "<|im_start|>user\ncount<|im_end|>\n<|im_start|>assistant\n")
+        told = self.ok("generate", "--model", self.folder / "run/model", "--temperature", 0, "--prompt",
+                       "<|im_start|>user\ncount<|im_end|>\n<|im_start|>assistant\n")
         self.assertTrue(told.endswith("assistant\none two three\n"), told)
+        ends = json.loads((self.folder / "run/model/generation_config.json").read_text())["eos_token_id"]
+        tokens = json.loads((out / "tokenizer.json").read_text())["added_tokens"]
+        self.assertEqual(ends, [tokens[2]["id"], tokens[0]["id"]], tokens)
         self.assert_refused(self.dspeed(*learn, "--special", "a"), "special token 'a'")
 
     def test_learned_tokenizer(self):

@@ -241,10 +241,11 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
                    saved.dump(), value.dump());
     }
   }
-  // Of what both say: an older state says less of it, or nothing.
+  // Of what both say: an older state says less of it, or nothing. The ids that end a text change
+  // no step.
   const Json config = manifest.facts.value("config", Json::object());
   for (const auto& [name, value] : config_.items()) {
-    if (!config.contains(name) || config[name] == value) continue;
+    if (!config.contains(name) || config[name] == value || name == "eos_token_id") continue;
     return Error(Code::kConfig, "cannot resume {}: the {} of its model is {}, this run's is {}",
                  folder, name, DumpJson(config[name], -1), DumpJson(value, -1));
   }

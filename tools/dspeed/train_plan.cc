@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "data/chat.h"
 #include "infer/model_folder.h"
 #include "loaded_model.h"
 #include "preset.h"
@@ -68,7 +69,15 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
     DS_TRY(CheckLearnedBytes(none, hf.config.vocab));
   }
   DS_ASSIGN(flags.vocab, VocabOf(flags, text));
-  if (text.tokenizer != nullptr) flags.end_of_text = text.tokenizer->end_of_text().value_or(-1);
+  if (text.tokenizer == nullptr) return text;
+  const bool answers = std::any_of(sources.begin(), sources.end(), [](const data::Source& source) {
+    return source.text == data::TextFormat::kChat;
+  });
+  if (answers) {  // without such a token the text is refused where it is read
+    auto end = data::EndOfTurn(*text.tokenizer);
+    if (end.ok()) flags.end_ids.push_back(*end);
+  }
+  if (const auto end = text.tokenizer->end_of_text()) flags.end_ids.push_back(*end);
   return text;
 }
 
@@ -174,8 +183,7 @@ Result<model::DecoderConfig> ModelOf(const TrainFlags& flags, const Preset& pres
                               .layers = flags.layers.value_or(preset.layers),
                               .heads = flags.heads.value_or(preset.heads),
                               .width = flags.width.value_or(preset.width),
-                              .eos_tokens = {}};
-  if (flags.end_of_text >= 0) config.eos_tokens = {flags.end_of_text};
+                              .eos_tokens = flags.end_ids};
   if (flags.family.has_value()) {
     config.family = model::FindFamily(*flags.family);
     if (config.family == nullptr) {

@@ -30,8 +30,9 @@ struct TrainFlags {
   std::string model;  // a Hugging Face folder to go on from; empty: fresh weights
   LoraFlags lora;
   std::optional<std::string> family;
-  std::optional<int64_t> asked_vocab;     // --vocab
-  int64_t vocab = 256, end_of_text = -1;  // as they are, once the tokenizer is known
+  std::optional<int64_t> asked_vocab;  // --vocab
+  int64_t vocab = 256;                 // as it is, once the tokenizer is known
+  std::vector<int64_t> end_ids;        // ... of texts, and of answers where there are some
   std::optional<int64_t> layers, heads, width, context, batch;
   std::optional<double> lr, dropout;
   std::optional<std::string> dtype;

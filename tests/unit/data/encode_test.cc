@@ -116,9 +116,12 @@ TEST(EncodeGolden, AnswersAloneAreLearned) {
     if (id >= 0) learned.push_back(id);
   }
   EXPECT_EQ(*tokenizer->Decode(learned), "yes<|im_end|>");
+  EXPECT_EQ(*EndOfTurn(*tokenizer), learned.back());
+  EXPECT_EQ(*Golden("llama3")->Decode({{*EndOfTurn(*Golden("llama3"))}}), "<|eot_id|>");
   EXPECT_EQ(EncodeChat(std::span(turns).first(1), *tokenizer, cache, ids).message(),
             "messages: none of 1 has role assistant");
   EXPECT_EQ(EncodeChat(turns, *Golden("llama2"), cache, ids).code(), Code::kUnsupported);
+  EXPECT_EQ(EndOfTurn(*Golden("llama2")).status().code(), Code::kUnsupported);
 }
 
 }  // namespace
