@@ -94,8 +94,9 @@ Status CheckBatchSize(const ds_model& model, int64_t batch, int64_t tokens) {
   if (batch >= 1 && tokens >= 1 && tokens <= longest && batch <= (int64_t{1} << 31) / tokens) {
     return {};
   }
-  return InvalidArgument("a batch of {} sequences of {} tokens, expected 1 to {} tokens", batch,
-                         tokens, longest);
+  return InvalidArgument(
+      "a batch of {} sequences of {} tokens, expected 1 to {} tokens, and 2^31 in all", batch,
+      tokens, longest);
 }
 
 Result<model::TokenBatch> ReadBatch(const ds_model& model, const ds_token_batch* batch,

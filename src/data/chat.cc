@@ -7,18 +7,25 @@
 namespace ds::data {
 namespace {
 
+// A turn: the tokens `open` and `close` (where there is one) around the role, `head_end`, the
+// content, the token `end`, `behind`.
 struct Layout {
-  const char *open, *close_role, *end, *behind;
+  const char *open, *close, *head_end, *end, *behind;
   bool trimmed;  // contents are without white space around them
 };
-constexpr Layout kChatMl = {"<|im_start|>", "\n", "<|im_end|>", "\n", false};
-constexpr Layout kLlama3 = {"<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>", "", true};
+constexpr Layout kChatMl = {"<|im_start|>", "", "\n", "<|im_end|>", "\n", false};
+constexpr Layout kLlama3 = {
+    "<|start_header_id|>", "<|end_header_id|>", "\n\n", "<|eot_id|>", "", true};
+
+bool HasToken(const token::Tokenizer& tokenizer, const char* token) {
+  auto ids = tokenizer.Encode(token);
+  return ids.ok() && ids->size() == 1 && tokenizer.IsSpecial(ids->front());
+}
 
 Result<Layout> LayoutFor(const token::Tokenizer& tokenizer) {
   for (const Layout& layout : {kChatMl, kLlama3}) {
-    auto open = tokenizer.Encode(layout.open), end = tokenizer.Encode(layout.end);
-    if (open.ok() && end.ok() && open->size() == 1 && end->size() == 1 &&
-        tokenizer.IsSpecial(open->front())) {
+    const bool closes = *layout.close == '\0' || HasToken(tokenizer, layout.close);
+    if (closes && HasToken(tokenizer, layout.open) && HasToken(tokenizer, layout.end)) {
       return layout;
     }
   }
@@ -27,11 +34,18 @@ Result<Layout> LayoutFor(const token::Tokenizer& tokenizer) {
                "this tokenizer has neither (dspeed tokenizer train --special gives them to one)");
 }
 
-std::string Trimmed(const std::string& text) {
+std::string Trimmed(std::string_view text) {
   constexpr const char* kSpace = " \t\r\n\f\v";
   const size_t begin = text.find_first_not_of(kSpace);
   if (begin == text.npos) return "";
-  return text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
+  return std::string(text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin));
+}
+
+std::string HeadOf(const Layout& layout, std::string_view role) {
+  return fmt::format("{}{}{}{}", layout.open, role, layout.close, layout.head_end);
+}
+std::string BodyOf(const Layout& layout, std::string_view content) {
+  return (layout.trimmed ? Trimmed(content) : std::string(content)) + layout.end;
 }
 
 }  // namespace
@@ -54,13 +68,18 @@ Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer
   for (const Turn& turn : turns) {
     const bool answer = turn.role == "assistant";
     answered |= answer;
-    const std::string content = layout.trimmed ? Trimmed(turn.content) : turn.content;
-    DS_TRY(add(layout.open + turn.role + layout.close_role, false));
-    DS_TRY(add(content + layout.end, answer));
+    DS_TRY(add(HeadOf(layout, turn.role), false));
+    DS_TRY(add(BodyOf(layout, turn.content), answer));
     if (*layout.behind != '\0') DS_TRY(add(layout.behind, false));
   }
   if (!answered) return InvalidArgument("messages: none of {} has role assistant", turns.size());
   return {};
+}
+
+Result<std::string> ChatPrompt(std::string_view question, const token::Tokenizer& tokenizer) {
+  DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
+  return HeadOf(layout, "user") + BodyOf(layout, question) + layout.behind +
+         HeadOf(layout, "assistant");
 }
 
 Result<int32_t> EndOfTurn(const token::Tokenizer& tokenizer) {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "base/status.h"
 #include "data/documents.h"
@@ -15,6 +17,10 @@ namespace ds::data {
 // headers of Llama 3, or where a conversation has no answer.
 Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
                   token::WordCache& cache, token::Ids& ids);
+
+// The text of a question, up to where the answer begins. Fails where EncodeChat does for want of
+// tokens.
+Result<std::string> ChatPrompt(std::string_view question, const token::Tokenizer& tokenizer);
 
 // The token that ends a turn, and so an answer. Fails where EncodeChat does for want of tokens.
 Result<int32_t> EndOfTurn(const token::Tokenizer& tokenizer);

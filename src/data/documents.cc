@@ -39,6 +39,9 @@ Result<Documents> Documents::Open(const std::string& path, TextFormat format, st
   for (const std::string& one : documents.paths_) {
     std::error_code error;
     const auto size = std::filesystem::file_size(one, error);
+    if (error == std::errc::no_such_file_or_directory) {
+      return Error(Code::kNotFound, "{}: cannot open: {}", one, error.message());
+    }
     if (!error) documents.bytes_ += static_cast<int64_t>(size);
   }
   return documents;
@@ -104,7 +107,11 @@ Status ParseJsonLine(std::string_view line, TextFormat format, const std::string
     document.owner = std::move(text);
     return {};
   }
-  const Json messages = object.value("messages", Json());
+  if (!object.contains("messages")) {
+    return Error(Code::kConfig,
+                 "has no \"messages\", which is an array of objects with role and content");
+  }
+  const Json& messages = object["messages"];
   if (!messages.is_array()) {
     return Error(Code::kConfig, "messages: is {}, expected an array", JsonTypeName(messages));
   }

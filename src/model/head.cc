@@ -1,6 +1,8 @@
 #include "model/head.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "base/trace.h"
@@ -110,7 +112,9 @@ Result<double> Head::Loss(const Pass& pass, const void* x, const int32_t* target
 
 Result<double> Head::SumOfLosses(const Compute& compute, int64_t rows) {
   DS_TRY(compute.lane.Download(host_losses_.data(), losses_, rows * int64_t{sizeof(float)}));
-  return std::accumulate(host_losses_.begin(), host_losses_.begin() + rows, 0.0);
+  const double sum = std::accumulate(host_losses_.begin(), host_losses_.begin() + rows, 0.0);
+  // What makes a NaN gives it a sign, which says nothing and would be printed.
+  return std::isnan(sum) ? std::numeric_limits<double>::quiet_NaN() : sum;
 }
 
 Result<double> Head::LossAndGrad(const Pass& pass, const void* x, const int32_t* targets,

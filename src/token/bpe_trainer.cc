@@ -133,9 +133,19 @@ class Learner {
   std::vector<uint64_t> grown_;  // pairs that the last merge brought
 };
 
+// Whether the file of a tokenizer writes a byte so.
+bool IsByte(std::string_view content) {
+  for (int byte = 0; byte < 256; ++byte) {
+    const char one = static_cast<char>(byte);
+    if (content == ToByteAlphabet({&one, 1})) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
-Result<BpeTrainer> BpeTrainer::Create(SplitRule rule, const std::vector<std::string>& special) {
+Result<BpeTrainer> BpeTrainer::Create(SplitRule rule, int64_t vocab,
+                                      const std::vector<std::string>& special) {
   std::vector<AddedToken> tokens = {
       {.content = "<|endoftext|>", .normalized = false, .special = true}};
   for (const std::string& content : special) {
@@ -144,6 +154,9 @@ Result<BpeTrainer> BpeTrainer::Create(SplitRule rule, const std::vector<std::str
                              TokenMatcher::kMaxBytes);
     }
     DS_TRY(CheckUtf8(content, "a special token"));
+    if (IsByte(content)) {
+      return InvalidArgument("the special token '{}' is how a byte is written", content);
+    }
     for (const AddedToken& token : tokens) {
       if (token.content == content) {
         return InvalidArgument("the special token '{}' is there already", content);
@@ -151,8 +164,12 @@ Result<BpeTrainer> BpeTrainer::Create(SplitRule rule, const std::vector<std::str
     }
     tokens.push_back({.content = content, .normalized = false, .special = true});
   }
+  const int64_t least = 256 + std::ssize(tokens);
+  if (vocab < least || vocab > kMaxVocab) {
+    return InvalidArgument("a vocabulary of {}, expected {} to {}", vocab, least, kMaxVocab);
+  }
   DS_ASSIGN(TokenMatcher matcher, TokenMatcher::Create(std::move(tokens)));
-  return BpeTrainer(rule, std::move(matcher));
+  return BpeTrainer(rule, vocab, std::move(matcher));
 }
 
 void BpeTrainer::Add(std::string_view text) {
@@ -167,12 +184,8 @@ void BpeTrainer::Add(std::string_view text) {
   (void)special_.Cut(text, count, [](int32_t) {});  // `count` never fails
 }
 
-Result<BpeParts> BpeTrainer::Train(int64_t vocab, FunctionRef<bool(int64_t)> progress) const {
+Result<BpeParts> BpeTrainer::Train(FunctionRef<bool(int64_t)> progress) const {
   std::vector<AddedToken> added = special_.tokens();
-  const int64_t least = 256 + std::ssize(added);
-  if (vocab < least || vocab > kMaxVocab) {
-    return InvalidArgument("a vocabulary of {}, expected {} to {}", vocab, least, kMaxVocab);
-  }
   if (words_.empty()) return InvalidArgument("the text is empty, it has no words");
   BpeParts parts;
   parts.split = rule_;
@@ -198,17 +211,17 @@ Result<BpeParts> BpeTrainer::Train(int64_t vocab, FunctionRef<bool(int64_t)> pro
     words.push_back(std::move(word));
   }
   Learner learner(std::move(words), parts);
-  while (std::ssize(parts.tokens) + std::ssize(added) < vocab && learner.Step()) {
+  while (std::ssize(parts.tokens) + std::ssize(added) < vocab_ && learner.Step()) {
     if (!progress(static_cast<int64_t>(parts.tokens.size()))) {
       return Error(Code::kCancelled, "interrupted");
     }
   }
   parts.end_of_text = static_cast<int32_t>(parts.tokens.size());
-  const std::unordered_set<std::string> learned(parts.tokens.begin(), parts.tokens.end());
+  std::unordered_set<std::string> learned;  // as the file writes them
+  for (const std::string& token : parts.tokens) learned.insert(ToByteAlphabet(token));
   for (AddedToken& token : added) {
     if (learned.contains(token.content)) {
-      return InvalidArgument("the special token '{}' is one of the bytes or of what was learned",
-                             token.content);
+      return InvalidArgument("the special token '{}' is one that the text teaches", token.content);
     }
     token.id = static_cast<int32_t>(parts.tokens.size());
     parts.tokens.push_back(token.content);

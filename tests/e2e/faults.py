@@ -181,6 +181,7 @@ class Words(e2e.DspeedTest):
                 (["trian"], ["dspeed: there is no command trian", "did you mean train?"]),
                 (["tokenizer", "trian"], ["dspeed tokenizer: there is no command trian", "train?"]),
                 (["train", "--stpes", 3], ["dspeed train: there is no flag --stpes", "--steps?", "dspeed train --help"]),
+                (["train", "-steps", 3], ["dspeed train: there is no flag -steps; did you mean --steps?"]),
                 (["train", "--stage", 3], ["there is no flag --stage: ", "zero_optimization.stage", "--config"]),
                 (["generate", "--prompt", ""], ["dspeed generate: --prompt is empty", "dspeed generate --help"]),
                 (["eval", "--xyzzy=1"], ["dspeed eval: there is no flag --xyzzy (see"]),

@@ -70,27 +70,37 @@ class Plan(e2e.DspeedTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         for part in ("does not fit", "gradients", "activations", "8 ranks", "the process", "peak"):
             self.assertIn(part, done.stdout)
-        saved = dict(re.findall(r"(?m)^(\S.*\S) +([\d.]+) +[\d.]+$", done.stdout.split("With, alone")[1]))
+        rows = re.findall(r"(?m)^ +([\d.]+) +[\d.]+  (\S.*)$", done.stdout.split("with, alone")[1])
+        saved = {how: peak for peak, how in rows}
         stage = "config zero_optimization.stage: 3"
         for way in ("--recompute", "--dtype bf16", stage, "--context 64"):
             self.assertIn(way, saved)
-        self.assertRegex(done.stdout, r"All of them together need \d+\.\d MiB\.")
+        self.assertRegex(done.stdout, r"All of them together still need \d+\.\d MiB: a smaller model")
         # What it says of a way is what a plan with it says, but for the text.
         told = self.forecast("--layers", 48, "--width", 16384, "--heads", 64, "--ranks", 8, "--recompute")
         self.assertAlmostEqual(told["peak_bytes"] / 2**20 / float(saved["--recompute"]), 1, 4)
+
+        refused = self.dspeed("train", "--data", self.data, "--layers", 48, "--width", 16384, "--heads", 64,
+                              "--ranks", 8)
+        self.assert_refused(refused, "MiB of memory, this machine has", "dspeed plan")
+
+    def test_counts_no_further_than_it_can(self):
+        """Bytes that no 64-bit number holds are not said to fit."""
+        done = self.dspeed("plan", "--batch", 2**24, "--ranks", 1024, "--layers", 4096, "--width", 65536,
+                           "--heads", 64, "--context", 2**20)
+        self.assert_refused(done, "bytes", "count")
 
     def test_says_how_it_fits(self):
         """The least of what leaves the numbers of a run as they are; a plan with it fits."""
         flags = ["--data", self.data, "--layers", 8, "--heads", 8, "--width", 256, "--context", 1024]
         done = self.dspeed("plan", *flags, "--batch", 2**20)
         self.assertIn("does not fit", done.stdout)
-        found = re.search(r"It fits, with a peak of ([\d.]+) MiB, by (--recompute and )?config "
-                          r"train_micro_batch_size_per_gpu: 1\.\n$", done.stdout)
+        found = re.search(r"It fits, with a peak of ([\d.]+) MiB, by config train_micro_batch_size_per_gpu: 1, "
+                          r"gradient_accumulation_steps: 1048576\.\n$", done.stdout)
         self.assertTrue(found, done.stdout)
         config = self.folder / "fits.json"
-        config.write_text('{"train_batch_size": 1048576, "train_micro_batch_size_per_gpu": 1}')
-        more = ["--recompute"] if found[2] else []
-        done = self.dspeed("plan", *flags, "--config", config, *more)
+        config.write_text('{"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1048576}')
+        done = self.dspeed("plan", *flags, "--config", config)
         self.assertNotIn("does not fit", done.stdout)
         peak = float(re.search(r"(?m)^peak +([\d.]+)$", done.stdout)[1])
         self.assertAlmostEqual(peak / float(found[1]), 1, 2)

@@ -202,7 +202,23 @@ class Tokens(e2e.DspeedTest):
         ends = json.loads((self.folder / "run/model/generation_config.json").read_text())["eos_token_id"]
         tokens = json.loads((out / "tokenizer.json").read_text())["added_tokens"]
         self.assertEqual(ends, [tokens[2]["id"], tokens[0]["id"]], tokens)
-        self.assert_refused(self.dspeed(*learn, "--special", "a"), "special token 'a'")
+        # A question is laid out by --chat; --stop takes a special token, though no text shows it.
+        ask = ["generate", "--model", self.folder / "run/model", "--temperature", 0]
+        self.assertEqual(self.ok(*ask, "--chat", "--prompt", "count"), "one two three\n")
+        told = self.dspeed(*ask, "--chat", "--prompt", "-", "--json", stdin="count\ncount\n").stdout
+        for line in told.splitlines():
+            self.assertEqual(json.loads(line) | {"ids": 0, "prompt_ids": 0},
+                             {"prompt": "count", "text": "one two three", "ids": 0, "prompt_ids": 0,
+                              "ended_by": "end of text"})
+        config = self.folder / "run/model/generation_config.json"
+        config.write_text(json.dumps({"eos_token_id": tokens[0]["id"]}))
+        told = json.loads(self.ok(*ask, "--chat", "--prompt", "count", "--json", "--stop", marks[1]))
+        self.assertEqual((told["text"], told["ended_by"]), ("one two three", "stop"))
+        self.assert_refused(self.dspeed(*ask, "--prompt", "count", "--stop", f"{marks[1]}\n"), "--stop", marks[1])
+        self.assert_refused(self.dspeed(*learn, "--overwrite", "--special", "a"), "special token 'a'")
+        missing = self.dspeed("tokenizer", "train", "--data", self.folder / "none", "--vocab", 300, "--out", out,
+                              "--overwrite")
+        self.assert_refused(missing, "none", "No such file")
 
     def test_learned_tokenizer(self):
         out = self.folder / "tok"
@@ -212,7 +228,9 @@ class Tokens(e2e.DspeedTest):
         made = json.loads(first)
         self.assertEqual(len(made["model"]["vocab"]) + len(made["added_tokens"]), 300)
         self.assertEqual(len(made["model"]["merges"]), 300 - 257)
-        self.ok("tokenizer", "train", "--data", self.data, "--vocab", 300, "--out", out)
+        again = ["tokenizer", "train", "--data", self.data, "--vocab", 300, "--out", out]
+        self.assert_refused(self.dspeed(*again), "--out", out, "tokenizer.json", "--overwrite")
+        self.ok(*again, "--overwrite")
         self.assertEqual((out / "tokenizer.json").read_bytes(), first)
         self.train("run", *SHORT, "--tokenizer", out)
         self.assertTrue(self.generate("run").startswith("abc"))

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "command.h"
+#include "data/chat.h"
 #include "interrupt.h"
 #include "loaded_model.h"
 #include "stop_text.h"
@@ -23,7 +24,7 @@ struct GenerateFlags {
   infer::GenerationConfig asked;  // of these what was given, over what the model's folder says
   std::optional<std::string> dtype;
   int threads = 0;
-  bool json = false;
+  bool json = false, chat = false;
 };
 
 // Why a text ends where it does.
@@ -31,12 +32,41 @@ const char* Reason(bool ended, bool stopped) {
   return ended ? "end of text" : stopped ? "stop" : Interrupted() != 0 ? "interrupted" : "length";
 }
 
-// Continues one prompt: to the terminal as it comes, or as one line of JSON at its end.
+// Of --stop: special tokens, which no text shows, by their ids; and texts.
+struct Stops {
+  std::vector<int32_t> ids;
+  std::vector<std::string> texts;
+};
+
+Result<Stops> FindStops(const GenerateFlags& flags, const LoadedModel& loaded) {
+  Stops stops;
+  for (const std::string& stop : flags.stop) {
+    auto ids = loaded.tokenizer->Encode(stop);
+    const bool special = ids.ok() && std::any_of(ids->begin(), ids->end(), [&](int32_t id) {
+                           return loaded.tokenizer->IsSpecial(id);
+                         });
+    if (!special) {
+      stops.texts.push_back(stop);
+    } else if (ids->size() == 1) {
+      stops.ids.push_back(ids->front());
+    } else {
+      return InvalidArgument("--stop: {} is a special token and more: give the token alone", stop);
+    }
+  }
+  return stops;
+}
+
+// Continues one prompt: to the terminal as it comes, or as one line of JSON at its end. Of a
+// question the answer alone is shown.
 Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& options,
-                LoadedModel& loaded, const std::string& prompt) {
+                const Stops& stops, LoadedModel& loaded, const std::string& asked) {
+  std::string prompt = asked;
+  if (flags.chat) {
+    DS_ASSIGN(prompt, data::ChatPrompt(asked, *loaded.tokenizer));
+  }
   auto ids = loaded.Encode(prompt);
   if (!ids.ok()) return Error(ids.status().code(), "--prompt: {}", ids.status().message());
-  StopText text(flags.stop);
+  StopText text(stops.texts);
   std::string shown;
   std::vector<int32_t> added;
   const auto show = [&](const std::string& piece) {
@@ -47,27 +77,30 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     return std::fflush(stdout) == 0;
   };
-  bool writes = flags.json || show(prompt), ended = false;
+  bool writes = flags.json || flags.chat || show(prompt), ended = false, stopped = false;
+  const auto holds = [](const std::vector<int32_t>& some, int32_t token) {
+    return std::find(some.begin(), some.end(), token) != some.end();
+  };
   const Status status = infer::Generate(*loaded.model, *ids, options, [&](int32_t token) {
     added.push_back(token);
-    const std::vector<int32_t>& ends = loaded.generation.end_ids;
-    ended = token == loaded.tokenizer->end_of_text() ||
-            std::find(ends.begin(), ends.end(), token) != ends.end();
-    if (ended) return false;
+    ended = token == loaded.tokenizer->end_of_text() || holds(loaded.generation.end_ids, token);
+    stopped = !ended && holds(stops.ids, token);
+    if (ended || stopped) return false;
     writes = show(text.Add(loaded.Decode(token)));
-    return writes && !text.stopped() && Interrupted() == 0;
+    stopped = text.stopped();
+    return writes && !stopped && Interrupted() == 0;
   });
   if (!status.ok()) {
-    show("\n");  // so that the message is not behind the text
+    show(text.Finish() + "\n");  // so that the message is not behind the text
     return status;
   }
   writes = writes && show(text.Finish());
   if (flags.json) {
-    const nlohmann::ordered_json json = {{"prompt", prompt},
+    const nlohmann::ordered_json json = {{"prompt", asked},
                                          {"text", shown},
                                          {"prompt_ids", *ids},
                                          {"ids", added},
-                                         {"ended_by", Reason(ended, text.stopped())}};
+                                         {"ended_by", Reason(ended, stopped)}};
     shown = json.dump(-1, ' ', false, Json::error_handler_t::replace);
     std::fwrite(shown.data(), 1, shown.size(), stdout);
   }
@@ -95,6 +128,7 @@ Status Generate(const GenerateFlags& flags) {
   options.sampling = {.seed = flags.seed};
   loaded->generation.Apply(options.sampling);
   flags.asked.Apply(options.sampling);
+  DS_ASSIGN(const Stops stops, FindStops(flags, *loaded));
   CatchInterrupts();
   const auto ended = [] {
     if (Interrupted() == 0) return Status();
@@ -102,7 +136,7 @@ Status Generate(const GenerateFlags& flags) {
     return Error(Code::kCancelled, "interrupted");
   };
   if (one) {
-    DS_TRY(Continue(flags, options, *loaded, flags.prompt));
+    DS_TRY(Continue(flags, options, stops, *loaded, flags.prompt));
     return ended();
   }
   int64_t prompts = 0;
@@ -110,7 +144,7 @@ Status Generate(const GenerateFlags& flags) {
     if (prompt.ends_with('\r')) prompt.pop_back();
     if (prompt.empty()) continue;
     ++prompts;
-    DS_TRY(Continue(flags, options, *loaded, prompt));
+    DS_TRY(Continue(flags, options, stops, *loaded, prompt));
     if (std::ferror(stdout) != 0) return {};  // main() says so
   }
   DS_TRY(ended());
@@ -142,9 +176,10 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
       ->capture_default_str();
   generate
       .add_option("--stop", flags->stop,
-                  "Ends the text before this string; may be given several times")
+                  "Ends the text before this string, or at this special token; may be given "
+                  "several times")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->expected(1);
+      ->allow_extra_args(false);  // else [a,b] would be two
   generate.add_option(
       "--temperature", asked.temperature,
       "0: always the likeliest token; 1: as the model says. The default of this and "
@@ -162,6 +197,9 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
                       "usual; 1, the default: off; below 1: more likely");
   generate.add_option("--seed", flags->seed, "The same seed gives the same text")
       ->capture_default_str();
+  generate.add_flag("--chat", flags->chat,
+                    "The prompt is a question to a model of conversations: it is laid out as they "
+                    "were in training, and the answer alone is shown");
   generate.add_flag("--json", flags->json,
                     "One JSON object a prompt, with the text that was added and the ids");
   generate.add_option("--dtype", flags->dtype,
@@ -171,7 +209,8 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
   generate.footer(
       "Examples\n"
       "  dspeed generate --model model --prompt 'Once ' --temperature 0.8 --top-p 0.95\n"
-      "  dspeed generate --model model --prompt - --json --stop . < prompts.txt");
+      "  dspeed generate --model model --prompt - --json --stop . < prompts.txt\n"
+      "  dspeed generate --model chat-model --chat --prompt 'What is a whale?'");
   generate.callback([&chosen, flags] { chosen = [flags] { return Generate(*flags); }; });
 }
 

@@ -1,5 +1,8 @@
 #include "memory_forecast.h"
 
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <memory>
@@ -9,6 +12,7 @@
 #include "command.h"
 #include "engine/assembly.h"
 #include "matmul_speed.h"
+#include "mebibytes.h"
 #include "model/decoder.h"
 #include "optim/rules.h"
 #include "progress.h"
@@ -76,21 +80,30 @@ int64_t TraceBytes(const TrainPlan& plan) {
   return threads * plan.flags.trace_events() * static_cast<int64_t>(sizeof(TraceEvent));
 }
 
-}  // namespace
+// A generous estimate in floating point: what it refuses might not be countable in 64 bits.
+Status CheckCountable(const TrainPlan& plan) {
+  const model::DecoderConfig& config = plan.model;
+  const auto layers = static_cast<double>(config.layers);
+  const double wide = 4.0 * static_cast<double>(config.width) +
+                      static_cast<double>(config.mlp_width() + config.qkv_width());
+  const double rows =
+      static_cast<double>(plan.engine.micro_batch) * static_cast<double>(plan.context);
+  const double bytes = plan.flags.ranks * (64.0 * static_cast<double>(config.parameters()) +
+                                           32.0 * rows * (layers + 2) * wide);
+  if (bytes < 0x1p62) return {};
+  return InvalidArgument(
+      "a micro-batch of {} sequences of {} tokens on {} ranks is some {:.0e} bytes, more than can "
+      "be "
+      "counted",
+      plan.engine.micro_batch, plan.context, plan.flags.ranks, bytes);
+}
 
-Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
-                                      std::span<const data::WeightedSource> texts) {
-  const auto gemm = CreateGemm();
+// All but what is there once a process.
+Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm) {
+  DS_TRY(CheckCountable(plan));
   MemoryForecast forecast;
-  forecast.process_bytes = ProcessBytes(plan, *gemm);
-  for (const data::WeightedSource& text : texts) {
-    std::error_code error;
-    const auto bytes = std::filesystem::file_size(text.source.path, error);
-    if (!error) forecast.process_bytes += static_cast<int64_t>(bytes);
-  }
-
   TaskPool pool(1);
-  DS_ASSIGN(const ModelFacts facts, FactsOf(plan, pool, *gemm));
+  DS_ASSIGN(const ModelFacts facts, FactsOf(plan, pool, gemm));
   DS_ASSIGN(const auto rule, optim::CreateRule(plan.engine.optimizer));
   const zero::MemoryPlan memory = zero::PlanMemory({.zero = plan.engine.zero,
                                                     .dtype = plan.engine.dtype,
@@ -105,9 +118,43 @@ Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
                     {"scratch", memory.scratch}};
   for (const MemoryForecast::Part& part : forecast.parts) forecast.rank_bytes += part.bytes;
   const int64_t most = std::max(forecast.rank_bytes, memory.at_placing);
-  forecast.peak_bytes =
-      forecast.process_bytes + plan.flags.ranks * (most + kRankOverhead + TraceBytes(plan));
+  forecast.peak_bytes = plan.flags.ranks * (most + kRankOverhead + TraceBytes(plan));
   return forecast;
+}
+
+}  // namespace
+
+Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
+                                      std::span<const data::WeightedSource> texts) {
+  const auto gemm = CreateGemm();
+  const int64_t process = ProcessBytes(plan, *gemm);
+  DS_ASSIGN(MemoryForecast forecast, ForecastRanks(plan, *gemm));
+  forecast.process_bytes = process;
+  for (const data::WeightedSource& text : texts) {
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(text.source.path, error);
+    if (!error) forecast.process_bytes += static_cast<int64_t>(bytes);
+  }
+  forecast.peak_bytes += forecast.process_bytes;
+  return forecast;
+}
+
+int64_t MachineBytes() {
+  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+}
+
+Status CheckFits(const TrainPlan& plan, kernels::Gemm& gemm) {
+  struct sysinfo machine = {};
+  if (::sysinfo(&machine) != 0) return {};
+  const int64_t swap = static_cast<int64_t>(machine.totalswap) * machine.mem_unit;
+  DS_ASSIGN(const MemoryForecast forecast, ForecastRanks(plan, gemm));
+  if (forecast.peak_bytes <= MachineBytes() + swap) return {};
+  return Error(
+      Code::kOutOfMemory,
+      "the run needs {:.0f} MiB of memory, this machine has {:.0f}{}: dspeed plan with the "
+      "same flags tells what needs less",
+      MiB(forecast.peak_bytes), MiB(MachineBytes()),
+      swap > 0 ? fmt::format(" and {:.0f} of swap", MiB(swap)) : "");
 }
 
 }  // namespace ds::tool

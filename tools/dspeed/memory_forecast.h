@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "kernels/gemm.h"
 #include "train_plan.h"
 
 namespace ds::tool {
@@ -28,5 +29,12 @@ struct MemoryForecast {
 // `texts`: what --data names.
 Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
                                       std::span<const data::WeightedSource> texts);
+
+// The memory of this machine.
+int64_t MachineBytes();
+
+// Refuses a run whose ranks are threads of this process and need more than there is, swap and all:
+// else the system would end it, or another program, without a word.
+Status CheckFits(const TrainPlan& plan, kernels::Gemm& gemm);
 
 }  // namespace ds::tool

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -93,6 +94,10 @@ std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
     std::string_view word = words[at];
     if (word == "--") break;  // what follows are no flags
     word = word.substr(0, word.find('='));
+    if (word.size() > 2 && word[0] == '-' && std::isalpha(static_cast<unsigned char>(word[1]))) {
+      return say(
+          fmt::format("there is no flag {}{}", word, Suggestion(fmt::format("-{}", word), flags)));
+    }
     if (!word.starts_with("--") || Holds(flags, word)) continue;
     const auto* other = std::find_if(std::begin(kElsewhere), std::end(kElsewhere),
                                      [&](const Elsewhere& one) { return one.word == word; });

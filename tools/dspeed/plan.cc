@@ -1,10 +1,9 @@
 // dspeed plan
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,10 +16,6 @@
 
 namespace ds::tool {
 namespace {
-
-int64_t MachineBytes() {
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-}
 
 void PrintJson(const TrainPlan& plan, const MemoryForecast& forecast) {
   nlohmann::ordered_json json = {{"ranks", plan.flags.ranks},
@@ -36,6 +31,7 @@ void PrintJson(const TrainPlan& plan, const MemoryForecast& forecast) {
   json["process_bytes"] = forecast.process_bytes;
   json["peak_bytes"] = forecast.peak_bytes;
   json["machine_bytes"] = MachineBytes();
+  json["fits"] = forecast.peak_bytes <= MachineBytes();
   fmt::print("{}\n", json.dump(2));
 }
 
@@ -87,7 +83,10 @@ Result<std::vector<Remedy>> RemediesOf(const TrainPlan& plan) {
         {"config zero_optimization.stage: 3", [](TrainPlan& run) { run.engine.zero.stage = 3; }});
   }
   if (engine.micro_batch > 1) {
-    remedies.push_back({"config train_micro_batch_size_per_gpu: 1", [](TrainPlan& run) {
+    remedies.push_back({fmt::format("config train_micro_batch_size_per_gpu: 1, "
+                                    "gradient_accumulation_steps: {}",
+                                    engine.accumulation * engine.micro_batch),
+                        [](TrainPlan& run) {
                           run.engine.accumulation *= std::exchange(run.engine.micro_batch, 1);
                         }});
   }
@@ -98,7 +97,9 @@ Result<std::vector<Remedy>> RemediesOf(const TrainPlan& plan) {
                         [](TrainPlan& run) { run.engine.zero.max_live_parameters = 1; }});
   }
   if (engine.dtype == DType::kF32) {
-    remedies.push_back({"--dtype bf16", [](TrainPlan& run) { run.engine.dtype = DType::kBF16; }});
+    // A config may say no to the flag.
+    remedies.push_back({plan.flags.config.empty() ? "--dtype bf16" : "config bf16.enabled: true",
+                        [](TrainPlan& run) { run.engine.dtype = DType::kBF16; }});
   }
   if (!plan.flags.model.empty() && !plan.lora.has_value()) {
     LoraFlags flags;
@@ -113,46 +114,70 @@ Result<std::vector<Remedy>> RemediesOf(const TrainPlan& plan) {
   return remedies;
 }
 
-// What each remedy saves by itself, the best first; and how many of them make the run fit.
+// What a run with some of the remedies needs. The process is the same one, with its text.
+Result<int64_t> PeakWith(const TrainPlan& plan, const MemoryForecast& forecast,
+                         std::span<const Remedy> remedies) {
+  TrainPlan run = plan;
+  for (const Remedy& remedy : remedies) remedy.apply(run);
+  DS_ASSIGN(const MemoryForecast other, ForecastMemory(run, {}));
+  return forecast.process_bytes + other.peak_bytes - other.process_bytes;
+}
+
+// As many of the remedies, from the first on, as make the run fit, and none without which it still
+// does; all of them where they do not suffice.
+Result<std::vector<Remedy>> LeastOf(std::vector<Remedy> remedies, const TrainPlan& plan,
+                                    const MemoryForecast& forecast) {
+  const auto fits = [&](std::span<const Remedy> some) -> Result<bool> {
+    DS_ASSIGN(const int64_t peak, PeakWith(plan, forecast, some));
+    return peak <= MachineBytes();
+  };
+  size_t count = 0;
+  for (bool enough = false; !enough && count < remedies.size();) {
+    DS_ASSIGN(enough, fits(std::span(remedies).first(++count)));
+    if (!enough && count == remedies.size()) return remedies;
+  }
+  remedies.resize(count);
+  for (size_t i = 0; i < remedies.size();) {
+    std::vector<Remedy> fewer = remedies;
+    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    DS_ASSIGN(const bool enough, fits(fewer));
+    if (enough) {
+      remedies = std::move(fewer);
+    } else {
+      ++i;
+    }
+  }
+  return remedies;
+}
+
+// What each remedy saves by itself, the best first, and which of them make the run fit.
 Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
   DS_ASSIGN(std::vector<Remedy> remedies, RemediesOf(plan));
-  // The process is the same one, with its text.
-  const auto peak_of = [&](const TrainPlan& run) -> Result<int64_t> {
-    DS_ASSIGN(const MemoryForecast other, ForecastMemory(run, {}));
-    return forecast.process_bytes + other.peak_bytes - other.process_bytes;
-  };
   for (Remedy& remedy : remedies) {
-    TrainPlan run = plan;
-    remedy.apply(run);
-    DS_ASSIGN(remedy.peak_bytes, peak_of(run));
+    DS_ASSIGN(remedy.peak_bytes, PeakWith(plan, forecast, {&remedy, 1}));
   }
   std::erase_if(remedies, [&](const Remedy& r) { return r.peak_bytes >= forecast.peak_bytes; });
   if (remedies.empty()) return {};
 
-  std::vector<const Remedy*> best;
-  for (const Remedy& remedy : remedies) best.push_back(&remedy);
+  std::vector<Remedy> best = remedies;
   std::stable_sort(best.begin(), best.end(),
-                   [](const Remedy* a, const Remedy* b) { return a->peak_bytes < b->peak_bytes; });
-  fmt::print("\n{:<54}{:>12}{:>12}\n", "With, alone", "peak, MiB", "saved");
-  for (const Remedy* each : best) {
-    fmt::print("{:<54}{:>12.1f}{:>12.1f}\n", each->how, MiB(each->peak_bytes),
-               MiB(forecast.peak_bytes - each->peak_bytes));
+                   [](const Remedy& a, const Remedy& b) { return a.peak_bytes < b.peak_bytes; });
+  fmt::print("\n{:>13}{:>13}  with, alone\n", "peak, MiB", "saved, MiB");
+  for (const Remedy& each : best) {
+    fmt::print("{:>13.1f}{:>13.1f}  {}\n", MiB(each.peak_bytes),
+               MiB(forecast.peak_bytes - each.peak_bytes), each.how);
   }
 
-  TrainPlan run = plan;
-  int64_t peak = forecast.peak_bytes;
-  std::string taken;
-  for (const Remedy& remedy : remedies) {
-    remedy.apply(run);
-    taken += (taken.empty() ? "" : " and ") + remedy.how;
-    DS_ASSIGN(peak, peak_of(run));
-    if (peak <= MachineBytes()) break;
-  }
+  DS_ASSIGN(const std::vector<Remedy> least, LeastOf(std::move(remedies), plan, forecast));
+  DS_ASSIGN(const int64_t peak, PeakWith(plan, forecast, least));
   if (peak > MachineBytes()) {
-    fmt::print("\nAll of them together need {:.1f} MiB.\n", MiB(peak));
-  } else {
-    fmt::print("\nIt fits, with a peak of {:.1f} MiB, by {}.\n", MiB(peak), taken);
+    fmt::print("\nAll of them together still need {:.1f} MiB: a smaller model would fit{}.\n",
+               MiB(peak), plan.flags.ranks > 1 ? ", or more machines (--mpi)" : "");
+    return {};
   }
+  std::string how;
+  for (const Remedy& remedy : least) how += (how.empty() ? "" : " and ") + remedy.how;
+  fmt::print("\nIt fits, with a peak of {:.1f} MiB, by {}.\n", MiB(peak), how);
   return {};
 }
 

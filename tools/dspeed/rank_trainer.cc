@@ -237,8 +237,10 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
   for (const auto& [name, value] : mine.items()) {
     const Json saved = manifest.facts.value(name, Json());
     if (saved != value) {
-      return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}", folder, name,
-                   saved.dump(), value.dump());
+      const bool data = name.starts_with("data ");
+      return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}{}", folder,
+                   name, saved.dump(), value.dump(),
+                   data ? ": the text, or the tokenizer that reads it, is another" : "");
     }
   }
   // Of what both say: an older state says less of it, or nothing. The ids that end a text change

@@ -158,13 +158,18 @@ Status CheckModelOut(const std::string& out, bool overwrite) {
       model.empty() ? tokenizer[0] : model);
 }
 
-Status CheckTokenizerOut(const std::string& out) {
-  const std::string model = ModelFileIn(out);
-  if (model.empty()) return {};
+Status CheckTokenizerOut(const std::string& out, bool overwrite) {
+  if (const std::string model = ModelFileIn(out); !model.empty()) {
+    return InvalidArgument(
+        "--out is {}, which has {}: what that model reads is by the tokenizer that it has; give "
+        "another folder",
+        out, model);
+  }
+  const std::vector<std::string> tokenizer = OtherTokenizer(out, nullptr);
+  if (overwrite || tokenizer.empty()) return {};
   return InvalidArgument(
-      "--out is {}, which has {}: what that model reads is by the tokenizer that it has; give "
-      "another folder",
-      out, model);
+      "--out is {}, which has {}: give another folder, or --overwrite to replace it", out,
+      tokenizer[0]);
 }
 
 Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks) {

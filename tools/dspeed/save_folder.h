@@ -27,8 +27,8 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer);
 // The --out of a command that makes a model: nothing is there that it would be mixed with, or a
 // model that is to be replaced.
 Status CheckModelOut(const std::string& out, bool overwrite);
-// ... that makes a tokenizer: no model is there that has another.
-Status CheckTokenizerOut(const std::string& out);
+// ... that makes a tokenizer: no model is there that has another, nor a tokenizer by itself.
+Status CheckTokenizerOut(const std::string& out, bool overwrite);
 
 // The run that --save holds, where it is to go on. One that is not done is not replaced unless that
 // is asked for. `speaks`: refuses, and says what it finds; else another process does.

@@ -1,4 +1,5 @@
 // dspeed tokenize, dspeed tokenizer train
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -166,6 +167,7 @@ struct LearnFlags {
   std::vector<std::string> special;
   int64_t vocab = 0;
   std::string split = "gpt2", out;
+  bool overwrite = false;
 };
 
 Status Learn(const LearnFlags& flags) {
@@ -177,12 +179,13 @@ Status Learn(const LearnFlags& flags) {
   if (!text.source.text.has_value()) {
     return InvalidArgument("{}: holds ids, expected a text to learn words from", flags.text.data);
   }
-  DS_ASSIGN(token::BpeTrainer trainer, token::BpeTrainer::Create(*rule, flags.special));
+  DS_ASSIGN(token::BpeTrainer trainer,
+            token::BpeTrainer::Create(*rule, flags.vocab, flags.special));
   DS_ASSIGN(data::Documents documents,
             data::Documents::Open(flags.text.data, *text.source.text, flags.text.field));
-  if (documents.bytes() == 0) return InvalidArgument("{}: is empty", flags.text.data);
+  DS_TRY(CheckWritable(flags.out));
   DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
-  DS_TRY(CheckTokenizerOut(flags.out));
+  DS_TRY(CheckTokenizerOut(flags.out, flags.overwrite));
   CatchInterrupts();
   TextProgress progress;
   for (data::Document document;;) {
@@ -197,12 +200,15 @@ Status Learn(const LearnFlags& flags) {
     progress.Show(documents.bytes_done(), documents.bytes(), "read");
     if (!GoesOn()) return Error(Code::kCancelled, "interrupted");
   }
-  DS_ASSIGN(token::BpeParts parts, trainer.Train(flags.vocab, [](int64_t) { return GoesOn(); }));
+  if (documents.bytes() == 0) return InvalidArgument("{}: is empty", flags.text.data);
+  DS_ASSIGN(token::BpeParts parts, trainer.Train([](int64_t) { return GoesOn(); }));
   const auto learned = static_cast<int64_t>(parts.tokens.size());
   DS_ASSIGN(const auto tokenizer, token::BpeTokenizer::Create(std::move(parts)));
   DS_TRY(tokenizer->Save(flags.out));
   fmt::print("tokens    {}{}\n", learned,
              learned < flags.vocab ? ": no further pair stands twice in the text" : "");
+  fmt::print("special   <|endoftext|>{}{}\n", flags.special.empty() ? "" : " ",
+             fmt::join(flags.special, " "));
   fmt::print("time      {}\n", DurationText(progress.seconds()));
   fmt::print("written   {}/tokenizer.json\n", flags.out);
   return {};
@@ -243,10 +249,12 @@ void AddTokenizer(CLI::App& app, Chosen& chosen) {
                   "A token that no text teaches; may be given several times. Conversations (train "
                   "--format chat) need '<|im_start|>' and '<|im_end|>'")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->expected(1);
+      ->allow_extra_args(false);  // else [a,b] would be two
   train.add_option("--split", flags->split, "How words are split: gpt2, llama3 or qwen2")
       ->capture_default_str();
   train.add_option("--out", flags->out, "The folder for the tokenizer")->required();
+  train.add_flag("--overwrite", flags->overwrite,
+                 "Replace the tokenizer that is in the folder of --out");
   train.callback([&chosen, flags] { chosen = [flags] { return Learn(*flags); }; });
 }
 

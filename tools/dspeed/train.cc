@@ -19,6 +19,7 @@
 #include "loss_plot.h"
 #include "matmul_speed.h"
 #include "mebibytes.h"
+#include "memory_forecast.h"
 #include "preset.h"
 #include "progress.h"
 #include "rank_trainer.h"
@@ -40,7 +41,7 @@ struct Run {
   const double entropy;
   std::optional<checkpoint::RunManifest> resumed;
   TaskPool& pool;
-  std::unique_ptr<kernels::Gemm> gemm;
+  kernels::Gemm& gemm;
   std::optional<TrainLog> log;
   std::optional<Progress> progress;
   double peak_flops = 0;  // of the machine; 0: not measured
@@ -114,7 +115,7 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
              config.train_batch, config.micro_batch, config.accumulation, plan.flags.ranks);
   fmt::print("rate      lr {}\n", RateText(plan));
   fmt::print("compute   {}, products by {}\n", Counted(CpuThreads(plan.flags.threads), "thread"),
-             run.gemm->description());
+             run.gemm.description());
   fmt::print("memory    a rank: {:.1f} MiB of state, {:.1f} MiB of activations\n", MiB(state),
              MiB(trainer.model().PlanActivationBytes(config.micro_batch, plan.context)));
   std::fflush(stdout);
@@ -364,6 +365,8 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
             data::Mix::Open(source.sources, tokenizer, plan.model.vocab, plan.context + 1, pool));
   const bool speaks = group == nullptr || group->rank() == 0;
   std::optional<FolderLock> lock, log_lock;
+  const auto gemm = CreateGemm();
+  if (group == nullptr) DS_TRY(CheckFits(plan, *gemm));
   if (speaks) DS_TRY(CheckSave(plan, tokenizer));
   if (speaks && !flags.save.empty()) {
     DS_TRY(CheckWritable(flags.save));
@@ -398,19 +401,19 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
           .entropy = data::UnigramEntropy(texts.all(), plan.model.vocab),
           .resumed = std::move(resumed),
           .pool = pool,
-          .gemm = CreateGemm(),
+          .gemm = *gemm,
           .log = {},
           .progress = {}};
   if (speaks && Progress::Wanted()) {
     TaskPool all(CpuThreads(flags.threads));
-    run.peak_flops = MatmulFlops(*run.gemm, all, plan.engine.dtype, 0.1);
+    run.peak_flops = MatmulFlops(*gemm, all, plan.engine.dtype, 0.1);
   }
   const auto traces = MakeTraces(flags, group != nullptr);
   const auto rank = [&](comm::Communicator& comm) -> Status {
     const size_t mine = group != nullptr ? 0 : static_cast<size_t>(comm.rank());
     const Trace::Thread records(traces.empty() ? nullptr : traces[mine].get(), "rank");
     DS_ASSIGN(const auto trainer,
-              RankTrainer::Create(plan, texts, checksums, tokenizer, comm, run.pool, *run.gemm));
+              RankTrainer::Create(plan, texts, checksums, tokenizer, comm, run.pool, *gemm));
     return RankLoop(run, *trainer, comm.rank() == 0).Go();
   };
   if (group != nullptr) {

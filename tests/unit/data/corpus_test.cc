@@ -94,7 +94,8 @@ TEST_F(CorpusTest, LinesOfConversations) {
   const std::string path = dir_.file("t");
   for (const auto& [line, why] :
        {std::pair("{\"messages\": []}", "messages: is empty"),
-        {"{\"text\": \"a\"}", "messages: is null, expected an array"},
+        {"{\"text\": \"a\"}",
+         "has no \"messages\", which is an array of objects with role and content"},
         {"{\"messages\": [{\"role\": \"user\"}]}", "content: missing"},
         {"{\"messages\": [1]}", "role: looked up in an integer, expected an object"}}) {
     dir_.Write("t", line);

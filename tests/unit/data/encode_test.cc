@@ -60,8 +60,9 @@ TEST(EncodeGolden, DocumentsHaveTheirEnds) {
     want.push_back(*llama3->end_of_text());
   }
   EXPECT_EQ(*EncodeAll(path, TextFormat::kJsonLines, *llama3, 2), want);
-  EXPECT_EQ(EncodeAll(path, TextFormat::kChat, *llama3, 2).status().message(),
-            path + ": line 1: messages: is null, expected an array");
+  EXPECT_EQ(
+      EncodeAll(path, TextFormat::kChat, *llama3, 2).status().message(),
+      path + ": line 1: has no \"messages\", which is an array of objects with role and content");
 }
 
 TEST(EncodeGolden, ConversationsAsTheirTemplateWritesThem) {
@@ -122,6 +123,25 @@ TEST(EncodeGolden, AnswersAloneAreLearned) {
             "messages: none of 1 has role assistant");
   EXPECT_EQ(EncodeChat(turns, *Golden("llama2"), cache, ids).code(), Code::kUnsupported);
   EXPECT_EQ(EndOfTurn(*Golden("llama2")).status().code(), Code::kUnsupported);
+  EXPECT_EQ(ChatPrompt("hi", *Golden("llama2")).status().code(), Code::kUnsupported);
+}
+
+TEST(EncodeGolden, AQuestionIsWhatStandsBeforeTheAnswer) {
+  const std::vector<Turn> turns = {{"user", " hi "}, {"assistant", "yes"}};
+  for (const char* name : {"qwen2", "llama3"}) {
+    const auto tokenizer = Golden(name);
+    token::WordCache cache;
+    Ids ids, before;
+    ASSERT_TRUE(EncodeChat(turns, *tokenizer, cache, ids).ok());
+    for (const int32_t id : ids) {
+      if (id >= 0) break;
+      before.push_back(static_cast<int32_t>(static_cast<uint32_t>(id) & ~TokenSpan::kNoLoss));
+    }
+    Ids question(tokenizer->before().begin(), tokenizer->before().end());
+    const Ids asked = *tokenizer->Encode(*ChatPrompt(" hi ", *tokenizer));
+    question.insert(question.end(), asked.begin(), asked.end());
+    EXPECT_EQ(question, before) << name;
+  }
 }
 
 }  // namespace

@@ -10,9 +10,9 @@ namespace {
 Result<BpeParts> Train(const std::vector<std::string>& texts, int64_t vocab,
                        SplitRule rule = SplitRule::kGpt2,
                        const std::vector<std::string>& special = {}) {
-  DS_ASSIGN(BpeTrainer trainer, BpeTrainer::Create(rule, special));
+  DS_ASSIGN(BpeTrainer trainer, BpeTrainer::Create(rule, vocab, special));
   for (const std::string& text : texts) trainer.Add(text);
-  return trainer.Train(vocab, [](int64_t) { return true; });
+  return trainer.Train([](int64_t) { return true; });
 }
 
 std::vector<std::string> Learned(const BpeParts& parts) {
@@ -88,23 +88,26 @@ TEST(BpeTrainer, SpecialTokensAreNotLearnedFrom) {
 
 TEST(BpeTrainer, RefusesSpecialTokensThatCannotBe) {
   const auto refused = [](const std::vector<std::string>& special, int64_t vocab = 300) {
-    return Train({"abab abab"}, vocab, SplitRule::kGpt2, special).status().message();
+    return Train({"abab abab abab abab"}, vocab, SplitRule::kGpt2, special).status().message();
   };
   EXPECT_EQ(refused({""}), "a special token of 0 bytes, expected 1 to 1024");
   EXPECT_EQ(refused({std::string(1025, 'x')}), "a special token of 1025 bytes, expected 1 to 1024");
   EXPECT_EQ(refused({"<s>", "<s>"}), "the special token '<s>' is there already");
   EXPECT_EQ(refused({"<|endoftext|>"}), "the special token '<|endoftext|>' is there already");
-  EXPECT_EQ(refused({"a"}), "the special token 'a' is one of the bytes or of what was learned");
+  EXPECT_EQ(refused({"a"}), "the special token 'a' is how a byte is written");
+  EXPECT_EQ(refused({"\u00A7"}), "the special token '\u00A7' is how a byte is written");
+  EXPECT_EQ(refused({"\u0120abab"}), "the special token '\u0120abab' is one that the text teaches");
   EXPECT_EQ(refused({"<s>", "</s>"}, 258), "a vocabulary of 258, expected 259 to 4194304");
+  EXPECT_EQ(refused({"abab"}), "");  // cut out of the text, so not learned
   EXPECT_NE(refused({"\xFF"}).find("UTF-8"), std::string::npos);
 }
 
 TEST(BpeTrainer, RefusesWhatCannotBe) {
   EXPECT_EQ(Train({"a"}, 256).status().message(), "a vocabulary of 256, expected 257 to 4194304");
   EXPECT_EQ(Train({}, 300).status().message(), "the text is empty, it has no words");
-  BpeTrainer trainer = BpeTrainer::Create(SplitRule::kGpt2, {}).Take();
+  BpeTrainer trainer = BpeTrainer::Create(SplitRule::kGpt2, 300, {}).Take();
   trainer.Add("abab abab");
-  EXPECT_EQ(trainer.Train(300, [](int64_t) { return false; }).status().code(), Code::kCancelled);
+  EXPECT_EQ(trainer.Train([](int64_t) { return false; }).status().code(), Code::kCancelled);
 }
 
 }  // namespace
