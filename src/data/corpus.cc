@@ -7,6 +7,17 @@
 #include "data/encode.h"
 
 namespace ds::data {
+namespace {
+
+bool IsLearned(uint32_t id) { return (id & TokenSpan::kNoLoss) == 0; }
+
+int64_t LearnedCount(TokenSpan tokens) {
+  return tokens.Typed([n = tokens.size()](const auto* ids) {
+    return static_cast<int64_t>(std::count_if(ids, ids + n, IsLearned));
+  });
+}
+
+}  // namespace
 
 Result<Source> Source::Find(const std::string& path, std::string_view format, std::string field) {
   Source source{path, TextFormat::kText, std::move(field)};
@@ -54,7 +65,18 @@ Result<Corpus> Corpus::Open(const Source& source, const token::Tokenizer* tokeni
         source.path, size, unit, 2 * static_cast<uint64_t>(window), window);
   }
   corpus.train_ = static_cast<size_t>(size - std::max(size / 10, window));
+  if (source.text == TextFormat::kChat) DS_TRY(corpus.CheckAnswers());
   return corpus;
+}
+
+Status Corpus::CheckAnswers() const {
+  for (const auto& [part, where] :
+       {std::pair(train(), "before its last tenth, which is for validation"),
+        std::pair(validation(), "in its last tenth, which is for validation")}) {
+    if (LearnedCount(part) > 0) continue;
+    return InvalidArgument("{}: has no answer {}", path_, where);
+  }
+  return {};
 }
 
 Status Corpus::Encode(const Source& source, const token::Tokenizer& tokenizer, TaskPool& pool) {
@@ -98,9 +120,11 @@ double UnigramEntropy(std::span<const WeightedText> texts, int64_t vocab) {
   for (const auto& [tokens, weight] : texts) {
     std::vector<int64_t> counts(parts.size());
     tokens.Typed([&, n = tokens.size()](const auto* ids) {
-      for (size_t i = 0; i < n; ++i) ++counts[ids[i] & ~TokenSpan::kNoLoss];
+      for (size_t i = 0; i < n; ++i) {
+        if (IsLearned(ids[i])) ++counts[ids[i]];
+      }
     });
-    const auto n = static_cast<double>(std::max<size_t>(1, tokens.size()));
+    const auto n = static_cast<double>(std::max<int64_t>(1, LearnedCount(tokens)));
     for (size_t i = 0; i < parts.size(); ++i) {
       parts[i] += weight * (static_cast<double>(counts[i]) / n);
     }

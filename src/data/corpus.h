@@ -46,14 +46,16 @@ class Corpus {
  private:
   explicit Corpus(std::string path) : path_(std::move(path)) {}
   Status Encode(const Source& source, const token::Tokenizer& tokenizer, TaskPool& pool);
+  // Of conversations: a part without an answer has no loss.
+  Status CheckAnswers() const;
 
   std::string path_;
   std::variant<std::vector<uint16_t>, std::vector<uint32_t>, MappedFile, TokenFile> tokens_;
   size_t train_ = 0;
 };
 
-// Of the tokens one by one, in nats a token: the loss of the best model that knows no context, on
-// texts that are drawn from by their weights, which add up to 1.
+// Of the tokens that are learned, one by one, in nats a token: the loss of the best model that
+// knows no context, on texts that are drawn from by their weights, which add up to 1.
 double UnigramEntropy(std::span<const WeightedText> texts, int64_t vocab);
 
 }  // namespace ds::data

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "data/encode.h"
+#include "support/golden.h"
 #include "support/temp_dir.h"
 #include "token/plain_tokenizers.h"
 
@@ -88,6 +89,30 @@ TEST_F(CorpusTest, LinesOfJson) {
             dir_.file("c.jsonl") + ": line 1: is an array, expected an object");
   EXPECT_NE(Refusal(dir_.Write("d.jsonl", "{\"text\": \"a")).find("d.jsonl: line 1: the object: "),
             std::string::npos);
+}
+
+TEST_F(CorpusTest, GoldenConversationsHaveAnswersInBothParts) {
+  const auto tokenizer = token::Tokenizer::Open(test::GoldenPath("hf/tokenizers/qwen2")).Take();
+  const std::string answered =
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
+  const std::string asked = R"({"messages": [{"role": "assistant", "content": "b"}, )"
+                            R"({"role": "user", "content": ")" +
+                            std::string(4000, '.') + R"("}]})";
+  TaskPool pool(1);
+  const auto open = [&](const std::string& text) {
+    dir_.Write("t", text);
+    return Corpus::Open({dir_.file("t"), TextFormat::kChat, "text"}, tokenizer.get(),
+                        tokenizer->vocab(), 8, pool);
+  };
+  EXPECT_EQ(open(asked).status().message(),
+            dir_.file("t") + ": has no answer in its last tenth, which is for validation");
+  std::string many;
+  for (int i = 0; i < 20; ++i) many += answered + "\n";
+  auto corpus = open(many);
+  ASSERT_TRUE(corpus.ok()) << corpus.status().message();
+  // Of an answer "b" and its end are learned, one as often as the other.
+  const WeightedText texts[] = {{corpus->all(), 1.0}};
+  EXPECT_NEAR(UnigramEntropy(texts, tokenizer->vocab()), std::log(2.0), 1e-12);
 }
 
 TEST_F(CorpusTest, LinesOfConversations) {
