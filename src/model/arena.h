@@ -32,6 +32,7 @@ class Carver {
   void GoBehindAll() { used_ = peak_; }
 
   int64_t bytes() const { return peak_; }
+  bool only_counts() const { return base_ == nullptr; }
 
  private:
   std::byte* const base_;

@@ -213,7 +213,6 @@ Status Decoder::Prepare(Keep keep, const Shape& shape) {
   Carver carver(memory_.data(), compute_->ops.dtype);
   Place(keep, shape, carver);
   host_rows_.resize(static_cast<size_t>(shape.rows()));
-  head_.Reserve(shape.rows());
   if (!learned()) host_angles_.resize(static_cast<size_t>(shape.tokens * config_.dim()));
   placed_keep_ = keep;
   placed_shape_ = shape;

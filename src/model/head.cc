@@ -49,6 +49,7 @@ void Head::Plan(const Compute&, const Shape& shape, bool backward, Carver& carve
     const int64_t most = std::min(rows, chunk_rows());
     weight_sums_ = carver.Floats(WeightGradFloats(GradShape(most, DType::kF32)));
   }
+  if (!carver.only_counts()) host_losses_.resize(static_cast<size_t>(rows));
 }
 
 GemmShape Head::GradShape(int64_t rows, DType dtype) const {

@@ -17,8 +17,6 @@ class Head {
 
   ParamList norm_params() const { return norm_params_; }
   void Plan(const Compute& compute, const Shape& shape, bool backward, Carver& carver);
-  // The host's own memory for passes of so many rows, of which Plan takes none: it counts, too.
-  void Reserve(int64_t rows) { host_losses_.resize(static_cast<size_t>(rows)); }
 
   // The losses of the rows, summed in double in row order. Targets [rows], -1 counts for nothing.
   Result<double> Loss(const Pass& pass, const void* x, const int32_t* targets);
