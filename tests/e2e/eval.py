@@ -96,7 +96,7 @@ class Eval(e2e.DspeedTest):
         self.assertEqual(self.told(data=ids)["loss"], told["loss"])
         ids.write_bytes(struct.pack("<4H", 1, 2, 256, 3))
         self.assert_refused(self.evaluate(data=ids), "ids.bin", 256)
-        self.assert_refused(self.evaluate("--format", "chat", data=lines), "--format", "chat")
+        self.assert_refused(self.evaluate("--format", "chat", data=lines), "line 1", "messages")
 
     def test_refusals(self):
         self.assert_refused(self.evaluate("--context", 21), "--context", 21, 20)

@@ -2,6 +2,9 @@
 """dspeed generate: prompts from standard input, where a text stops, JSON, the ways of sampling."""
 import json
 import os
+import pathlib
+import signal
+import subprocess
 import sys
 
 sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
@@ -41,6 +44,30 @@ class Generate(e2e.DspeedTest):
         self.assert_refused(self.generate(prompt="-", stdin="\n\r\n"), "standard input")
         told = self.told("--tokens", 3, prompt="-", stdin="ab\n\r\n\ncd\r\n")
         self.assertEqual([each["prompt"] for each in told], ["ab", "cd"])
+
+    def test_an_interrupt_while_it_waits_for_a_line(self):
+        process = subprocess.Popen([e2e.DSPEED, "generate", "--model", self.folder / "run/model", "--prompt", "-",
+                                    "--tokens", "3"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        self.addCleanup(process.kill)
+        process.stdin.write(b"abc\nd")
+        process.stdin.flush()
+        self.assertTrue(process.stdout.readline().startswith(b"abc"))
+        process.send_signal(signal.SIGINT)
+        told, said = process.communicate(timeout=30)
+        self.assertEqual((process.returncode, told), (130, b""), said)
+
+    def test_what_cannot_be_read_is_named(self):
+        self.train("words", "--steps", 1, "--tokenizer",
+                   pathlib.Path(os.environ["SOURCE_DIR"]) / "tests/golden/hf/tokenizers/gpt2")
+        ask = [e2e.DSPEED, "generate", "--model", self.folder / "words/model", "--prompt", "-"]
+        done = subprocess.run(ask, input=b"\n\xff\n", capture_output=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, rb"^dspeed generate: line 2 of standard input: .*0xff")
+        folder = os.open(self.folder, os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        done = subprocess.run(ask, stdin=folder, capture_output=True, text=True, timeout=60, check=False)
+        self.assert_refused(done, "cannot read standard input", "directory")
 
     def test_stop(self):
         whole = self.told("--tokens", 60, "--temperature", 0)[0]["text"]

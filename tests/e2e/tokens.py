@@ -210,6 +210,13 @@ class Tokens(e2e.DspeedTest):
             self.assertEqual(json.loads(line) | {"ids": 0, "prompt_ids": 0},
                              {"prompt": "count", "text": "one two three", "ids": 0, "prompt_ids": 0,
                               "ended_by": "end of text"})
+        answer = json.loads(told.splitlines()[0])["ids"]
+        # Of 200 answers each token counts, and no other; a model that knows them is sure of it.
+        measure = ["eval", "--model", self.folder / "run/model", "--data", chat, "--format", "chat"]
+        told = json.loads(self.ok(*measure, "--json"))
+        self.assertEqual((told["predicted"], told["bytes"]), (200 * len(answer), 200 * len("one two three")))
+        self.assertLess(told["loss"], 0.1)
+        self.assertIn(f"{told['predicted']} of them of answers", self.ok(*measure))
         config = self.folder / "run/model/generation_config.json"
         config.write_text(json.dumps({"eos_token_id": tokens[0]["id"]}))
         told = json.loads(self.ok(*ask, "--chat", "--prompt", "count", "--json", "--stop", marks[1]))

@@ -10,6 +10,7 @@
 #include "command.h"
 #include "data/encode.h"
 #include "data/token_file.h"
+#include "data/tokens.h"
 #include "infer/text_score.h"
 #include "interrupt.h"
 #include "loaded_model.h"
@@ -38,8 +39,17 @@ struct Score {
   double bits_per_byte() const { return nats / std::log(2.0) / static_cast<double>(bytes); }
 };
 
-Status Measure(const EvalFlags& flags, LoadedModel& loaded, std::span<const int32_t> tokens,
-               Score& score) {
+// What is measured.
+struct Tokens {
+  std::vector<int32_t> ids;
+  std::vector<bool> asked;  // those of conversations that are no answer; empty: none
+  int64_t bytes = 0;        // that the predicted ids stand for
+
+  // Whether the loss of an id counts.
+  bool counts(size_t i) const { return asked.empty() || !asked[i]; }
+};
+
+Status Measure(const EvalFlags& flags, LoadedModel& loaded, const Tokens& tokens, Score& score) {
   std::optional<NpyFile> file;  // before the work, for it may not be writable
   if (!flags.per_token.empty()) {
     DS_ASSIGN(NpyFile created, NpyFile::Create(flags.per_token, score.tokens - 1));
@@ -47,18 +57,20 @@ Status Measure(const EvalFlags& flags, LoadedModel& loaded, std::span<const int3
   }
   const auto start = std::chrono::steady_clock::now();
   Status written;
+  size_t at = 0;
   const auto add = [&](double log_probability) {
-    score.nats -= log_probability;
-    ++score.predicted;
+    if (tokens.counts(++at)) {
+      score.nats -= log_probability;
+      ++score.predicted;
+    }
     if (file.has_value()) written = file->Append(static_cast<float>(log_probability));
     return written.ok() && Interrupted() == 0;
   };
-  DS_TRY(infer::ScoreText(*loaded.model, loaded.pool, tokens, flags.score, add));
+  DS_TRY(infer::ScoreText(*loaded.model, loaded.pool, tokens.ids, flags.score, add));
   DS_TRY(written);
-  if (score.predicted < score.tokens - 1) {
+  if (at + 1 < tokens.ids.size()) {
     LeaveUnfinished();
-    return Error(Code::kCancelled, "interrupted after {} of {} tokens", score.predicted,
-                 score.tokens);
+    return Error(Code::kCancelled, "interrupted after {} of {} tokens", at, score.tokens);
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   score.seconds = seconds.count();
@@ -87,8 +99,8 @@ void PrintJson(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
 void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::ScoreOptions& used,
                const Score& score) {
   fmt::print("model            {}, {}\n", flags.model, DTypeName(loaded.weights->dtype()));
-  fmt::print("text             {}: {} tokens, {} of them predicted\n", flags.text.data,
-             score.tokens, score.predicted);
+  fmt::print("text             {}: {} tokens, {} of them {}\n", flags.text.data, score.tokens,
+             score.predicted, flags.text.format == "chat" ? "of answers" : "predicted");
   fmt::print("windows          {} tokens, {} new in each\n", used.context, used.stride);
   fmt::print("loss             {:.4f} nats a {}\n", score.loss(), loaded.tokenizer->unit());
   fmt::print("perplexity       {:.4f}\n", std::exp(score.loss()));
@@ -98,42 +110,47 @@ void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
   if (!flags.per_token.empty()) fmt::print("each token       {}\n", flags.per_token);
 }
 
-// Ids of one text as a whole, as generation reads a prompt; `bytes` is what all but the first stand
-// for.
-Result<std::vector<int32_t>> ReadText(const std::string& path, const LoadedModel& loaded,
-                                      int64_t& bytes) {
+// Ids of one text as a whole, as generation reads a prompt.
+Result<Tokens> ReadText(const std::string& path, const LoadedModel& loaded) {
   DS_ASSIGN(const MappedFile file, MappedFile::Open(path));
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
                               file.bytes().size());
-  auto tokens = loaded.Encode(text);
-  if (!tokens.ok()) return Error(tokens.status().code(), "{}: {}", path, tokens.status().message());
-  bytes = std::ssize(text);
-  if (!tokens->empty()) bytes -= std::ssize(loaded.Decode(tokens->front()));
+  auto ids = loaded.Encode(text);
+  if (!ids.ok()) return Error(ids.status().code(), "{}: {}", path, ids.status().message());
+  Tokens tokens{std::move(ids).Take(), {}, std::ssize(text)};
+  if (!tokens.ids.empty()) tokens.bytes -= std::ssize(loaded.Decode(tokens.ids.front()));
   return tokens;
 }
 
-// Texts one behind the other, or ids, as training reads them.
-Result<std::vector<int32_t>> ReadTokens(const data::Source& source, LoadedModel& loaded,
-                                        int64_t& bytes) {
-  if (source.text == data::TextFormat::kText) return ReadText(source.path, loaded, bytes);
-  std::vector<int32_t> tokens;
+// Texts or conversations one behind the other, or ids, as training reads them.
+Result<Tokens> ReadTokens(const data::Source& source, LoadedModel& loaded) {
+  if (source.text == data::TextFormat::kText) return ReadText(source.path, loaded);
+  Tokens tokens;
+  std::vector<int32_t>& all = tokens.ids;
   if (source.text.has_value()) {
     DS_ASSIGN(data::Documents documents,
               data::Documents::Open(source.path, *source.text, source.field));
     DS_TRY(data::EncodeDocuments(
         documents, *loaded.tokenizer, loaded.pool,
         [&](std::span<const int32_t> ids) {
-          tokens.insert(tokens.end(), ids.begin(), ids.end());
+          all.insert(all.end(), ids.begin(), ids.end());
           return Status();
         },
         [](const data::EncodeProgress&) { return Interrupted() == 0; }));
   } else {
     DS_ASSIGN(const data::TokenFile file, data::TokenFile::Open(source.path));
     DS_TRY(data::CheckIds(file.tokens(), loaded.model->vocab(), file.path()));
-    file.tokens().Typed([&](const auto* ids) { tokens.assign(ids, ids + file.tokens().size()); });
+    file.tokens().Typed([&](const auto* ids) { all.assign(ids, ids + file.tokens().size()); });
   }
-  bytes = 0;
-  for (size_t i = 1; i < tokens.size(); ++i) bytes += std::ssize(loaded.Decode(tokens[i]));
+  if (source.text == data::TextFormat::kChat) {
+    for (int32_t& id : all) {
+      tokens.asked.push_back(id < 0);
+      id = static_cast<int32_t>(static_cast<uint32_t>(id) & ~data::TokenSpan::kNoLoss);
+    }
+  }
+  for (size_t i = 1; i < all.size(); ++i) {
+    if (tokens.counts(i)) tokens.bytes += std::ssize(loaded.Decode(all[i]));
+  }
   return tokens;
 }
 
@@ -145,9 +162,6 @@ Status Eval(const EvalFlags& flags) {
     DS_TRY(CheckOther("--per-token", flags.per_token, file.path().string()));
   }
   DS_ASSIGN(const auto source, data::Source::Find(data, flags.text.format, flags.text.field));
-  if (source.text == data::TextFormat::kChat) {
-    return InvalidArgument("--format is chat: eval measures all of a text, not the answers in it");
-  }
   if (std::error_code error; !std::filesystem::exists(data, error)) {  // before a model is read
     return Error(Code::kNotFound, "{}: cannot open: {}", data,
                  error ? error.message() : "No such file or directory");
@@ -158,12 +172,16 @@ Status Eval(const EvalFlags& flags) {
                                           .threads = flags.threads}));
   CatchInterrupts();
   Score score;
-  DS_ASSIGN(const std::vector<int32_t> tokens, ReadTokens(source, *loaded, score.bytes));
-  score.tokens = std::ssize(tokens);
-  if (tokens.size() < 2) {
+  DS_ASSIGN(const Tokens tokens, ReadTokens(source, *loaded));
+  score.tokens = std::ssize(tokens.ids);
+  score.bytes = tokens.bytes;
+  if (tokens.ids.size() < 2) {
     return InvalidArgument("{}: has {} tokens, at least 2 are needed: the first is not predicted",
-                           data, tokens.size());
+                           data, tokens.ids.size());
   }
+  bool any = false;
+  for (size_t i = 1; i < tokens.ids.size() && !any; ++i) any = tokens.counts(i);
+  if (!any) return InvalidArgument("{}: has no answer", data);
   auto used = infer::ResolveScore(flags.score, *loaded->model);
   if (!used.ok()) {
     const auto said = [](const char* flag, int64_t value) {
@@ -186,7 +204,8 @@ void AddEval(CLI::App& app, Chosen& chosen) {
                   "A folder that dspeed train --save wrote, of Hugging Face, or of adapters")
       ->required();
   eval.add_option("--data", flags->text.data,
-                  "The text, all of it: every token but the first is predicted once")
+                  "The text, all of it: every token but the first is predicted once; of "
+                  "conversations (--format chat) the answers count")
       ->required();
   AddFormatFlags(eval, flags->text);
   eval.add_option("--tokenizer", flags->text.tokenizer,

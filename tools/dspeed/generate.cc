@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <iostream>
 #include <optional>
 
 #include "base/json.h"
 #include "command.h"
 #include "data/chat.h"
 #include "interrupt.h"
+#include "line_reader.h"
 #include "loaded_model.h"
 #include "stop_text.h"
 
@@ -65,7 +65,10 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
     DS_ASSIGN(prompt, data::ChatPrompt(asked, *loaded.tokenizer));
   }
   auto ids = loaded.Encode(prompt);
-  if (!ids.ok()) return Error(ids.status().code(), "--prompt: {}", ids.status().message());
+  if (!ids.ok()) {
+    const char* const where = flags.prompt == "-" ? "" : "--prompt: ";
+    return Error(ids.status().code(), "{}{}", where, ids.status().message());
+  }
   StopText text(stops.texts);
   std::string shown;
   std::vector<int32_t> added;
@@ -105,6 +108,7 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
     std::fwrite(shown.data(), 1, shown.size(), stdout);
   }
   std::fputc('\n', stdout);
+  std::fflush(stdout);  // who asks line by line waits for it
   return {};
 }
 
@@ -140,11 +144,18 @@ Status Generate(const GenerateFlags& flags) {
     return ended();
   }
   int64_t prompts = 0;
-  for (std::string prompt; std::getline(std::cin, prompt) && Interrupted() == 0;) {
+  LineReader lines;
+  for (std::string prompt;;) {
+    DS_ASSIGN(const bool more, lines.Next(prompt));
+    if (!more || Interrupted() != 0) break;
     if (prompt.ends_with('\r')) prompt.pop_back();
     if (prompt.empty()) continue;
     ++prompts;
-    DS_TRY(Continue(flags, options, stops, *loaded, prompt));
+    const Status status = Continue(flags, options, stops, *loaded, prompt);
+    if (!status.ok()) {
+      return Error(status.code(), "line {} of standard input: {}", lines.number(),
+                   status.message());
+    }
     if (std::ferror(stdout) != 0) return {};  // main() says so
   }
   DS_TRY(ended());
