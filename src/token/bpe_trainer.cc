@@ -135,11 +135,8 @@ class Learner {
 
 // Whether the file of a tokenizer writes a byte so.
 bool IsByte(std::string_view content) {
-  for (int byte = 0; byte < 256; ++byte) {
-    const char one = static_cast<char>(byte);
-    if (content == ToByteAlphabet({&one, 1})) return true;
-  }
-  return false;
+  std::string bytes;
+  return FromByteAlphabet(content, bytes) && bytes.size() == 1;
 }
 
 }  // namespace

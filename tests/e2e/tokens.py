@@ -206,6 +206,7 @@ class Tokens(e2e.DspeedTest):
         ask = ["generate", "--model", self.folder / "run/model", "--temperature", 0]
         self.assertEqual(self.ok(*ask, "--chat", "--prompt", "count"), "one two three\n")
         told = self.dspeed(*ask, "--chat", "--prompt", "-", "--json", stdin="count\ncount\n").stdout
+        self.assertEqual(len(told.splitlines()), 2)
         for line in told.splitlines():
             self.assertEqual(json.loads(line) | {"ids": 0, "prompt_ids": 0},
                              {"prompt": "count", "text": "one two three", "ids": 0, "prompt_ids": 0,

@@ -27,6 +27,9 @@ void AddReport(CLI::App& app, Chosen& chosen);
 // Refuses the file `out` of `flag` where it is the same file as `in`, which is read.
 Status CheckOther(const char* flag, const std::string& out, const std::string& in);
 
+// An option that may be given several times: each time is one value, though it were "[a,b]".
+CLI::Option* Repeated(CLI::Option* option);
+
 // 0 or what the option said; else one thread a core.
 int CpuThreads(int asked);
 

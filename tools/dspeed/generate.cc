@@ -185,12 +185,9 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
                   "Tokens to add at most; of more than its context holds the model sees the "
                   "last")
       ->capture_default_str();
-  generate
-      .add_option("--stop", flags->stop,
-                  "Ends the text before this string, or at this special token; may be given "
-                  "several times")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->allow_extra_args(false);  // else [a,b] would be two
+  Repeated(generate.add_option("--stop", flags->stop,
+                               "Ends the text before this string, or at this special token; may be "
+                               "given several times"));
   generate.add_option(
       "--temperature", asked.temperature,
       "0: always the likeliest token; 1: as the model says. The default of this and "

@@ -10,7 +10,7 @@ namespace ds::tool {
 
 class LineReader {
  public:
-  // The next line, without its end; false where there is none, and once there was an interrupt.
+  // The next line, without its end; false where there is none, and where an interrupt came first.
   Result<bool> Next(std::string& line);
   // Of the last one, from 1.
   int64_t number() const { return number_; }

@@ -26,6 +26,10 @@
 
 namespace ds::tool {
 
+CLI::Option* Repeated(CLI::Option* option) {
+  return option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+}
+
 int CpuThreads(int asked) {
   if (asked > 0) return asked;
   const auto cores = static_cast<int>(std::thread::hardware_concurrency());

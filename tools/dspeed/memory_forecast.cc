@@ -93,12 +93,12 @@ Status CheckCountable(const TrainPlan& plan) {
   if (bytes < 0x1p62) return {};
   return InvalidArgument(
       "a micro-batch of {} sequences of {} tokens on {} ranks is some {:.0e} bytes, more than can "
-      "be "
-      "counted",
+      "be counted",
       plan.engine.micro_batch, plan.context, plan.flags.ranks, bytes);
 }
 
-// All but what is there once a process.
+}  // namespace
+
 Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm) {
   DS_TRY(CheckCountable(plan));
   MemoryForecast forecast;
@@ -121,8 +121,6 @@ Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm)
   forecast.peak_bytes = plan.flags.ranks * (most + kRankOverhead + TraceBytes(plan));
   return forecast;
 }
-
-}  // namespace
 
 Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
                                       std::span<const data::WeightedSource> texts) {

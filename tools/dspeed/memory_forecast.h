@@ -30,6 +30,9 @@ struct MemoryForecast {
 Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
                                       std::span<const data::WeightedSource> texts);
 
+// The same without what is there once a process, which has to be measured.
+Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm);
+
 // The memory of this machine.
 int64_t MachineBytes();
 

@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "command.h"
+#include "engine/assembly.h"
 #include "mebibytes.h"
 #include "memory_forecast.h"
 #include "train_plan.h"
@@ -114,21 +115,14 @@ Result<std::vector<Remedy>> RemediesOf(const TrainPlan& plan) {
   return remedies;
 }
 
-// What a run with some of the remedies needs. The process is the same one, with its text.
-Result<int64_t> PeakWith(const TrainPlan& plan, const MemoryForecast& forecast,
-                         std::span<const Remedy> remedies) {
-  TrainPlan run = plan;
-  for (const Remedy& remedy : remedies) remedy.apply(run);
-  DS_ASSIGN(const MemoryForecast other, ForecastMemory(run, {}));
-  return forecast.process_bytes + other.peak_bytes - other.process_bytes;
-}
+// What the run needs with some of the remedies.
+using PeakWith = std::function<Result<int64_t>(std::span<const Remedy>)>;
 
 // As many of the remedies, from the first on, as make the run fit, and none without which it still
 // does; all of them where they do not suffice.
-Result<std::vector<Remedy>> LeastOf(std::vector<Remedy> remedies, const TrainPlan& plan,
-                                    const MemoryForecast& forecast) {
+Result<std::vector<Remedy>> LeastOf(std::vector<Remedy> remedies, const PeakWith& peak_with) {
   const auto fits = [&](std::span<const Remedy> some) -> Result<bool> {
-    DS_ASSIGN(const int64_t peak, PeakWith(plan, forecast, some));
+    DS_ASSIGN(const int64_t peak, peak_with(some));
     return peak <= MachineBytes();
   };
   size_t count = 0;
@@ -153,8 +147,15 @@ Result<std::vector<Remedy>> LeastOf(std::vector<Remedy> remedies, const TrainPla
 // What each remedy saves by itself, the best first, and which of them make the run fit.
 Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
   DS_ASSIGN(std::vector<Remedy> remedies, RemediesOf(plan));
+  const auto gemm = CreateGemm();
+  const PeakWith peak_with = [&](std::span<const Remedy> some) -> Result<int64_t> {
+    TrainPlan run = plan;
+    for (const Remedy& remedy : some) remedy.apply(run);
+    DS_ASSIGN(const MemoryForecast ranks, ForecastRanks(run, *gemm));
+    return forecast.process_bytes + ranks.peak_bytes;  // the process is the same one
+  };
   for (Remedy& remedy : remedies) {
-    DS_ASSIGN(remedy.peak_bytes, PeakWith(plan, forecast, {&remedy, 1}));
+    DS_ASSIGN(remedy.peak_bytes, peak_with({&remedy, 1}));
   }
   std::erase_if(remedies, [&](const Remedy& r) { return r.peak_bytes >= forecast.peak_bytes; });
   if (remedies.empty()) return {};
@@ -168,8 +169,8 @@ Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
                MiB(forecast.peak_bytes - each.peak_bytes), each.how);
   }
 
-  DS_ASSIGN(const std::vector<Remedy> least, LeastOf(std::move(remedies), plan, forecast));
-  DS_ASSIGN(const int64_t peak, PeakWith(plan, forecast, least));
+  DS_ASSIGN(const std::vector<Remedy> least, LeastOf(std::move(remedies), peak_with));
+  DS_ASSIGN(const int64_t peak, peak_with(least));
   if (peak > MachineBytes()) {
     fmt::print("\nAll of them together still need {:.1f} MiB: a smaller model would fit{}.\n",
                MiB(peak), plan.flags.ranks > 1 ? ", or more machines (--mpi)" : "");

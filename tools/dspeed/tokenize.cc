@@ -244,12 +244,10 @@ void AddTokenizer(CLI::App& app, Chosen& chosen) {
       .add_option("--vocab", flags->vocab,
                   "Tokens, with the 256 bytes, <|endoftext|> and --special")
       ->required();
-  train
-      .add_option("--special", flags->special,
-                  "A token that no text teaches; may be given several times. Conversations (train "
-                  "--format chat) need '<|im_start|>' and '<|im_end|>'")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->allow_extra_args(false);  // else [a,b] would be two
+  Repeated(train.add_option("--special", flags->special,
+                            "A token that no text teaches; may be given several times. "
+                            "Conversations (train --format chat) need '<|im_start|>' and "
+                            "'<|im_end|>'"));
   train.add_option("--split", flags->split, "How words are split: gpt2, llama3 or qwen2")
       ->capture_default_str();
   train.add_option("--out", flags->out, "The folder for the tokenizer")->required();

@@ -465,12 +465,10 @@ Status Start(TrainFlags flags) {
 }  // namespace
 
 void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
-  train  // not required: --list-presets needs none
-      .add_option(
-          "--data", flags->data,
-          "The text; its last tenth is for validation. Given more than once, as TEXT=WEIGHT, "
-          "each has that part of the samples; without =WEIGHT a weight of 1")
-      ->allow_extra_args(false);
+  Repeated(train.add_option(  // not required: --list-presets needs none
+      "--data", flags->data,
+      "The text; its last tenth is for validation. Given more than once, as TEXT=WEIGHT, "
+      "each has that part of the samples; without =WEIGHT a weight of 1"));
   train.add_option("--mix", flags->mix,
                    "Instead of --data: a JSON file with the texts, their weights and formats");
   AddReadingFlags(train, flags->text);
