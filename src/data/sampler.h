@@ -28,6 +28,9 @@ class Sampler {
   // Samples first ... first + count - 1 of the step: ids and targets [count, tokens]. A micro-batch
   // of b on rank r of w in accumulation step a has first = (a * w + r) * b.
   void Fill(int64_t step, int64_t first, int64_t count, int32_t* ids, int32_t* targets) const;
+  // Targets of the global batch of `step` that are learned: what its loss and gradients are the
+  // mean over. Every rank can say it, for what it is of follows from the step alone.
+  int64_t Learned(int64_t step) const;
 
  private:
   Sampler(int64_t batch, int64_t tokens, uint64_t seed)
@@ -40,6 +43,9 @@ class Sampler {
   int64_t batch_, tokens_;
   uint64_t seed_;
 };
+
+// Of the tokens of a text, those that are learned.
+int64_t CountLearned(TokenSpan text);
 
 // ids [tokens] and targets [tokens] (the next token, -1 where it has kNoLoss) of the window that
 // begins at `start`.

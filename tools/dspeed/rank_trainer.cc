@@ -62,26 +62,27 @@ model::TokenBatch RankTrainer::Batch(int64_t count) const {
 Result<StepResult> RankTrainer::Step(int64_t step) {
   const EngineConfig& config = plan_.engine;
   const int64_t micro = config.micro_batch;
-  const auto tokens_here = static_cast<double>(micro * plan_.context);
+  // The engine takes the mean over micro-batches and ranks, which is to be that over the tokens.
+  const int64_t learned = sampler_.Learned(step);
+  const auto micros = static_cast<double>(config.accumulation * comm_.size());
+  const double each = std::max(1.0, static_cast<double>(learned)) / micros;
   const TraceSpan span(TraceLane::kStep, "step", std::to_string(step + 1));
   StepResult result;
-  double loss = 0, learned = 0;
+  double loss = 0;
   for (int64_t a = 0; a < config.accumulation; ++a) {
     const int64_t first = (a * comm_.size() + comm_.rank()) * micro;
     sampler_.Fill(step, first, micro, ids_.data(), targets_.data());
-    const double scale = engine_->loss_scale() / tokens_here;
+    const double scale = engine_->loss_scale() / each;
     model::TokenBatch batch = Batch(micro);
     batch.first_sequence = step * config.train_batch + first;
     DS_ASSIGN(const double sum, model_->ForwardBackward(batch, static_cast<float>(scale)));
     loss += sum;
-    learned += static_cast<double>(targets_.size()) -
-               static_cast<double>(std::count(targets_.begin(), targets_.end(), -1));
     DS_ASSIGN(result.info, engine_->Step());
   }
-  double sums[3] = {loss, learned, Interrupted() != 0 ? 1.0 : 0.0};
+  double sums[2] = {loss, Interrupted() != 0 ? 1.0 : 0.0};
   DS_TRY(comm_.AllReduce("loss", sums));
-  result.loss = sums[0] / std::max(1.0, sums[1]);
-  result.stop = sums[2] > 0;
+  if (learned > 0) result.loss = sums[0] / static_cast<double>(learned);
+  result.stop = sums[1] > 0;
   return result;
 }
 

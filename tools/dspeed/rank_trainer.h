@@ -20,7 +20,8 @@
 namespace ds::tool {
 
 struct StepResult {
-  double loss = 0;  // mean over the tokens of the global batch, in nats
+  // Mean over the tokens of the global batch that are learned, in nats; absent when none is.
+  std::optional<double> loss;
   StepInfo info;
   bool stop = false;  // some rank was interrupted
 };

@@ -147,8 +147,9 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   if (const int64_t skipped = trainer.engine().stats().skipped; skipped > 0) {
     fmt::print("skipped   {} of {} steps: their gradients were not finite\n", skipped, last.step);
   }
-  if (steps_now > 0)
-    fmt::print("training loss      {:.4f} nats a {} (the last step)\n", last.loss, run.unit());
+  if (steps_now > 0 && last.loss.has_value()) {
+    fmt::print("training loss      {:.4f} nats a {} (the last step)\n", *last.loss, run.unit());
+  }
   if (last.val_loss.has_value()) {
     fmt::print("validation loss    {:.4f} nats a {} = {:.4f} bits\n", *last.val_loss, run.unit(),
                *last.val_loss / std::log(2.0));
@@ -166,7 +167,7 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
         flags.log);
   }
   if (!flags.save.empty()) {
-    fmt::print("saved              {} (step {})\n", flags.save, last.step);
+    fmt::print("{:<19}{} (step {})\n", steps_now > 0 ? "saved" : "kept", flags.save, last.step);
     if (stopped) fmt::print("to go on           the same command with --resume\n");
   } else {
     fmt::print("nothing was saved: --save DIR was not given\n");
@@ -234,9 +235,9 @@ class RankLoop {
     DS_ASSIGN(const StepResult result, trainer_.Step(entry.step));
     const std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
     // In fp16 such a step is skipped, and the loss scale falls.
-    if (!std::isfinite(result.loss) && config.dtype != DType::kF16) {
+    if (result.loss.has_value() && !std::isfinite(*result.loss) && config.dtype != DType::kF16) {
       return Error(Code::kInvalidState, "step {}: the loss is {}: nothing more is trained or saved",
-                   entry.step + 1, result.loss);
+                   entry.step + 1, *result.loss);
     }
     ++entry.step;
     entry = {.step = entry.step,
@@ -290,9 +291,10 @@ class RankLoop {
   Status TellMonitor(const LogEntry& entry) {
     Monitor* monitor = trainer_.engine().monitor();
     if (monitor == nullptr) return {};
-    const Scalar losses[] = {{"Train/Samples/train_loss", entry.loss},
-                             {"Train/Samples/val_loss", entry.val_loss.value_or(0)}};
-    monitor->Write(entry.samples, std::span(losses).first(entry.val_loss.has_value() ? 2 : 1));
+    std::vector<Scalar> losses;
+    if (entry.loss.has_value()) losses.push_back({"Train/Samples/train_loss", *entry.loss});
+    if (entry.val_loss.has_value()) losses.push_back({"Train/Samples/val_loss", *entry.val_loss});
+    monitor->Write(entry.samples, losses);
     return monitor->status();
   }
 
@@ -306,10 +308,11 @@ class RankLoop {
   // skipped left the weights as they were.
   Status Save(const LogEntry& entry) {
     const double validation = entry.val_loss.value_or(0);
-    const bool trained = entry.skipped || std::isfinite(entry.loss);
+    const double loss = entry.loss.value_or(0);
+    const bool trained = entry.skipped || std::isfinite(loss);
     if (!trained || !std::isfinite(validation)) {
       return Error(Code::kInvalidState, "step {}: the {} is {}: it is not saved", entry.step,
-                   trained ? "validation loss" : "loss", trained ? validation : entry.loss);
+                   trained ? "validation loss" : "loss", trained ? validation : loss);
     }
     saved_ = entry.step;
     return trainer_.Save(flags_.save, entry.step);

@@ -122,6 +122,30 @@ TEST(Sampler, OneOfOneIsAsAlone) {
   }
 }
 
+// What is counted is what Fill() gives, over all samples of the step.
+TEST(Sampler, CountsTheTargetsOfAStepThatAreLearned) {
+  std::vector<uint32_t> talk(500);
+  for (size_t i = 0; i < talk.size(); ++i) {
+    const bool answer = i / 40 % 3 == 0;
+    talk[i] = static_cast<uint32_t>(i % 50) | (answer ? 0 : TokenSpan::kNoLoss);
+  }
+  const std::vector<uint16_t> text(300, 7);
+  const WeightedText texts[] = {{TokenSpan(talk), 3}, {TokenSpan(text), 1}};
+  const int64_t batch = 6, tokens = 16;
+  auto sampler = Sampler::Create(texts, batch, tokens, 5);
+  ASSERT_TRUE(sampler.ok());
+  std::set<int64_t> seen;
+  for (int64_t step = 0; step < 50; ++step) {
+    std::vector<int32_t> ids(batch * tokens), targets(batch * tokens);
+    sampler->Fill(step, 0, batch, ids.data(), targets.data());
+    const int64_t learned =
+        std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; });
+    EXPECT_EQ(sampler->Learned(step), learned);
+    seen.insert(learned);
+  }
+  EXPECT_GT(seen.size(), 10u);  // neither all of them nor none
+}
+
 TEST(Sampler, RefusesTextsThatCannotBeDrawnFrom) {
   const auto text = Text(100);
   const auto refusal = [&](std::vector<WeightedText> texts, int64_t batch = 1) {
