@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/host.h"
+
 namespace ds {
 namespace {
 
@@ -87,8 +89,7 @@ struct Slot {
 
 struct TaskPool::Impl {
   explicit Impl(int threads) : threads(threads), parts(std::min(threads, kParts)) {
-    const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-    spins = threads <= cores;
+    spins = threads <= UsableCores();
     try {
       for (int lane = 1; lane < threads; ++lane) {
         workers.emplace_back([this, lane] { Serve(lane); });

@@ -1,10 +1,10 @@
 #include <deepspeed/ds_comm.h>
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/host.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
 
@@ -33,8 +33,7 @@ Result<GroupOptions> ReadOptions(const ds_comm_options* options) {
   if (known.threads < 0 || known.threads > 4096) {
     return InvalidArgument("options.threads is {}, not in 0..4096", known.threads);
   }
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  read.threads = known.threads != 0 ? known.threads : std::max(1, cores);
+  read.threads = known.threads != 0 ? known.threads : UsableCores();
   return read;
 }
 

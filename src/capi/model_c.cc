@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <thread>
 #include <utility>
 
+#include "base/host.h"
 #include "base/log.h"
 #include "capi/buffer.h"
 #include "capi/element_types.h"
@@ -175,8 +175,8 @@ Result<HandleOwner<ds_model>> Open(const char* folder, const ds_model_open_optio
   DS_ASSIGN(const HfConfig hf, ds::infer::ReadModelConfig(place.base));
   const DType dtype = options.dtype != static_cast<ds_dtype>(0) ? static_cast<DType>(options.dtype)
                                                                 : hf.dtype.value_or(DType::kF32);
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  auto alone = std::make_unique<ds_model::Alone>(options.threads != 0 ? options.threads : cores);
+  auto alone =
+      std::make_unique<ds_model::Alone>(options.threads != 0 ? options.threads : ds::UsableCores());
   alone->weights.emplace(dtype, alone->pool, alone->account);
   const Asked asked = {hf, {.cache_tokens = options.cache_tokens, .lora = place.lora()}};
   DS_ASSIGN(auto model, MakeModel(asked, nullptr, std::move(alone)));

@@ -2,10 +2,10 @@
 
 #include <cmath>
 #include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/host.h"
 #include "capi/guard.h"
 #include "engine/assembly.h"
 #include "optim/clip.h"
@@ -153,8 +153,8 @@ ds_status ds_optim_create(const ds_optim_options* options, ds_optim** out_optim)
     DS_TRY(ds::CheckEnvironment());
     auto optim = ds::capi::MakeHandle<ds_optim>();
     DS_ASSIGN(optim->rule, ds::optim::CreateRule(json));
-    const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-    optim->pool = std::make_unique<ds::TaskPool>(known.threads != 0 ? known.threads : cores);
+    optim->pool =
+        std::make_unique<ds::TaskPool>(known.threads != 0 ? known.threads : ds::UsableCores());
     if (optim->rule->scope() == UpdateRule::Scope::kMatrix) optim->gemm = ds::CreateGemm();
     *out_optim = optim.release();
     return {};

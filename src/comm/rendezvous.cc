@@ -5,6 +5,8 @@
 #include <cstring>
 #include <thread>
 
+#include "base/host.h"
+
 namespace ds::comm {
 namespace {
 
@@ -39,7 +41,7 @@ class PostLock {
   std::atomic<uint32_t>& lock_;
 };
 
-bool Spins(int size) { return size <= static_cast<int>(std::thread::hardware_concurrency()); }
+bool Spins(int size) { return size <= UsableCores(); }
 
 void Relax() {
 #if defined(__x86_64__)

@@ -30,7 +30,7 @@ Status CheckOther(const char* flag, const std::string& out, const std::string& i
 // An option that may be given several times: each time is one value, though it were "[a,b]".
 CLI::Option* Repeated(CLI::Option* option);
 
-// 0 or what the option said; else one thread a core.
+// What the option said; else one thread a core that the process may use.
 int CpuThreads(int asked);
 
 }  // namespace ds::tool

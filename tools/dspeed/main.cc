@@ -11,10 +11,10 @@
 #include <exception>
 #include <filesystem>
 #include <iostream>
-#include <thread>
 
 #include <deepspeed/ds_base.h>
 
+#include "base/host.h"
 #include "bus_error.h"
 #include "cli_pages.h"
 #include "command.h"
@@ -30,11 +30,7 @@ CLI::Option* Repeated(CLI::Option* option) {
   return option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
 }
 
-int CpuThreads(int asked) {
-  if (asked > 0) return asked;
-  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-  return cores > 0 ? cores : 1;
-}
+int CpuThreads(int asked) { return asked > 0 ? asked : UsableCores(); }
 
 Status CheckOther(const char* flag, const std::string& out, const std::string& in) {
   std::error_code none;
@@ -164,7 +160,11 @@ int Run(int argc, char** argv) {
     std::fprintf(stderr, "dspeed: %s\n", OneLine(status.message()).c_str());
     return 1;
   }
-  const std::string command = app.get_subcommands().front()->get_name();
+  std::string command;  // with what is below it: "tokenizer train"
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    command += (command.empty() ? "" : " ") + at->get_name();
+  }
   ds::Status status = chosen();
   if (const ds::Status flushed = FlushOutput(); status.ok()) status = flushed;
   const int interrupted = ds::tool::InterruptedStatus();

@@ -1,12 +1,12 @@
 #include "memory_forecast.h"
 
 #include <sys/sysinfo.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <memory>
 
+#include "base/host.h"
 #include "base/task_pool.h"
 #include "base/trace.h"
 #include "command.h"
@@ -137,8 +137,12 @@ Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
   return forecast;
 }
 
-int64_t MachineBytes() {
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+std::string UsableMemoryText() {
+  return UsableMemory() == MachineMemory()
+             ? fmt::format("this machine has {:.0f} MiB", MiB(MachineMemory()))
+             : fmt::format(
+                   "its control group leaves this process {:.0f} MiB of the machine's {:.0f}",
+                   MiB(UsableMemory()), MiB(MachineMemory()));
 }
 
 Status CheckFits(const TrainPlan& plan, kernels::Gemm& gemm) {
@@ -146,12 +150,12 @@ Status CheckFits(const TrainPlan& plan, kernels::Gemm& gemm) {
   if (::sysinfo(&machine) != 0) return {};
   const int64_t swap = static_cast<int64_t>(machine.totalswap) * machine.mem_unit;
   DS_ASSIGN(const MemoryForecast forecast, ForecastRanks(plan, gemm));
-  if (forecast.peak_bytes <= MachineBytes() + swap) return {};
+  if (forecast.peak_bytes <= UsableMemory() + swap) return {};
   return Error(
       Code::kOutOfMemory,
-      "the run needs {:.0f} MiB of memory, this machine has {:.0f}{}: dspeed plan with the "
-      "same flags tells what needs less",
-      MiB(forecast.peak_bytes), MiB(MachineBytes()),
+      "the run needs {:.0f} MiB of memory, {}{}: dspeed plan with the same flags tells what needs "
+      "less",
+      MiB(forecast.peak_bytes), UsableMemoryText(),
       swap > 0 ? fmt::format(" and {:.0f} of swap", MiB(swap)) : "");
 }
 

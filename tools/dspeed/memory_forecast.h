@@ -33,8 +33,8 @@ Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
 // The same without what is there once a process, which has to be measured.
 Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm);
 
-// The memory of this machine.
-int64_t MachineBytes();
+// How much memory there is for a run, for people: "this machine has 24576 MiB".
+std::string UsableMemoryText();
 
 // Refuses a run whose ranks are threads of this process and need more than there is, swap and all:
 // else the system would end it, or another program, without a word.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/host.h"
 #include "base/json.h"
 #include "command.h"
 #include "engine/assembly.h"
@@ -31,8 +32,9 @@ void PrintJson(const TrainPlan& plan, const MemoryForecast& forecast) {
   json["rank_total_bytes"] = forecast.rank_bytes;
   json["process_bytes"] = forecast.process_bytes;
   json["peak_bytes"] = forecast.peak_bytes;
-  json["machine_bytes"] = MachineBytes();
-  json["fits"] = forecast.peak_bytes <= MachineBytes();
+  json["machine_bytes"] = MachineMemory();
+  json["usable_bytes"] = UsableMemory();
+  json["fits"] = forecast.peak_bytes <= UsableMemory();
   fmt::print("{}\n", json.dump(2));
 }
 
@@ -60,8 +62,8 @@ void PrintText(const TrainPlan& plan, const MemoryForecast& forecast) {
   row("together", MiB(forecast.rank_bytes), ranks * MiB(forecast.rank_bytes));
   fmt::print("{:<14}{:>14}{:>14.1f}\n", "the process", "", MiB(forecast.process_bytes));
   fmt::print("{:<14}{:>14}{:>14.1f}\n", "peak", "", MiB(forecast.peak_bytes));
-  fmt::print("\nThis machine has {:.1f} MiB{}.\n", MiB(MachineBytes()),
-             forecast.peak_bytes > MachineBytes() ? ": the run does not fit" : "");
+  fmt::print("\n{} {}.\n", forecast.peak_bytes > UsableMemory() ? "It does not fit:" : "It fits:",
+             UsableMemoryText());
 }
 
 // One way to need less: flags or keys of the config, and what they do.
@@ -123,7 +125,7 @@ using PeakWith = std::function<Result<int64_t>(std::span<const Remedy>)>;
 Result<std::vector<Remedy>> LeastOf(std::vector<Remedy> remedies, const PeakWith& peak_with) {
   const auto fits = [&](std::span<const Remedy> some) -> Result<bool> {
     DS_ASSIGN(const int64_t peak, peak_with(some));
-    return peak <= MachineBytes();
+    return peak <= UsableMemory();
   };
   size_t count = 0;
   for (bool enough = false; !enough && count < remedies.size();) {
@@ -171,7 +173,7 @@ Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
 
   DS_ASSIGN(const std::vector<Remedy> least, LeastOf(std::move(remedies), peak_with));
   DS_ASSIGN(const int64_t peak, peak_with(least));
-  if (peak > MachineBytes()) {
+  if (peak > UsableMemory()) {
     fmt::print("\nAll of them together still need {:.1f} MiB: a smaller model would fit{}.\n",
                MiB(peak), plan.flags.ranks > 1 ? ", or more machines (--mpi)" : "");
     return {};
@@ -200,7 +202,7 @@ Status Plan(TrainFlags flags, bool as_json) {
     return {};
   }
   PrintText(plan, forecast);
-  return forecast.peak_bytes > MachineBytes() ? PrintRemedies(plan, forecast) : Status();
+  return forecast.peak_bytes > UsableMemory() ? PrintRemedies(plan, forecast) : Status();
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
 // dspeed report
 #include <deepspeed/ds_base.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <thread>
 
+#include "base/host.h"
 #include "base/json.h"
 #include "command.h"
 #include "engine/assembly.h"
@@ -23,9 +23,7 @@ std::string Processor() {
   return "unknown";
 }
 
-int64_t MemoryBytes() {
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-}
+double GiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
 Status Report(bool as_json) {
   const auto backends = Backends();
@@ -38,7 +36,9 @@ Status Report(bool as_json) {
     nlohmann::ordered_json json = {{"version", version},
                                    {"processor", Processor()},
                                    {"cores", cores},
-                                   {"memory_bytes", MemoryBytes()},
+                                   {"usable_cores", UsableCores()},
+                                   {"memory_bytes", MachineMemory()},
+                                   {"usable_memory_bytes", UsableMemory()},
                                    {"instruction_set", kernels::InstructionSet()},
                                    {"matrix_product", chosen},
                                    {"backends", Json::array()}};
@@ -52,8 +52,14 @@ Status Report(bool as_json) {
     return {};
   }
   fmt::print("dspeed            {}\n", version);
-  fmt::print("processor         {}, {} cores\n", Processor(), cores);
-  fmt::print("memory            {:.1f} GiB\n", static_cast<double>(MemoryBytes()) / (1 << 30));
+  // What a container or a batch system leaves of it.
+  const auto usable = [](bool limited, const std::string& what) {
+    return limited ? fmt::format(", of which {} may be used", what) : "";
+  };
+  fmt::print("processor         {}, {} cores{}\n", Processor(), cores,
+             usable(UsableCores() < cores, std::to_string(UsableCores())));
+  fmt::print("memory            {:.1f} GiB{}\n", GiB(MachineMemory()),
+             usable(UsableMemory() < MachineMemory(), fmt::format("{:.1f}", GiB(UsableMemory()))));
   fmt::print("instruction set   {} (kernels)\n", kernels::InstructionSet());
   const char* noun = "";
   for (const Backend& b : backends) {
