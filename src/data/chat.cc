@@ -82,6 +82,22 @@ Result<std::string> ChatPrompt(std::string_view question, const token::Tokenizer
          HeadOf(layout, "assistant");
 }
 
+Result<std::string> ChatTemplate(const token::Tokenizer& tokenizer) {
+  DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
+  const auto quoted = [](std::string_view text) {
+    std::string literal = "'";
+    for (const char c : text) literal += c == '\n' ? "\\n" : std::string(1, c);
+    return literal + "'";
+  };
+  return fmt::format(
+      "{{% for message in messages %}}{{{{ {} + message['role'] + {} + message['content']{} + {} "
+      "}}}}"
+      "{{% endfor %}}{{% if add_generation_prompt %}}{{{{ {} }}}}{{% endif %}}",
+      quoted(layout.open), quoted(std::string(layout.close) + layout.head_end),
+      layout.trimmed ? " | trim" : "", quoted(std::string(layout.end) + layout.behind),
+      quoted(HeadOf(layout, "assistant")));
+}
+
 Result<int32_t> EndOfTurn(const token::Tokenizer& tokenizer) {
   DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
   DS_ASSIGN(const token::Ids end, tokenizer.Encode(layout.end));

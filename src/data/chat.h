@@ -22,6 +22,10 @@ Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer
 // tokens.
 Result<std::string> ChatPrompt(std::string_view question, const token::Tokenizer& tokenizer);
 
+// The layout as a template that transformers runs (chat_template.jinja beside a tokenizer). Fails
+// where EncodeChat does for want of tokens.
+Result<std::string> ChatTemplate(const token::Tokenizer& tokenizer);
+
 // The token that ends a turn, and so an answer. Fails where EncodeChat does for want of tokens.
 Result<int32_t> EndOfTurn(const token::Tokenizer& tokenizer);
 

@@ -76,9 +76,14 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
   const std::string path = folder + "/config.json";
   auto text = ReadFile(path);
   std::error_code none;
-  if (text.status().code() == Code::kNotFound && !std::filesystem::exists(folder, none)) {
-    return Error(Code::kNotFound, "{}: no such folder (a model is read from one, none downloaded)",
-                 folder);
+  if (text.status().code() == Code::kNotFound) {
+    if (!std::filesystem::exists(folder, none)) {
+      return Error(Code::kNotFound,
+                   "{}: no such folder (a model is read from one, none downloaded)", folder);
+    }
+    const bool tokenizer = std::filesystem::exists(folder + "/tokenizer.json", none);
+    return Error(Code::kNotFound, "{}: is not the folder of a model, it holds {}no config.json",
+                 folder, tokenizer ? "a tokenizer and " : "");
   }
   if (!text.ok()) return text.status();
   return model::ParseHfConfig(*text, path);

@@ -189,6 +189,8 @@ class Words(e2e.DspeedTest):
                 (["train", "--steps", 10**20], ["--steps", 10**20, "more than", 2**63 - 1]),
                 (["train", "--seed", -1], ["--seed", "-1 is less than 0"]),
                 (["train", "--seed", 2**64], ["--seed", 2**64, "more than", 2**64 - 1]),
+                (["train", "--steps", "010"], ["--steps: 010 begins with 0"]),
+                (["train", "--seed", "-007"], ["--seed: -007 begins with 0"]),
                 (["train", "--ranks", 2**31], ["--ranks", 2**31, "out of range"]),
                 (["train", "--resume=maybe"], ["--resume: maybe is neither true nor false"]),
                 (["generate", "--temperature", "warm"], ["--temperature: warm is not a number"]),

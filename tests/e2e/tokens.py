@@ -194,8 +194,11 @@ class Tokens(e2e.DspeedTest):
         vocab = json.loads((out / "tokenizer.json").read_text())["model"]["vocab"]
         for word in ("user", "assistant", "one", "\u0120three"):
             self.assertIn(word, vocab)
+        layout = (out / "chat_template.jinja").read_text()
+        self.assertIn("'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n'", layout)
         self.data = chat
         self.train("run", "--steps", 60, "--lr", 0.01, "--format", "chat", "--tokenizer", out)
+        self.assertEqual((self.folder / "run/model/chat_template.jinja").read_text(), layout)
         told = self.ok("generate", "--model", self.folder / "run/model", "--temperature", 0, "--prompt",
                        "<|im_start|>user\ncount<|im_end|>\n<|im_start|>assistant\n")
         self.assertTrue(told.endswith("assistant\none two three\n"), told)
@@ -228,6 +231,33 @@ class Tokens(e2e.DspeedTest):
                               "--overwrite")
         self.assert_refused(missing, "none", "No such file")
 
+    def test_conversations_give_the_gradient_of_their_loss(self):
+        """The loss falls by lr * |gradient|^2 in a small step, if both are of the same mean: that over the
+        answers of all ranks and micro-batches, a small part of the tokens."""
+        question, answer = "count from one to three, and tell what comes behind it", "one two three"
+        row = {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+        self.data = self.folder / "chat.jsonl"
+        self.data.write_text((json.dumps(row) + "\n") * 2)  # one for validation
+        tokens = sum(len(turn["role"]) + len(turn["content"]) + 4 for turn in row["messages"])
+        marks = ["<|im_start|>", "<|im_end|>"]
+        self.ok("tokenizer", "train", "--data", self.data, "--format", "chat", "--vocab", 259, "--out",
+                self.folder / "tok", *(word for mark in marks for word in ("--special", mark)))
+        config = {"optimizer": {"type": "SGD", "params": {"lr": 0.01}}, "train_batch_size": 4,
+                  "train_micro_batch_size_per_gpu": 1, "gradient_clipping": 0}
+        chat = ["--format", "chat", "--tokenizer", self.folder / "tok", "--ranks", 2]
+        self.train("run", *chat, "--steps", 3, "--context", tokens - 1, config=config)
+        for before, after in list(zip(self.log("run"), self.log("run")[1:]))[1:]:
+            fall = before["lr"] * before["grad_norm"] ** 2
+            self.assertAlmostEqual((before["loss"] - after["loss"]) / fall, 1, delta=0.03)
+        # A step whose windows hold no answer has no loss, and is not one that fell to 0.
+        done = self.train("some", *chat, "--steps", 40, "--context", 6, config=config)
+        losses = [row["loss"] for row in self.log("some")]
+        self.assertIn(None, losses)
+        self.assertGreater(min(loss for loss in losses if loss is not None), 1)
+        self.assertIn("no loss", done.stdout)
+        rows = (self.folder / "some/log/log.csv").read_text().splitlines()[1:]
+        self.assertEqual([row.split(",")[3] == "" for row in rows], [loss is None for loss in losses])
+
     def test_learned_tokenizer(self):
         out = self.folder / "tok"
         told = self.ok("tokenizer", "train", "--data", self.data, "--vocab", 300, "--out", out)
@@ -238,7 +268,12 @@ class Tokens(e2e.DspeedTest):
         self.assertEqual(len(made["model"]["merges"]), 300 - 257)
         again = ["tokenizer", "train", "--data", self.data, "--vocab", 300, "--out", out]
         self.assert_refused(self.dspeed(*again), "--out", out, "tokenizer.json", "--overwrite")
+        # What the other tokenizer had beside it would be read with this one.
+        stale = [out / "special_tokens_map.json", out / "chat_template.jinja"]
+        for file in stale:
+            file.write_text("{}")
         self.ok(*again, "--overwrite")
+        self.assertEqual([file.exists() for file in stale], [False, False])
         self.assertEqual((out / "tokenizer.json").read_bytes(), first)
         self.train("run", *SHORT, "--tokenizer", out)
         self.assertTrue(self.generate("run").startswith("abc"))

@@ -14,9 +14,17 @@ bool AllRead(const std::string& word, const char* end) {
   return !word.empty() && end == word.c_str() + word.size();
 }
 
-// What is wrong with a word, or "". Bases as the parser takes them: 16, 0x10, 020.
+// The parser has it in base 8, and who writes it seldom does.
+bool ZeroPadded(std::string_view word) {
+  if (word.starts_with('-') || word.starts_with('+')) word.remove_prefix(1);
+  return word.size() > 1 && word[0] == '0' &&
+         std::isdigit(static_cast<unsigned char>(word[1])) != 0;
+}
+
+// What is wrong with a word, or "". Bases as the parser takes them: 16, 0x10.
 std::string WrongSigned(const std::string& word) {
   char* end = nullptr;
+  if (ZeroPadded(word)) return word + " begins with 0: write it without";
   errno = 0;
   const long long value = std::strtoll(word.c_str(), &end, 0);
   if (!AllRead(word, end)) return word + " is not a whole number";
@@ -26,6 +34,7 @@ std::string WrongSigned(const std::string& word) {
 
 std::string WrongUnsigned(const std::string& word) {
   char* end = nullptr;
+  if (ZeroPadded(word)) return word + " begins with 0: write it without";
   errno = 0;
   const unsigned long long value = std::strtoull(word.c_str(), &end, 0);
   if (!AllRead(word, end)) return word + " is not a whole number";

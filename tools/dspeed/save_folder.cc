@@ -172,6 +172,13 @@ Status CheckTokenizerOut(const std::string& out, bool overwrite) {
       tokenizer[0]);
 }
 
+Status RemoveOtherTokenizer(const std::string& folder, const token::Tokenizer& tokenizer) {
+  for (const std::string& name : OtherTokenizer(folder, &tokenizer)) {
+    DS_TRY(Remove(folder + "/" + name));
+  }
+  return {};
+}
+
 Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks) {
   std::optional<checkpoint::RunManifest> resumed;
   if (flags.save.empty()) return resumed;

@@ -29,6 +29,8 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer);
 Status CheckModelOut(const std::string& out, bool overwrite);
 // ... that makes a tokenizer: no model is there that has another, nor a tokenizer by itself.
 Status CheckTokenizerOut(const std::string& out, bool overwrite);
+// Files there that would be read with this tokenizer, and are of another.
+Status RemoveOtherTokenizer(const std::string& folder, const token::Tokenizer& tokenizer);
 
 // The run that --save holds, where it is to go on. One that is not done is not replaced unless that
 // is asked for. `speaks`: refuses, and says what it finds; else another process does.
