@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Our folders in transformers, and our tokenizers beside tokenizers: compare_hf.py BUILD
 
-Prints a row a family (the largest difference of a log-probability of a token, and of the loss) and a
-row a tokenizer (strings that were encoded to the same ids and back), and fails where one differs.
+Prints a row a family (the largest difference of a log-probability of a token, and of the loss), a row a
+layout of conversations, and a row a tokenizer (strings that were encoded to the same ids and back), and
+fails where one differs.
 """
 import argparse
 import json
@@ -81,6 +82,63 @@ def compare_models(dspeed, folder, draw):
             bad += verdict != ""
             print(f"{family:<10}{dtype:<7}{12:>10}{tokens:>8}{far:>17.2e}{far_loss:>11.2e}{verdict}",
                   flush=True)
+    return bad
+
+
+LAYOUTS = {"ChatML": ("<|im_start|>", "<|im_end|>"),
+           "Llama 3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")}
+
+
+def compare_chat(dspeed, folder):
+    """A tokenizer and a model of conversations, learned from nothing: the layout by transformers' own run of
+    the template, the prompt's ids, and the loss of the answers."""
+    bad = 0
+    print(f"\n{'layout':<10}{'prompts':>8}{'answers':>9}{'tokens':>8}{'loss':>11}   limit {LIMIT:g}")
+    talks = [[("user", f"add {a} and {b}"), ("assistant", f"{a} and {b} are {a + b}")] +
+             [("user", " and twice that?\n"), ("assistant", f" {2 * (a + b)} ")] * (b % 2)
+             for a in range(1, 9) for b in range(1, 9)]
+    rows = [{"messages": [{"role": r, "content": c} for r, c in talk]} for talk in talks]
+    data = folder / "chat.jsonl"
+    for layout, special in LAYOUTS.items():
+        words, saved = folder / f"tokens-{layout}", folder / f"chat-{layout}"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        run(dspeed, "tokenizer", "train", "--data", data, "--format", "chat", "--vocab", 300, "--out", words,
+            *(word for token in special for word in ("--special", token)))
+        run(dspeed, "train", "--data", data, "--format", "chat", "--tokenizer", words, *SIZES, "--steps", 60,
+            "--batch", 8, "--lr", 0.003, "--save", saved)
+        model = transformers.AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(saved)
+        def lay(messages, **more):
+            return tokenizer.encode(tokenizer.apply_chat_template(messages, tokenize=False, **more),
+                                    add_special_tokens=False)
+        differ, far, prompts, answers, tokens = "", 0.0, 0, 0, 0
+        for row in rows[::7]:
+            messages = row["messages"]
+            told = json.loads(run(dspeed, "generate", "--model", saved, "--chat", "--prompt",
+                                  messages[0]["content"], "--tokens", 1, "--json"))
+            prompts += 1
+            if told["prompt_ids"] != lay(messages[:1], add_generation_prompt=True):
+                differ = f"{told} is not {lay(messages[:1], add_generation_prompt=True)}"
+            # What the answers add to the text behind "assistant", but for what is behind their end.
+            ids = lay(messages)
+            learned = []
+            for turn, message in enumerate(messages):
+                if message["role"] == "assistant":
+                    begin = len(lay(messages[:turn], add_generation_prompt=True))
+                    end = begin + ids[begin:].index(tokenizer.convert_tokens_to_ids(special[-1])) + 1
+                    learned += range(begin, end)
+                    answers += 1
+            each = theirs(model, ids)[0][np.array(learned) - 1]
+            data.write_text(json.dumps(row) + "\n")
+            told = json.loads(run(dspeed, "eval", "--model", saved, "--data", data, "--format", "chat",
+                                  "--dtype", "fp32", "--json"))
+            if told["predicted"] != len(learned):
+                differ = f"{told['predicted']} are learned of {row}, theirs: {len(learned)}"
+            tokens += len(learned)
+            far = max(far, abs(told["loss"] + float(each.mean())))
+        verdict = "" if far <= LIMIT and not differ else f"   DIFFERS {differ}"
+        bad += verdict != ""
+        print(f"{layout:<10}{prompts:>8}{answers:>9}{tokens:>8}{far:>11.2e}{verdict}", flush=True)
     return bad
 
 
@@ -211,6 +269,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="compare_hf_") as name:
         folder = pathlib.Path(name)
         bad = compare_models(build / "bin/dspeed", folder, random.Random(told.seed))
+        bad += compare_chat(build / "bin/dspeed", folder)
         bad += compare_tokenizers(build, folder, told.strings, told.seed)
     return bad != 0
 
