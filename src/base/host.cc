@@ -1,5 +1,6 @@
 #include "base/host.h"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -69,8 +70,8 @@ GroupLimits ReadGroupLimits(const std::string& root) {
       // In a container the way may begin above what is mounted there: the root is looked at too.
       for (std::string path = line.substr(second + 1);; path.resize(path.rfind('/'))) {
         if (path == "/") path.clear();
-        ReadGroup(root + "/sys/fs/cgroup" + mount + path, limits);
-        if (path.empty() || path.find('/') == path.npos) break;
+        ReadGroup(fmt::format("{}/sys/fs/cgroup{}{}", root, mount, path), limits);
+        if (path.find('/') == path.npos) break;
       }
     }
   }

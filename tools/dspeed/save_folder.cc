@@ -174,7 +174,7 @@ Status CheckTokenizerOut(const std::string& out, bool overwrite) {
 
 Status RemoveOtherTokenizer(const std::string& folder, const token::Tokenizer& tokenizer) {
   for (const std::string& name : OtherTokenizer(folder, &tokenizer)) {
-    DS_TRY(Remove(folder + "/" + name));
+    DS_TRY(Remove(fmt::format("{}/{}", folder, name)));
   }
   return {};
 }
