@@ -83,7 +83,13 @@ class SliceFile {
     return SliceFile(path, slice, manifest.world, std::move(reader));
   }
 
-  size_t arrays() const { return reader_.tensors().size(); }
+  // Without weights that are not trained, which states once held: they are where they came from.
+  size_t arrays() const {
+    const auto& all = reader_.tensors();
+    return static_cast<size_t>(std::count_if(all.begin(), all.end(), [](const TensorView& view) {
+      return !view.name.ends_with(".frozen/weights");
+    }));
+  }
   const std::string& path() const { return path_; }
 
   // Copies what the file has of the piece.

@@ -95,7 +95,8 @@ class ParamStore {
 };
 
 // A piece of training state as its owner keeps it. Whoever owns state offers it this way (zero);
-// whoever persists state asks for it this way (checkpoint). Neither knows the other.
+// whoever persists state asks for it this way (checkpoint). Neither knows the other. A parameter
+// that is not trained has no state: it is as it was loaded.
 struct StatePiece {
   std::string name;       // "h.0/master", "h.0/m", "h.0/v"
   int64_t numel = 0;      // of the whole array, without padding

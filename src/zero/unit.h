@@ -148,7 +148,6 @@ class Unit {
   Status Load(const std::byte* weights, std::span<float> values) const;
   // Collective, after all that the lane has to do.
   Status Widen(Cut from, Cut to, int64_t slice_bytes, std::byte* piece) const;
-  Status OfferFrozen(const std::function<Status(const StatePiece&)>& visit);
 
   const UnitContext& context_;
   const std::string name_;

@@ -9,7 +9,7 @@ using device::Buffer;
 using device::MemoryKind;
 
 Status Unit::ForEachPiece(const std::function<Status(const StatePiece&)>& visit) {
-  if (frozen()) return OfferFrozen(visit);
+  if (frozen()) return {};
   const int slice = context_.groups.slice();
   const size_t used = layout_.used(slice);
   std::vector<float> copy;  // where the host has no part in the memory
@@ -31,18 +31,6 @@ Status Unit::ForEachPiece(const std::function<Status(const StatePiece&)>& visit)
   };
   DS_TRY(offer("master", kMaster));
   for (int i = 0; i < state_count(); ++i) DS_TRY(offer(rule_->state_names()[i], i));
-  return {};
-}
-
-// Frozen weights have no fp32 form of their own: the visitor sees them widened, and what it leaves
-// is rounded back, which gives the same bits where it only read.
-Status Unit::OfferFrozen(const std::function<Status(const StatePiece&)>& visit) {
-  const int slice = context_.groups.slice();
-  const int64_t begin = layout_.begin(slice), used = layout_.used(slice);
-  std::vector<float> values(used);
-  DS_TRY(Load(Weight(begin), values));
-  DS_TRY(visit({name_ + "/weights", layout_.numel, begin, values}));
-  Store(values, Weight(begin));
   return {};
 }
 
@@ -74,12 +62,9 @@ Status Unit::Widen(Cut from, Cut to, int64_t slice_bytes, std::byte* piece) cons
 }
 
 Status Unit::SyncRestored() {
-  const auto& [name, optimizer, gradients, parameters] = context_.placement;
+  if (frozen()) return {};
+  const Cut optimizer = context_.placement.optimizer;
   const int64_t shard = layout_.shard();
-  if (frozen()) {
-    const auto slice_bytes = static_cast<int64_t>(shard * DTypeBytes(context_.dtype));
-    return Widen(Cut::kWorld, parameters, slice_bytes, weights_.data());
-  }
   for (int i = kMaster; i < state_count(); ++i) {
     auto* piece = reinterpret_cast<std::byte*>(State(i, First(optimizer)));
     DS_TRY(Widen(Cut::kWorld, optimizer, shard * int64_t{sizeof(float)}, piece));

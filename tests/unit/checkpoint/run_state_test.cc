@@ -30,7 +30,8 @@ class Slices final : public StateSource {
 
   Status ForEachPiece(const std::function<Status(const StatePiece&)>& visit) override {
     for (size_t i = 0; i < arrays_.size(); ++i) {
-      const std::string name = fmt::format("{}{}", prefix, i);
+      const std::string name =
+          fmt::format("{}{}", prefix, i) + (i == frozen ? ".frozen/weights" : "");
       DS_TRY(visit({name, layouts_[i].numel, layouts_[i].begin(rank_), arrays_[i]}));
     }
     return {};
@@ -38,6 +39,7 @@ class Slices final : public StateSource {
   const std::vector<std::vector<float>>& arrays() const { return arrays_; }
 
   std::string prefix = "unit/";
+  size_t frozen = SIZE_MAX;  // an array as states once had them of what is not trained
 
  private:
   const int rank_;
@@ -59,6 +61,19 @@ RunManifest Manifest(const std::string& folder) {
   auto read = ReadRunManifest(folder);
   EXPECT_TRUE(read.ok() && read->has_value()) << read.status().message();
   return **read;
+}
+
+// The weights below adapters come from where they lie, and states no longer have them.
+TEST(RunState, OfWhatIsNotTrainedNothingIsRead) {
+  const test::TempDir dir;
+  const RunManifest manifest{3, 1, 1, Json::object()};
+  Slices older(0, 1, /*numbered=*/true);
+  older.frozen = 2;
+  ASSERT_TRUE(WriteRunSlices(dir.path(), manifest, 0, older).ok());
+  Slices got(0, 1, /*numbered=*/false, std::span(kSizes).first(2));
+  const Status status = ReadRunSlices(dir.path(), manifest, got);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(got.arrays()[1], older.arrays()[1]);
 }
 
 TEST(RunState, AnyWorldReadsWhatAnyWorldWrote) {
