@@ -27,6 +27,49 @@ Result<std::vector<std::string>> FilesBelow(const std::string& folder) {
   return paths;
 }
 
+// How a line says who said what: as OpenAI and transformers do, or as ShareGPT.
+struct ChatKeys {
+  const char *turns, *role, *content;
+};
+constexpr ChatKeys kChatKeys[] = {{"messages", "role", "content"},
+                                  {"conversations", "from", "value"}};
+
+// ShareGPT's names of the two.
+std::string RoleOf(std::string role) {
+  if (role == "human") return "user";
+  return role == "gpt" ? "assistant" : role;
+}
+
+const ChatKeys* KeysOf(const Json& object) {
+  for (const ChatKeys& keys : kChatKeys) {
+    if (object.contains(keys.turns)) return &keys;
+  }
+  return nullptr;
+}
+
+Status ReadTurns(const Json& object, std::vector<Turn>& turns) {
+  const ChatKeys* keys = KeysOf(object);
+  if (keys == nullptr) {
+    return Error(Code::kConfig,
+                 "has neither \"messages\", an array of objects with role and content, nor "
+                 "\"conversations\", of from and value");
+  }
+  const Json& messages = object[keys->turns];
+  if (!messages.is_array()) {
+    return Error(Code::kConfig, "{}: is {}, expected an array", keys->turns,
+                 JsonTypeName(messages));
+  }
+  if (messages.empty()) return Error(Code::kConfig, "{}: is empty", keys->turns);
+  for (const Json& message : messages) {
+    Turn turn;
+    DS_TRY(RequireKey(message, keys->role, turn.role));
+    DS_TRY(RequireKey(message, keys->content, turn.content));
+    turn.role = RoleOf(std::move(turn.role));
+    turns.push_back(std::move(turn));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Documents> Documents::Open(const std::string& path, TextFormat format, std::string field) {
@@ -92,6 +135,10 @@ Status ParseJsonLine(std::string_view line, TextFormat format, const std::string
   JsonLimits limits;
   limits.comments = false;
   limits.huge_integers = true;  // only the text is looked at
+  if (line.starts_with('[')) {
+    return Error(Code::kConfig,
+                 "begins an array, expected an object a line (jq -c '.[]' makes them of an array)");
+  }
   DS_ASSIGN(const Json object, ParseJson(line, "the object", limits));
   if (!object.is_object()) {
     return Error(Code::kConfig, "is {}, expected an object", JsonTypeName(object));
@@ -100,29 +147,14 @@ Status ParseJsonLine(std::string_view line, TextFormat format, const std::string
     auto text = std::make_shared<std::string>();
     if (!object.contains(field)) {
       return Error(Code::kConfig, "has no \"{}\": --field names another key{}", field,
-                   object.contains("messages") ? ", --format chat reads messages" : "");
+                   KeysOf(object) != nullptr ? ", --format chat reads conversations" : "");
     }
     DS_TRY(RequireKey(object, field, *text));
     document.text = *text;
     document.owner = std::move(text);
     return {};
   }
-  if (!object.contains("messages")) {
-    return Error(Code::kConfig,
-                 "has no \"messages\", which is an array of objects with role and content");
-  }
-  const Json& messages = object["messages"];
-  if (!messages.is_array()) {
-    return Error(Code::kConfig, "messages: is {}, expected an array", JsonTypeName(messages));
-  }
-  if (messages.empty()) return Error(Code::kConfig, "messages: is empty");
-  for (const Json& message : messages) {
-    Turn turn;
-    DS_TRY(RequireKey(message, "role", turn.role));
-    DS_TRY(RequireKey(message, "content", turn.content));
-    document.turns.push_back(std::move(turn));
-  }
-  return {};
+  return ReadTurns(object, document.turns);
 }
 
 }  // namespace ds::data

@@ -86,7 +86,9 @@ TEST_F(CorpusTest, LinesOfJson) {
   EXPECT_EQ(Refusal(dir_.Write("b.jsonl", "{\"text\": 5}")),
             dir_.file("b.jsonl") + ": line 1: text: is an integer (5), expected a string");
   EXPECT_EQ(Refusal(dir_.Write("c.jsonl", "[1]")),
-            dir_.file("c.jsonl") + ": line 1: is an array, expected an object");
+            dir_.file("c.jsonl") +
+                ": line 1: begins an array, expected an object a line (jq -c '.[]' "
+                "makes them of an array)");
   EXPECT_NE(Refusal(dir_.Write("d.jsonl", "{\"text\": \"a")).find("d.jsonl: line 1: the object: "),
             std::string::npos);
 }
@@ -115,13 +117,39 @@ TEST_F(CorpusTest, GoldenConversationsHaveAnswersInBothParts) {
   EXPECT_NEAR(UnigramEntropy(texts, tokenizer->vocab()), std::log(2.0), 1e-12);
 }
 
+TEST(Documents, ConversationsOfShareGpt) {
+  Document ours, theirs;
+  ASSERT_TRUE(ParseJsonLine(R"({"messages": [{"role": "system", "content": "s"},
+      {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"},
+      {"role": "tool", "content": "t"}]})",
+                            TextFormat::kChat, "text", ours)
+                  .ok());
+  ASSERT_TRUE(ParseJsonLine(R"({"id": 7, "conversations": [{"from": "system", "value": "s"},
+      {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"},
+      {"from": "tool", "value": "t", "weight": 0}]})",
+                            TextFormat::kChat, "text", theirs)
+                  .ok());
+  ASSERT_EQ(ours.turns.size(), 4u);
+  ASSERT_EQ(theirs.turns.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(theirs.turns[i].role, ours.turns[i].role);
+    EXPECT_EQ(theirs.turns[i].content, ours.turns[i].content);
+  }
+}
+
 TEST_F(CorpusTest, LinesOfConversations) {
   const std::string path = dir_.file("t");
   for (const auto& [line, why] :
        {std::pair("{\"messages\": []}", "messages: is empty"),
         {"{\"text\": \"a\"}",
-         "has no \"messages\", which is an array of objects with role and content"},
+         "has neither \"messages\", an array of objects with role and content, nor "
+         "\"conversations\", of from and value"},
         {"{\"messages\": [{\"role\": \"user\"}]}", "content: missing"},
+        {"{\"conversations\": [{\"role\": \"user\"}]}", "from: missing"},
+        {"{\"conversations\": \"a\"}", "conversations: is a string, expected an array"},
+        {"[{\"messages\": [",
+         "begins an array, expected an object a line (jq -c '.[]' makes them of "
+         "an array)"},
         {"{\"messages\": [1]}", "role: looked up in an integer, expected an object"}}) {
     dir_.Write("t", line);
     EXPECT_EQ(Refusal(path, 9, "chat"), path + ": line 1: " + why);

@@ -62,7 +62,9 @@ TEST(EncodeGolden, DocumentsHaveTheirEnds) {
   EXPECT_EQ(*EncodeAll(path, TextFormat::kJsonLines, *llama3, 2), want);
   EXPECT_EQ(
       EncodeAll(path, TextFormat::kChat, *llama3, 2).status().message(),
-      path + ": line 1: has no \"messages\", which is an array of objects with role and content");
+      path +
+          ": line 1: has neither \"messages\", an array of objects with role and content, nor "
+          "\"conversations\", of from and value");
 }
 
 TEST(EncodeGolden, ConversationsAsTheirTemplateWritesThem) {
