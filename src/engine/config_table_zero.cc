@@ -14,6 +14,8 @@ constexpr std::string_view kRaw = "weights and gradients travel as they are; bf1
 constexpr std::string_view kMemory =
     "state stays in memory in this release; stage 3 leaves the least "
     "of it on a rank";
+// What a rank has is in the memory of its CPU with and without them.
+constexpr std::string_view kInMemory = R"(["none","cpu"])";
 constexpr std::string_view kNoModules = "there are no torch modules";
 
 constexpr ConfigKey kZero[] = {
@@ -79,9 +81,9 @@ constexpr ConfigKey kZero[] = {
      kHonoured},
     {"offload_optimizer", kSection, "null", "", "where optimizer state is kept", kHonoured},
     {"cpu_offload", kBool, "null", "", "old spelling of offload_optimizer.device \"cpu\"",
-     Refused(kMemory, "[false]")},
+     Refused("write offload_optimizer.device \"cpu\"", "[false]")},
     {"cpu_offload_param", kBool, "null", "", "old spelling of offload_param.device \"cpu\"",
-     Refused(kMemory, "[false]")},
+     Refused("write offload_param.device \"cpu\"", "[false]")},
     {"cpu_offload_use_pin_memory", kBool, "null", "", "DeepSpeed ignores it",
      Idle("nothing is offloaded")},
     {"zenflow", kSection, "null", "", "update important gradients at once, the rest late",
@@ -122,7 +124,8 @@ constexpr ConfigKey kZero[] = {
 };
 
 constexpr ConfigKey kOffloadParam[] = {
-    {"device", kChoice, "\"none\"", "none|cpu|nvme", "where weights wait", Refused(kMemory)},
+    {"device", kChoice, "\"none\"", "none|cpu|nvme", "where weights wait; cpu: where they are",
+     Refused(kMemory, kInMemory)},
     {"nvme_path", kText, "null", "", "folder on the disk"},
     {"buffer_count", kInt, "5", "[0,)", "buffers between disk and memory"},
     {"buffer_size", kInt, "100000000", "[0,)", "elements of a buffer"},
@@ -131,8 +134,8 @@ constexpr ConfigKey kOffloadParam[] = {
 };
 
 constexpr ConfigKey kOffloadOptimizer[] = {
-    {"device", kChoice, "\"none\"", "none|cpu|nvme", "where optimizer state is kept",
-     Refused(kMemory)},
+    {"device", kChoice, "\"none\"", "none|cpu|nvme",
+     "where optimizer state is kept; cpu: where it is", Refused(kMemory, kInMemory)},
     {"nvme_path", kText, "null", "", "folder on the disk"},
     {"buffer_count", kInt, "4", "[0,)", "buffers between disk and memory"},
     {"pin_memory", kBool, "true", "", "lock the pages of the buffers"},
@@ -162,18 +165,18 @@ constexpr ConfigKey kLeaf[] = {
     {"name_suffixes", kList, "[]", "", "ends of names of modules", Idle(kNoModules)},
 };
 
-constexpr std::string_view kDevice = "device", kNone = R"(["none"])";
+constexpr std::string_view kDevice = "device";
 constexpr ConfigSection kSections[] = {
     {.path = "zero_optimization", .keys = kZero, .lax = true},
     {.path = "zero_optimization.offload_param",
      .keys = kOffloadParam,
      .toggle = kDevice,
-     .off = kNone,
+     .off = kInMemory,
      .lax = true},
     {.path = "zero_optimization.offload_optimizer",
      .keys = kOffloadOptimizer,
      .toggle = kDevice,
-     .off = kNone,
+     .off = kInMemory,
      .lax = true},
     {.path = "zero_optimization.zenflow", .keys = kZenflow, .lax = true},
     {.path = "zero_optimization.leaf_module", .keys = kLeaf, .lax = true},

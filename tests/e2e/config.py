@@ -50,9 +50,22 @@ class Config(e2e.DspeedTest):
         self.assertEqual(told["config"]["zero_optimization"]["stage"], 3)
         self.assertIn({"key": "bf16.enabled", "value": True, "from": "line 5"}, told["keys"])
 
+    def test_state_on_the_cpu(self):
+        """Where it is already: what DeepSpeed's users have in their files needs no change, a disk is refused."""
+        offload = {"offload_optimizer": {"device": "cpu", "pin_memory": True, "ratio": 0.5},
+                   "offload_param": {"device": "cpu", "buffer_count": 7}}
+        done = self.config({"train_batch_size": 8, "zero_optimization": {"stage": 3, **offload}})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("zero_optimization.offload_param.device is off", done.stdout)
+        offload["offload_param"] = {"device": "nvme", "nvme_path": "/tmp"}
+        done = self.config({"train_batch_size": 8, "zero_optimization": {"stage": 3, **offload}})
+        self.assertEqual(done.returncode, 1)
+        for part in ("offload_param.device", "nvme", "state stays in memory"):
+            self.assertIn(part, done.stdout)
+
     def test_all_refusals(self):
         done = self.config({"train_batch_size": 3, "zero_optimization": {
-            "stage": 3, "offload_optimizer": {"device": "cpu"}, "prefetch_bucket_sise": 1},
+            "stage": 3, "offload_optimizer": {"device": "nvme"}, "prefetch_bucket_sise": 1},
             "amp": {"enabled": True}, "stage": 1, "gradient_clipping": -1})
         self.assertEqual(done.returncode, 1)
         self.assert_refused(done, "ds_config.json", "5 things are refused")

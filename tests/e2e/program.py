@@ -131,7 +131,7 @@ class Refusals(e2e.DspeedTest):
         self.refuse(self.with_config({"fp16": {"enabled": True}, "bf16": {"enabled": True}}), "fp16", "bf16")
         self.refuse(self.with_config({"zero_optimization": {"stage": 4}}), "stage", 4)
         self.refuse(self.with_config({"zero_optimization": {
-            "stage": 3, "offload_optimizer": {"device": "cpu"}}}), "offload_optimizer")
+            "stage": 3, "offload_optimizer": {"device": "nvme"}}}), "offload_optimizer")
         self.refuse([*self.with_config({"train_batch_size": 8}), "--batch", 16], 8, 16)
         self.refuse([*self.with_config({"bf16": {"enabled": True}}), "--dtype", "fp32"], "bf16")
         self.refuse(self.with_config({"train_batch_size": 8, "train_micro_batch_size_per_gpu": 3,
