@@ -163,6 +163,10 @@ class Resume(e2e.DspeedTest):
         self.data.write_text(e2e.text(seed=9))
         self.assert_refused(self.dspeed(*self.train_arguments("run", *RUN, "--resume")),
                             "data checksum")
+        # All that differs at once.
+        done = self.dspeed(*self.train_arguments("run", *RUN, "--resume", "--seed", 5, "--batch", 6))
+        self.assert_refused(done, "its batch is", "this run's is 6; its data checksum is",
+                            "its seed is 0, this run's is 5; the text, or the tokenizer")
         self.assertEqual(self.weights("run"), before)
 
     def test_damaged_state_is_found(self):

@@ -1,5 +1,7 @@
 #include "rank_trainer.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "base/json.h"
@@ -228,29 +230,41 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   return comm_.Barrier("saved");
 }
 
-Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunManifest& manifest) {
-  const std::string state = StateFolder(folder);
+std::vector<std::string> RankTrainer::Differences(const Json& saved) const {
+  std::vector<std::string> differences;
+  const auto add = [&](const std::string& name, const Json& theirs, const Json& ours) {
+    differences.push_back(fmt::format("its {} is {}, this run's is {}", name, DumpJson(theirs, -1),
+                                      DumpJson(ours, -1)));
+  };
   const Json mine = Facts();
-  if (const Json parts = manifest.facts.value("parts of the data", Json({1.0})); parts != Parts()) {
-    return Error(Code::kConfig, "cannot resume {}: the parts of its data are {}, this run's are {}",
-                 folder, DumpJson(parts, -1), DumpJson(Parts(), -1));
-  }
+  bool data = false;
   for (const auto& [name, value] : mine.items()) {
-    const Json saved = manifest.facts.value(name, Json());
-    if (saved != value) {
-      const bool data = name.starts_with("data ");
-      return Error(Code::kConfig, "cannot resume {}: its {} is {}, this run's is {}{}", folder,
-                   name, saved.dump(), value.dump(),
-                   data ? ": the text, or the tokenizer that reads it, is another" : "");
+    if (name == "parts of the data") continue;
+    if (const Json theirs = saved.value(name, Json()); theirs != value) {
+      add(name, theirs, value);
+      data |= name.starts_with("data ");
     }
   }
+  if (const Json parts = saved.value("parts of the data", Json({1.0})); parts != Parts()) {
+    add("parts of the data", parts, Parts());
+  }
+  if (data) differences.emplace_back("the text, or the tokenizer that reads it, is another");
   // Of what both say: an older state says less of it, or nothing. The ids that end a text change
-  // no step.
-  const Json config = manifest.facts.value("config", Json::object());
+  // no step. What is said above in words of ours is not said again.
+  const Json config = saved.value("config", Json::object());
+  const bool sizes = !differences.empty();
   for (const auto& [name, value] : config_.items()) {
-    if (!config.contains(name) || config[name] == value || name == "eos_token_id") continue;
-    return Error(Code::kConfig, "cannot resume {}: the {} of its model is {}, this run's is {}",
-                 folder, name, DumpJson(config[name], -1), DumpJson(value, -1));
+    if (sizes || !config.contains(name) || config[name] == value || name == "eos_token_id")
+      continue;
+    add(name + " of the model", config[name], value);
+  }
+  return differences;
+}
+
+Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunManifest& manifest) {
+  const std::string state = StateFolder(folder);
+  if (const auto differences = Differences(manifest.facts); !differences.empty()) {
+    return Error(Code::kConfig, "cannot resume {}: {}", folder, fmt::join(differences, "; "));
   }
   DS_TRY(CheckBase(folder, manifest.facts));
   resumed_ = true;

@@ -72,6 +72,8 @@ class RankTrainer {
   Status AddLosses(data::TokenSpan text, int64_t most, std::span<double, 2> sums);
   Json Facts() const;
   Json Parts() const;  // of the texts
+  // What this run has otherwise than the one whose facts were saved, each for people.
+  std::vector<std::string> Differences(const Json& saved) const;
   // That adapters go on beside the weights that they were trained beside.
   Status CheckBase(const std::string& folder, const Json& saved) const;
 
