@@ -7,18 +7,6 @@
 #include "data/encode.h"
 
 namespace ds::data {
-namespace {
-
-bool IsLearned(uint32_t id) { return (id & TokenSpan::kNoLoss) == 0; }
-
-int64_t LearnedCount(TokenSpan tokens) {
-  return tokens.Typed([n = tokens.size()](const auto* ids) {
-    return static_cast<int64_t>(std::count_if(ids, ids + n, IsLearned));
-  });
-}
-
-}  // namespace
-
 Result<Source> Source::Find(const std::string& path, std::string_view format, std::string field) {
   Source source{path, TextFormat::kText, std::move(field)};
   std::error_code ignored;
@@ -73,7 +61,7 @@ Status Corpus::CheckAnswers() const {
   for (const auto& [part, where] :
        {std::pair(train(), "before its last tenth, which is for validation"),
         std::pair(validation(), "in its last tenth, which is for validation")}) {
-    if (LearnedCount(part) > 0) continue;
+    if (part.learned() > 0) continue;
     return InvalidArgument("{}: has no answer {}", path_, where);
   }
   return {};
@@ -121,10 +109,10 @@ double UnigramEntropy(std::span<const WeightedText> texts, int64_t vocab) {
     std::vector<int64_t> counts(parts.size());
     tokens.Typed([&, n = tokens.size()](const auto* ids) {
       for (size_t i = 0; i < n; ++i) {
-        if (IsLearned(ids[i])) ++counts[ids[i]];
+        if (TokenSpan::IsLearned(ids[i])) ++counts[ids[i]];
       }
     });
-    const auto n = static_cast<double>(std::max<int64_t>(1, LearnedCount(tokens)));
+    const auto n = static_cast<double>(std::max<int64_t>(1, tokens.learned()));
     for (size_t i = 0; i < parts.size(); ++i) {
       parts[i] += weight * (static_cast<double>(counts[i]) / n);
     }

@@ -75,19 +75,9 @@ int64_t Sampler::Learned(int64_t step) const {
   int64_t learned = 0;
   for (int64_t i = 0; i < batch_; ++i) {
     const auto start = static_cast<size_t>(WindowStart(step, i));
-    learned +=
-        CountLearned(texts_[TextOf(step, i)].subspan(start + 1, static_cast<size_t>(tokens_)));
+    learned += texts_[TextOf(step, i)].subspan(start + 1, static_cast<size_t>(tokens_)).learned();
   }
   return learned;
-}
-
-int64_t CountLearned(TokenSpan text) {
-  const auto size = static_cast<int64_t>(text.size());
-  if (text.width() < sizeof(TokenSpan::kNoLoss)) return size;  // has no room for the mark
-  return text.Typed([&](const auto* ids) {
-    return std::count_if(ids, ids + size,
-                         [](uint32_t id) { return (id & TokenSpan::kNoLoss) == 0; });
-  });
 }
 
 void FillWindow(TokenSpan text, int64_t start, int64_t tokens, int32_t* ids, int32_t* targets) {
@@ -95,7 +85,7 @@ void FillWindow(TokenSpan text, int64_t start, int64_t tokens, int32_t* ids, int
     for (int64_t i = 0; i < tokens; ++i) {
       const uint32_t id = all[start + i], next = all[start + i + 1];
       ids[i] = static_cast<int32_t>(id & ~TokenSpan::kNoLoss);
-      targets[i] = (next & TokenSpan::kNoLoss) != 0 ? -1 : static_cast<int32_t>(next);
+      targets[i] = TokenSpan::IsLearned(next) ? static_cast<int32_t>(next) : -1;
     }
   });
 }

@@ -44,9 +44,6 @@ class Sampler {
   uint64_t seed_;
 };
 
-// Of the tokens of a text, those that are learned.
-int64_t CountLearned(TokenSpan text);
-
 // ids [tokens] and targets [tokens] (the next token, -1 where it has kNoLoss) of the window that
 // begins at `start`.
 void FillWindow(TokenSpan text, int64_t start, int64_t tokens, int32_t* ids, int32_t* targets);

@@ -2,6 +2,7 @@
 // files, so that a file of them is mapped and not read.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +15,7 @@ class TokenSpan {
  public:
   // Set in an id of four bytes that is to be read, and not to be learned to predict.
   static constexpr uint32_t kNoLoss = uint32_t{1} << 31;
+  static bool IsLearned(uint32_t id) { return (id & kNoLoss) == 0; }
 
   TokenSpan() = default;
   TokenSpan(std::span<const uint8_t> ids) : TokenSpan(ids.data(), ids.size(), 1) {}
@@ -49,6 +51,11 @@ class TokenSpan {
   // The id, without kNoLoss.
   uint32_t operator[](size_t i) const {
     return Typed([i](const auto* ids) -> uint32_t { return ids[i]; }) & ~kNoLoss;
+  }
+  // How many are learned to predict.
+  int64_t learned() const {
+    if (width_ < sizeof(kNoLoss)) return static_cast<int64_t>(size_);  // no room for the mark
+    return Typed([this](const auto* ids) { return std::count_if(ids, ids + size_, IsLearned); });
   }
 
  private:
