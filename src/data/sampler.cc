@@ -14,6 +14,16 @@ constexpr uint64_t kStream = uint64_t{0x5A} << 56, kMixStream = uint64_t{0x5B} <
 // From sample to sample, the golden section of the circle: of all steps the one whose places lie
 // most evenly, however many there are (Knuth, "The Art of Computer Programming" 3, section 6.4).
 constexpr uint64_t kGoldenSection = 0x9E3779B97F4A7C15;
+// Windows that a sample tries until one has something to learn. Their draws are apart from those of
+// other samples, of which a step has fewer than two to the shift.
+constexpr uint64_t kDraws = 64, kDrawShift = 48;
+
+// Whether anything is learned of them.
+bool IsLearned(TokenSpan targets) {
+  return targets.Typed([n = targets.size()](const auto* ids) {
+    return std::any_of(ids, ids + n, TokenSpan::IsLearned);
+  });
+}
 
 }  // namespace
 
@@ -58,9 +68,15 @@ size_t Sampler::TextOf(int64_t step, int64_t index) const {
 }
 
 int64_t Sampler::WindowStart(int64_t step, int64_t index) const {
-  const uint64_t places = texts_[TextOf(step, index)].size() - static_cast<uint64_t>(tokens_);
-  return static_cast<int64_t>(RandomBelow(seed_, kStream + static_cast<uint64_t>(step),
-                                          static_cast<uint64_t>(index), places));
+  const TokenSpan text = texts_[TextOf(step, index)];
+  const uint64_t places = text.size() - static_cast<uint64_t>(tokens_);
+  uint64_t start = 0;
+  for (uint64_t draw = 0; draw < kDraws; ++draw) {
+    start = RandomBelow(seed_, kStream + static_cast<uint64_t>(step),
+                        static_cast<uint64_t>(index) + (draw << kDrawShift), places);
+    if (IsLearned(text.subspan(start + 1, static_cast<size_t>(tokens_)))) break;
+  }
+  return static_cast<int64_t>(start);
 }
 
 void Sampler::Fill(int64_t step, int64_t first, int64_t count, int32_t* ids,

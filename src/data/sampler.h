@@ -22,7 +22,9 @@ class Sampler {
                                 uint64_t seed);
 
   int64_t tokens() const { return tokens_; }
-  // Which text sample `index` of the global batch of `step` is of, and where in it it begins.
+  // Which text sample `index` of the global batch of `step` is of, and where in it it begins. Of
+  // conversations it begins where there is an answer before its end, if some tries find such a
+  // place: a window of questions alone would teach nothing.
   size_t TextOf(int64_t step, int64_t index) const;
   int64_t WindowStart(int64_t step, int64_t index) const;
   // Samples first ... first + count - 1 of the step: ids and targets [count, tokens]. A micro-batch

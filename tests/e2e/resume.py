@@ -169,6 +169,13 @@ class Resume(e2e.DspeedTest):
                             "its seed is 0, this run's is 5; the text, or the tokenizer")
         self.assertEqual(self.weights("run"), before)
 
+    def test_the_rate_stays_where_nobody_says_another(self):
+        self.train("run", *RUN, "--lr", 0.0123)
+        again = self.train("run", *RUN, "--resume", "--steps", 30)
+        self.assertIn("lr 0.0123 (as before)", again.stdout)
+        again = self.train("run", *RUN, "--resume", "--steps", 31, "--lr", 0.02)
+        self.assertIn("lr 0.02 (--lr)", again.stdout)
+
     def test_damaged_state_is_found(self):
         self.train("run", *RUN)
         state = self.folder / "run" / "model" / "resume"

@@ -249,12 +249,15 @@ class Tokens(e2e.DspeedTest):
         for before, after in list(zip(self.log("run"), self.log("run")[1:]))[1:]:
             fall = before["lr"] * before["grad_norm"] ** 2
             self.assertAlmostEqual((before["loss"] - after["loss"]) / fall, 1, delta=0.03)
-        # A step whose windows hold no answer has no loss, and is not one that fell to 0.
+        # A step none of whose windows holds an answer has no loss, and is not one that fell to 0.
+        row["messages"][0]["content"] = "so " * 1400
+        self.data.write_text((json.dumps(row) + "\n") * 2)
         done = self.train("some", *chat, "--steps", 40, "--context", 6, config=config)
         losses = [row["loss"] for row in self.log("some")]
         self.assertIn(None, losses)
         self.assertGreater(min(loss for loss in losses if loss is not None), 1)
         self.assertIn("no loss", done.stdout)
+        self.assertIn(f"{2 * (len(answer) + 1)} of them of answers", done.stdout)
         rows = (self.folder / "some/log/log.csv").read_text().splitlines()[1:]
         self.assertEqual([row.split(",")[3] == "" for row in rows], [loss is None for loss in losses])
 

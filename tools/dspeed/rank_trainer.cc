@@ -15,6 +15,11 @@
 #include "save_folder.h"
 
 namespace ds::tool {
+namespace {
+
+const Json::json_pointer kRatePath("/params/lr");
+
+}  // namespace
 
 Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
                                                          const data::Mix& texts,
@@ -215,6 +220,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
     Json facts = Facts();
     facts["steps"] = plan_.flags.steps;
     facts["config"] = config_;
+    facts["learning rate"] = plan_.engine.optimizer.value(kRatePath, Json());
     if (!base_.empty()) facts["base"] = {{"folder", plan_.flags.model}, {"checksum", base_}};
     facts["applied steps"] = counters.step;
     facts["skipped steps"] = counters.skipped;

@@ -88,8 +88,11 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
              static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(config.dtype));
   for (size_t i = 0; i < run.texts.size(); ++i) {
     const data::Corpus& text = run.texts.corpus(i);
-    fmt::print("text      {}: {} {}s, {} of them for validation{}\n", text.path(),
-               text.all().size(), run.unit(), text.validation().size(),
+    const auto learned = static_cast<size_t>(text.all().learned());
+    fmt::print("text      {}: {} {}s, {}{} of them for validation{}\n", text.path(),
+               text.all().size(), run.unit(),
+               learned < text.all().size() ? fmt::format("{} of them of answers, ", learned) : "",
+               text.validation().size(),
                run.texts.size() == 1
                    ? ""
                    : fmt::format("; {:.1f} % of the samples", 100 * run.texts.part(i)));
@@ -358,10 +361,20 @@ Status WriteTraces(const std::string& path, int first_rank,
   return ranks.empty() ? Status() : WriteTrace(path, ranks);
 }
 
+// A run that goes on learns at the rate that it had, where nobody says another.
+Status TakeRate(TrainFlags& flags) {
+  if (!flags.resume || flags.save.empty()) return {};
+  DS_ASSIGN(const auto run, checkpoint::ReadRunManifest(StateFolder(flags.save)));
+  const Json lr = run.has_value() ? run->facts.value("learning rate", Json()) : Json();
+  if (lr.is_number()) flags.lr_of_run = lr.get<double>();
+  return {};
+}
+
 // `group`: this process's rank among others, or null where the ranks are threads of this one.
 Status Train(TrainFlags flags, comm::Communicator* group) {
   DS_ASSIGN(const TrainText source, OpenTrainText(flags));
   const token::Tokenizer* const tokenizer = source.tokenizer.get();
+  DS_TRY(TakeRate(flags));
   DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
   TaskPool pool(PoolThreads(flags, group));
   DS_ASSIGN(const data::Mix texts,

@@ -293,6 +293,10 @@ Status SetLearningRate(bool users, TrainPlan& plan, Json& json) {
   plan.lr_from = Has(*params, "lr") ? users ? "the config" : preset : "DeepSpeed's default";
   const bool automatic = params->contains("lr") && (*params)["lr"] == "auto";
   if (users && !automatic) return {};
+  if (flags.lr_of_run.has_value()) {
+    take(*flags.lr_of_run, "as before");
+    return {};
+  }
   const Json::json_pointer path("/optimizer/params/lr");
   const Json& recipe = plan.preset.ds_config;
   if (const double tuning = FineTuningRate(plan); tuning > 0) {

@@ -35,6 +35,7 @@ struct TrainFlags {
   std::vector<int64_t> end_ids;        // ... of texts, and of answers where there are some
   std::optional<int64_t> layers, heads, width, context, batch;
   std::optional<double> lr, dropout;
+  std::optional<double> lr_of_run;  // of the run that is to go on, where nobody says another
   std::optional<std::string> dtype;
   std::optional<int64_t> asked_steps;  // --steps
   int64_t steps = 500;                 // as they are: asked for, or of the preset

@@ -122,6 +122,27 @@ TEST(Sampler, OneOfOneIsAsAlone) {
   }
 }
 
+// One answer of 3 tokens in 300: a window of 16 has some of it once in 17, and every sample does.
+TEST(Sampler, WindowsHaveSomethingToLearn) {
+  std::vector<uint32_t> talk(3000);
+  for (size_t i = 0; i < talk.size(); ++i) {
+    talk[i] = 5 | (i % 300 < 3 ? 0 : TokenSpan::kNoLoss);
+  }
+  const int64_t tokens = 16;
+  auto sampler = Sampler::Create(talk, tokens, 5);
+  ASSERT_TRUE(sampler.ok());
+  std::set<int64_t> starts;
+  int empty = 0;
+  for (int64_t step = 0; step < 1000; ++step) {
+    starts.insert(sampler->WindowStart(step, 0) % 300);
+    empty += sampler->Learned(step) == 0;
+  }
+  EXPECT_LT(empty, 60);           // (16 / 17) ^ 64 of them
+  EXPECT_GE(starts.size(), 18u);  // at every place from which an answer is seen
+  std::fill(talk.begin(), talk.end(), 5 | TokenSpan::kNoLoss);
+  EXPECT_EQ(sampler->Learned(0), 0);  // it ends where there is none
+}
+
 // What is counted is what Fill() gives, over all samples of the step.
 TEST(Sampler, CountsTheTargetsOfAStepThatAreLearned) {
   std::vector<uint32_t> talk(500);
