@@ -1,6 +1,7 @@
 // Tiled attention against the plain way to compute it with the products of the matrix back end and
 // the same exponential: all scores of a head in memory, a softmax over whole rows, the values'
-// product.
+// product. And the gradients of a model with one key head, on all cores against one: a head is
+// a task of its own where there are enough of them.
 #include <limits>
 
 #include "ratio.h"
@@ -86,6 +87,37 @@ class Attention {
   std::vector<int32_t> targets_;
 };
 
+// Backward, of queries that share a key head.
+class OneKeyHead {
+ public:
+  OneKeyHead(TaskPool& pool, kernels::Gemm& gemm, DType dtype, int64_t tokens)
+      : gemm_(gemm),
+        ops_(kernels::BestOps(dtype)),
+        shape_{1, tokens, kHeads, 1, kDim},
+        qkv_(pool, dtype, tokens * shape_.row()),
+        dqkv_(pool, dtype, tokens * shape_.row()),
+        out_(pool, dtype, tokens * kHeads * kDim),
+        dout_(pool, dtype, tokens * kHeads * kDim),
+        lse_(pool, DType::kF32, kHeads * tokens),
+        scratch_(pool, DType::kF32, ops_.attention_scratch_bytes(pool, tokens, kDim) / 4) {
+    ops_.attention_forward(pool, gemm_, shape_, nullptr, qkv_.data(), out_.data(), lse_.floats(),
+                           scratch_.data());
+  }
+
+  void Backward(TaskPool& pool) {
+    ops_.attention_backward(pool, gemm_, shape_, nullptr, qkv_.data(), out_.data(), lse_.floats(),
+                            dout_.data(), dqkv_.data(), scratch_.data());
+  }
+
+ private:
+  static constexpr int64_t kHeads = 4, kDim = 64;
+
+  kernels::Gemm& gemm_;
+  const kernels::Ops& ops_;
+  const kernels::AttentionShape shape_;
+  Array qkv_, dqkv_, out_, dout_, lse_, scratch_;
+};
+
 }  // namespace
 }  // namespace ds::bench
 
@@ -101,5 +133,12 @@ int main() {
       bench::Report(fmt::format("attention/{}_{}", DTypeName(dtype), tokens), ratio,
                     "whole matrices", 1.0);
     }
+    // Two passes instead of one, on all cores.
+    TaskPool one(1);
+    bench::OneKeyHead head(pool, *gemm, dtype, 2048);
+    const double ratio =
+        bench::MedianRatio([&] { head.Backward(pool); }, [&] { head.Backward(one); });
+    bench::Report(fmt::format("attention/one_key_head_{}", DTypeName(dtype)), ratio, "one core",
+                  0.9 / 1.7 * bench::Cores());
   }
 }

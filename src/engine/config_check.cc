@@ -81,7 +81,12 @@ class Checker {
     const ConfigSection& section = place.section;
     if (!place.quiet.empty() || section.toggle.empty()) return place.quiet;
     const std::string toggle = ConfigPath(place.path, section.toggle);
-    if (IsOff(section, place.object)) return fmt::format("{} is off", toggle);
+    if (IsOff(section, place.object)) {
+      // More than one value may leave nothing to do: which is said where it is not the plain one.
+      const Json value = Settled(section, place.object, section.toggle);
+      const bool plain = Json::parse(section.off).front() == value;
+      return fmt::format("{} is {}", toggle, plain ? "off" : ShownConfigValue(value));
+    }
     const bool refused = FindConfigKey(section, section.toggle)->use.kind == Kind::kRefused;
     return refused ? fmt::format("{} is refused", toggle) : "";
   }

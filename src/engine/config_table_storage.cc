@@ -8,9 +8,7 @@ namespace {
 using enum ConfigType;
 
 constexpr std::string_view kNoSwap = "nothing is offloaded to a disk (zero_optimization.offload_*)";
-constexpr std::string_view kRecompute =
-    "what is kept and what is computed again belongs to the model: dspeed train --recompute, "
-    "recompute in ds_model_options, or acquire the weights once more for it";
+constexpr std::string_view kArena = "a model has one buffer for all that it keeps, of its size";
 constexpr std::string_view kOwnFormat =
     "a checkpoint is the library's own: one folder, written "
     "whole and then renamed";
@@ -27,15 +25,19 @@ constexpr ConfigKey kAio[] = {
      Refused("there is no GPUDirect Storage here")},
 };
 
+// How activations are kept by a model that computes the rest again. Whether one does is the model's
+// to say, in DeepSpeed too, where the section switches nothing on.
 constexpr ConfigKey kActivations[] = {
-    {"partition_activations", kBool, "false", "", "shard kept activations", Refused(kRecompute)},
-    {"number_checkpoints", kInt, "null", "[0,)", "activations that are kept", Refused(kRecompute)},
-    {"contiguous_memory_optimization", kBool, "false", "", "keep them in one buffer",
-     Refused(kRecompute)},
-    {"cpu_checkpointing", kBool, "false", "", "keep them on the CPU", Refused(kRecompute)},
+    {"partition_activations", kBool, "false", "", "ranks of model parallelism keep a part each",
+     Idle("there is no model parallelism; dspeed train --recompute keeps less")},
+    {"number_checkpoints", kInt, "null", "[0,)", "activations that the buffer has room for",
+     Idle(kArena)},
+    {"contiguous_memory_optimization", kBool, "false", "", "keep them in one buffer", Idle(kArena)},
+    {"cpu_checkpointing", kBool, "false", "", "keep them on the CPU",
+     Idle("they are in its memory; dspeed train --recompute keeps less of them")},
     {"synchronize_checkpoint_boundary", kBool, "false", "", "wait for the GPU between layers",
-     Refused(kRecompute)},
-    {"profile", kBool, "false", "", "time every layer", Refused(kRecompute)},
+     Idle("there is no GPU to wait for")},
+    {"profile", kBool, "false", "", "time every layer", Refused("dspeed train --trace FILE")},
 };
 
 constexpr ConfigKey kCheckpoint[] = {

@@ -56,12 +56,24 @@ class Config(e2e.DspeedTest):
                    "offload_param": {"device": "cpu", "buffer_count": 7}}
         done = self.config({"train_batch_size": 8, "zero_optimization": {"stage": 3, **offload}})
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("zero_optimization.offload_param.device is off", done.stdout)
+        self.assertIn("zero_optimization.offload_param.device is \"cpu\"", done.stdout)
         offload["offload_param"] = {"device": "nvme", "nvme_path": "/tmp"}
         done = self.config({"train_batch_size": 8, "zero_optimization": {"stage": 3, **offload}})
         self.assertEqual(done.returncode, 1)
         for part in ("offload_param.device", "nvme", "state stays in memory"):
             self.assertIn(part, done.stdout)
+
+    def test_a_batch_that_train_fills_in(self):
+        batch = {"train_batch_size": "auto", "train_micro_batch_size_per_gpu": "auto",
+                 "gradient_accumulation_steps": "auto"}
+        done = self.config(batch, "--world", 2)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = {row.split()[0]: row for row in done.stdout.splitlines()}
+        self.assertIn("auto, which train fills in: here --batch N", rows["train_batch_size"])
+        self.assertEqual(rows["train_batch_size"].split()[1], "16")
+        told = json.loads(self.config(batch, "--world", 2, "--batch", 24, "--json").stdout)
+        self.assertEqual(told["config"]["train_micro_batch_size_per_gpu"], 12)
+        self.assertEqual(self.config({**batch, "train_micro_batch_size_per_gpu": 3}).returncode, 0)
 
     def test_all_refusals(self):
         done = self.config({"train_batch_size": 3, "zero_optimization": {

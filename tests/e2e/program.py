@@ -136,8 +136,8 @@ class Refusals(e2e.DspeedTest):
         self.refuse([*self.with_config({"bf16": {"enabled": True}}), "--dtype", "fp32"], "bf16")
         self.refuse(self.with_config({"train_batch_size": 8, "train_micro_batch_size_per_gpu": 3,
                                       "gradient_accumulation_steps": 2}), 8, 3)
-        self.refuse(self.with_config({"activation_checkpointing": {"cpu_checkpointing": True}}),
-                    "cpu_checkpointing", "--recompute")
+        self.refuse(self.with_config({"activation_checkpointing": {"profile": True}}),
+                    "activation_checkpointing.profile", "--trace")
         self.refuse(self.with_config({"zero_optimization": {"reduce_bucket_size": 10**20}}),
                     "zero_optimization.reduce_bucket_size", 10**20)
         self.refuse(self.with_config("{not json"), "ds_config.json", "line 1")

@@ -41,7 +41,10 @@ constexpr Shape kShapes[] = {{0, 4, 2, 8},
                              {2, 40, 4, 8, 4, Sees::kWindow, 7},
                              {1, 340, 2, 8, 1, Sees::kWindow, 60},
                              {2, 90, 2, 8, 1, Sees::kDocuments, 13},
-                             {1, 330, 2, 4, 2, Sees::kDocuments, 290}};
+                             {1, 330, 2, 4, 2, Sees::kDocuments, 290},
+                             // Few key heads, of more than one block of keys: two passes.
+                             {1, 600, 2, 4, 1, Sees::kDocuments, 290},
+                             {1, 513, 1, 8, 1, Sees::kDocuments, 257}};
 
 template <typename T>
 std::vector<T> Random(int64_t n, uint32_t seed, float scale) {
@@ -173,7 +176,8 @@ TYPED_TEST(AttentionTest, WithDropoutLikeTheReference) {
                              {1, 300, 2, 3},
                              {2, 70, 4, 8, 2},
                              {2, 40, 4, 8, 4, Sees::kWindow, 7},
-                             {1, 330, 2, 4, 2, Sees::kDocuments, 290}}) {
+                             {1, 330, 2, 4, 2, Sees::kDocuments, 290},
+                             {1, 300, 3, 8, 1}}) {
     Arrays<T> want(shape, 1.0f);
     want.kernel.dropout = Dropout(0.25, 5, 6, 7 * shape.heads * shape.tokens);
     Arrays<T> whole(shape, 1.0f);

@@ -22,6 +22,7 @@ struct ConfigFlags {
   int world = 1;
   std::optional<int64_t> asked_steps;  // --steps
   int64_t steps() const { return asked_steps.value_or(500); }
+  int64_t batch = 16;  // as train without --preset and --batch
   bool json = false, schema = false, defaults = false, docs = false;
 };
 
@@ -30,8 +31,7 @@ using Lines = std::map<std::string, int>;
 // Where what is shown comes from.
 struct Origins {
   Lines lines;
-  std::vector<std::string> resolved;  // keys that were "auto", which a run of `steps` knows
-  int64_t steps = 0;
+  std::map<std::string, std::string> resolved;  // keys that were "auto", and of what run it is
 };
 
 // "line 3", or "" for what does not stand in the file.
@@ -42,10 +42,8 @@ std::string Line(const Lines& lines, const std::string& path) {
 
 std::string Source(const ConfigEntry& entry, const Origins& origins) {
   const std::string line = Line(origins.lines, entry.path);
-  const auto& resolved = origins.resolved;
-  if (std::find(resolved.begin(), resolved.end(), entry.path) != resolved.end()) {
-    return fmt::format("{}: auto, which train fills in: here of {} steps (--steps N)", line,
-                       origins.steps);
+  if (const auto at = origins.resolved.find(entry.path); at != origins.resolved.end()) {
+    return fmt::format("{}: auto, which train fills in: here {}", line, at->second);
   }
   switch (entry.from) {
     case ConfigEntry::From::kText:
@@ -102,12 +100,25 @@ void PrintJson(const ConfigReading& reading, const Origins& origins) {
   fmt::print("{}\n", out.dump(2, ' ', false, Ordered::error_handler_t::replace));
 }
 
+// As train does where no number says it.
+bool ResolveBatch(int64_t batch, Json& config) {
+  const auto is_auto = [&](const char* key) { return config.value(key, Json()) == "auto"; };
+  const char *const whole = "train_batch_size", *const micro = "train_micro_batch_size_per_gpu";
+  if (!config.is_object() || !is_auto(whole)) return false;
+  if (config.contains(micro) && !is_auto(micro)) return false;
+  config[whole] = batch;
+  return true;
+}
+
 Status Show(const ConfigFlags& flags) {
   DS_ASSIGN(const std::string text, ReadFile(flags.file));
   auto json = ParseConfigText(text);
   if (!json.ok()) return Error(Code::kConfig, "{}: {}", flags.file, json.status().message());
-  Origins origins{.lines = JsonKeyLines(text), .resolved = {}, .steps = flags.steps()};
-  origins.resolved = ResolveSteps(origins.steps, *json);
+  Origins origins{.lines = JsonKeyLines(text), .resolved = {}};
+  for (const std::string& key : ResolveSteps(flags.steps(), *json)) {
+    origins.resolved[key] = fmt::format("of {} steps (--steps N)", flags.steps());
+  }
+  if (ResolveBatch(flags.batch, *json)) origins.resolved["train_batch_size"] = "--batch N";
   const ConfigReading reading = ReadConfig(*json, flags.world);
   const auto& problems = reading.checked.problems;
   if (flags.json) {
@@ -152,6 +163,10 @@ void AddConfig(CLI::App& app, Chosen& chosen) {
   config.add_option("--world", flags->world, "Ranks that train")->capture_default_str();
   config.add_option("--steps", flags->asked_steps,
                     "Steps of the run, which \"auto\" in a schedule stands for; default: 500");
+  config
+      .add_option("--batch", flags->batch,
+                  "Sequences of a step, which \"auto\" as train_batch_size stands for")
+      ->capture_default_str();
   config.add_flag("--json", flags->json, "As JSON");
   config.add_flag("--schema", flags->schema, "Print a JSON Schema of all keys instead");
   config.add_flag("--defaults", flags->defaults, "Print the default of every key instead");

@@ -3,9 +3,11 @@
 // sum goes through them in order. Products are the small ones of head_product-inl.h, in fp32; those
 // of many 16-bit tokens are the matrix back end's, which may know the processor's own.
 //
-// Forward is a task a block of queries. Backward is a task a head: dK and dV collect over the
+// Forward is a task a block of queries. Backward is a task a key head: dK and dV collect over the
 // queries in fp32 scratch of the task, linear in T, which costs two products less than going
-// through the pairs of blocks a second time.
+// through the pairs of blocks a second time. That is done where the heads are too few for the
+// threads: first a task a block of queries for dQ, then one a block of keys for dK and dV, with the
+// same products in the same order, and so the same bits.
 #include <cmath>
 #include <limits>
 
@@ -279,9 +281,17 @@ struct Ahead {
   }
 };
 
-template <typename Products, typename T>
+// What a pass through the pairs of blocks is for.
+enum class For { kAll, kQueries, kKeys };
+
+// A block of queries against its blocks of keys [keys_begin, keys_end) of those that it sees.
+template <typename Products, For kFor, typename T>
 HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_t first,
-                              int64_t rows, const BackwardArrays<T>& x, const Ahead<T>& ahead) {
+                              int64_t rows, const BackwardArrays<T>& x, const Ahead<T>& ahead,
+                              int64_t keys_begin, int64_t keys_end) {
+  const int64_t begin = std::max(keys_begin, head.FirstKey(first));
+  const int64_t end = std::min(keys_end, first + rows);
+  if (begin >= end) return;  // keys of an earlier document
   const float scale = 1.0f / std::sqrt(static_cast<float>(head.dim));
   using P = typename Products::P;
   P* const p =
@@ -294,11 +304,10 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
     delta[r] = Dot(head.dim, x.out + (first + r) * x.stride, dout + r * x.stride);
   }
   const Products products(head, scratch);
-  const int64_t begin = head.FirstKey(first);
   Block block{first, rows, begin, 0};
   const auto queries = products.QueryRows(0, block, q, head.stride);
   const auto grads = products.QueryRows(1, block, dout, x.stride);
-  for (; block.key < first + rows; block.key += kKeys) {
+  for (; block.key < end; block.key += kKeys) {
     const int64_t key = block.key, keys = std::min(kKeys, first + rows - key);
     block.keys = keys;
     const auto k = products.KeyRows(0, block, x.k + key * head.stride);
@@ -310,72 +319,166 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
       Probabilities(seen, scale, x.lse[first + r], Keep(head, first + r, key, keys, factors),
                     scratch.scores + r * kKeys, p + r * kKeys);
     }
-    products.Collected(block, p, grads, scratch.dv + key * scratch.row);
+    if (kFor != For::kQueries) {
+      products.Collected(block, p, grads, scratch.dv + key * scratch.row);
+    }
     products.Scores(block, grads, products.KeyColumns(1, block, v), scratch.dscores);
     for (int64_t r = 0; r < rows; ++r) {
       ScoreGrads(products.Width(block, r), scale, delta[r], head.dropout,
                  scratch.scores + r * kKeys, scratch.dscores + r * kKeys, ds + r * kKeys);
     }
-    products.Collected(block, ds, queries, scratch.dk + key * scratch.row);
-    products.Weighted(block, key > begin, ds, k, scratch.sums);
+    if (kFor != For::kQueries) {
+      products.Collected(block, ds, queries, scratch.dk + key * scratch.row);
+    }
+    if (kFor != For::kKeys) products.Weighted(block, key > begin, ds, k, scratch.sums);
   }
-  for (int64_t r = 0; r < rows; ++r) {
+  for (int64_t r = 0; kFor != For::kKeys && r < rows; ++r) {
     Map(
         head.dim, x.dq + (first + r) * head.stride, [](VF a) HWY_ATTR { return a; },
         scratch.sums + r * scratch.row);
   }
 }
 
-// A task is a key head of a sequence with the queries that share it, one after the other.
 template <typename Products, typename T>
-void BackwardBy(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
-                const T* qkv, const T* out, const float* lse, const T* dout, T* dqkv, void* base) {
-  const int64_t tokens = shape.tokens, dim = shape.head_dim, width = shape.heads * dim;
-  const int64_t group = shape.heads / shape.kv_heads, to_value = shape.kv_heads * dim;
-  const auto key_of = [&](int64_t b, int64_t kv) {
-    return b * tokens * shape.row() + (shape.heads + kv) * dim;
-  };
-  const auto arrays_of = [&](int64_t index) -> BackwardArrays<T> {  // of a head among all
-    const int64_t b = index / shape.heads, h = index % shape.heads;
-    const int64_t row = b * tokens * shape.row() + h * dim, key = key_of(b, h / group);
-    const int64_t at = b * tokens * width + h * dim;
-    return {qkv + row, qkv + key,  qkv + key + to_value, out + at,
-            dout + at, dqkv + row, lse + index * tokens, width};
-  };
-  pool.Run(shape.batch * shape.kv_heads, [&](int64_t task, int lane) HWY_ATTR {
-    const int64_t b = task / shape.kv_heads, kv = task % shape.kv_heads;
-    const AttentionScratch scratch(base, lane, tokens, dim);
-    std::memset(scratch.dk, 0, (scratch.query_rows[0] - scratch.dk) * sizeof(float));
-    BackwardArrays<T> arrays = arrays_of(task * group);
-    for (int64_t index = task * group; index < (task + 1) * group; ++index) {
-      const bool last = index + 1 == shape.batch * shape.heads;
-      const BackwardArrays<T> next = last ? arrays : arrays_of(index + 1);
-      const Head head = HeadOf<T>(gemm, shape, first_key, b, index % shape.heads);
-      for (int64_t first = 0; first < tokens; first += kQueries) {
-        const int64_t end = std::min(first + kQueries, tokens);
-        const Ahead<T> ahead =
-            end < tokens ? Ahead<T>{&arrays, end} : Ahead<T>{last ? nullptr : &next, 0};
-        BackwardBlock<Products>(head, scratch, first, end - first, arrays, ahead);
+class BackwardPass {
+ public:
+  BackwardPass(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
+               const T* qkv, const T* out, const float* lse, const T* dout, T* dqkv, void* base)
+      : pool_(pool),
+        gemm_(gemm),
+        shape_(shape),
+        first_key_(first_key),
+        qkv_(qkv),
+        out_(out),
+        lse_(lse),
+        dout_(dout),
+        dqkv_(dqkv),
+        base_(base) {}
+
+  void Run() const {
+    // Two passes take up to 1.7 times as long as one (bench/attention): seven products for five,
+    // and the probabilities twice.
+    const int64_t heads = shape_.batch * shape_.kv_heads;
+    const bool split = shape_.tokens > kKeys && 2 * heads <= pool_.threads();
+    if (!split) return Heads();
+    QueryBlocks();
+    KeyBlocks();
+  }
+
+ private:
+  // A task is a key head of a sequence with the queries that share it, one after the other.
+  void Heads() const {
+    pool_.Run(shape_.batch * shape_.kv_heads, [&](int64_t task, int lane) HWY_ATTR {
+      const AttentionScratch scratch = Cleared(lane, 0, shape_.tokens);
+      const int64_t group = shape_.heads / shape_.kv_heads;
+      BackwardArrays<T> arrays = ArraysOf(task * group);
+      for (int64_t index = task * group; index < (task + 1) * group; ++index) {
+        const bool last = index + 1 == shape_.batch * shape_.heads;
+        const BackwardArrays<T> next = last ? arrays : ArraysOf(index + 1);
+        const Head head = HeadAt(index);
+        for (int64_t first = 0; first < shape_.tokens; first += kQueries) {
+          const int64_t end = std::min(first + kQueries, shape_.tokens);
+          const Ahead<T> ahead =
+              end < shape_.tokens ? Ahead<T>{&arrays, end} : Ahead<T>{last ? nullptr : &next, 0};
+          BackwardBlock<Products, For::kAll>(head, scratch, first, end - first, arrays, ahead, 0,
+                                             shape_.tokens);
+        }
+        arrays = next;
       }
-      arrays = next;
+      StoreKeys(task, scratch, 0, shape_.tokens);
+    });
+  }
+
+  void QueryBlocks() const {
+    const int64_t heads = shape_.batch * shape_.heads, blocks = CeilDiv(shape_.tokens, kQueries);
+    pool_.Run(heads * blocks, [&](int64_t task, int lane) HWY_ATTR {
+      const int64_t first = (blocks - 1 - task / heads) * kQueries;  // the longest first
+      const AttentionScratch scratch(base_, lane, shape_.tokens, shape_.head_dim);
+      BackwardBlock<Products, For::kQueries>(
+          HeadAt(task % heads), scratch, first, std::min(kQueries, shape_.tokens - first),
+          ArraysOf(task % heads), Ahead<T>{nullptr, 0}, 0, shape_.tokens);
+    });
+  }
+
+  void KeyBlocks() const {
+    const int64_t heads = shape_.batch * shape_.kv_heads, blocks = CeilDiv(shape_.tokens, kKeys);
+    const int64_t group = shape_.heads / shape_.kv_heads;
+    pool_.Run(heads * blocks, [&](int64_t task, int lane) HWY_ATTR {
+      const int64_t of = task % heads, key = task / heads * kKeys;  // the longest first
+      const int64_t end = std::min(key + kKeys, shape_.tokens);
+      const AttentionScratch scratch = Cleared(lane, key, end);
+      for (int64_t index = of * group; index < (of + 1) * group; ++index) {
+        const Head head = HeadAt(index);
+        const BackwardArrays<T> arrays = ArraysOf(index);
+        for (int64_t first = key; first < shape_.tokens; first += kQueries) {
+          BackwardBlock<Products, For::kKeys>(head, scratch, first,
+                                              std::min(kQueries, shape_.tokens - first), arrays,
+                                              Ahead<T>{nullptr, 0}, key, end);
+        }
+      }
+      StoreKeys(of, scratch, key, end);
+    });
+  }
+
+  int64_t KeyAt(int64_t b, int64_t kv) const {
+    return b * shape_.tokens * shape_.row() + (shape_.heads + kv) * shape_.head_dim;
+  }
+  int64_t ToValue() const { return shape_.kv_heads * shape_.head_dim; }
+  Head HeadAt(int64_t index) const {  // of a head among all
+    return HeadOf<T>(gemm_, shape_, first_key_, index / shape_.heads, index % shape_.heads);
+  }
+  BackwardArrays<T> ArraysOf(int64_t index) const {
+    const int64_t tokens = shape_.tokens, dim = shape_.head_dim, width = shape_.heads * dim;
+    const int64_t b = index / shape_.heads, h = index % shape_.heads;
+    const int64_t row = b * tokens * shape_.row() + h * dim;
+    const int64_t key = KeyAt(b, h / (shape_.heads / shape_.kv_heads));
+    const int64_t at = b * tokens * width + h * dim;
+    return {qkv_ + row, qkv_ + key,  qkv_ + key + ToValue(), out_ + at,
+            dout_ + at, dqkv_ + row, lse_ + index * tokens,  width};
+  }
+
+  // With nothing collected for the keys [begin, end).
+  AttentionScratch Cleared(int lane, int64_t begin, int64_t end) const {
+    const AttentionScratch scratch(base_, lane, shape_.tokens, shape_.head_dim);
+    for (float* sums : {scratch.dk, scratch.dv}) {
+      // Whole vectors of rows are written, also behind the last.
+      const int64_t rows = end - begin + (end == shape_.tokens ? AttentionScratch::kRowStep : 0);
+      std::memset(sums + begin * scratch.row, 0, rows * scratch.row * sizeof(float));
     }
+    return scratch;
+  }
+  void StoreKeys(int64_t task, const AttentionScratch& scratch, int64_t begin, int64_t end) const {
     const auto same = [](VF a) HWY_ATTR { return a; };
-    T* const dk = dqkv + key_of(b, kv);
-    for (int64_t t = 0; t < tokens; ++t) {
-      Map(dim, dk + t * shape.row(), same, scratch.dk + t * scratch.row);
-      Map(dim, dk + t * shape.row() + to_value, same, scratch.dv + t * scratch.row);
+    T* const dk = dqkv_ + KeyAt(task / shape_.kv_heads, task % shape_.kv_heads);
+    for (int64_t t = begin; t < end; ++t) {
+      Map(shape_.head_dim, dk + t * shape_.row(), same, scratch.dk + t * scratch.row);
+      Map(shape_.head_dim, dk + t * shape_.row() + ToValue(), same, scratch.dv + t * scratch.row);
     }
-  });
-}
+  }
+
+  TaskPool& pool_;
+  Gemm& gemm_;
+  const AttentionShape& shape_;
+  const int32_t* first_key_;
+  const T *qkv_, *out_;
+  const float* lse_;
+  const T* dout_;
+  T* dqkv_;
+  void* base_;
+};
 
 template <typename T>
 void Backward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
               const void* qkv, const void* out, const float* lse, const void* dout, void* dqkv,
               void* base) {
-  const auto by =
-      PaysNarrow<T>(shape) ? BackwardBy<GemmProducts<T>, T> : BackwardBy<TileProducts<T>, T>;
-  by(pool, gemm, shape, first_key, static_cast<const T*>(qkv), static_cast<const T*>(out), lse,
-     static_cast<const T*>(dout), static_cast<T*>(dqkv), base);
+  const auto run = [&]<typename Products>() {
+    BackwardPass<Products, T>(pool, gemm, shape, first_key, static_cast<const T*>(qkv),
+                              static_cast<const T*>(out), lse, static_cast<const T*>(dout),
+                              static_cast<T*>(dqkv), base)
+        .Run();
+  };
+  PaysNarrow<T>(shape) ? run.template operator()<GemmProducts<T>>()
+                       : run.template operator()<TileProducts<T>>();
 }
 
 template <typename T>

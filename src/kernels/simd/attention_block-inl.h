@@ -52,6 +52,8 @@ struct AttentionScratch {
   void* narrow;
   float *query_rows[2], *key_rows[2], *key_columns[2];  // q, dout; k, v; k, v
 
+  static constexpr int64_t kRowStep = 16;  // floats of the widest vector
+
   static int64_t Row(int64_t dim) { return RoundUp(dim, kRowStep); }
   static int64_t Bytes(int64_t tokens, int64_t dim) {
     const int64_t rows = 3 * kQueries + 4 * kKeys + 2 * (tokens + kRowStep);
@@ -69,9 +71,6 @@ struct AttentionScratch {
     for (float*& rows : key_rows) rows = std::exchange(next, next + kKeys * row);
     for (float*& columns : key_columns) columns = std::exchange(next, next + kKeys * row);
   }
-
- private:
-  static constexpr int64_t kRowStep = 16;  // floats of the widest vector
 };
 
 inline int64_t ScratchBytes(const TaskPool& pool, int64_t tokens, int64_t dim) {
