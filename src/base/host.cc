@@ -1,6 +1,7 @@
 #include "base/host.h"
 
 #include <fmt/core.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -80,7 +81,11 @@ GroupLimits ReadGroupLimits(const std::string& root) {
 
 int UsableCores() {
   static const int cores = [] {
-    const double scheduled = std::thread::hardware_concurrency();
+    double scheduled = std::thread::hardware_concurrency();
+    cpu_set_t set;  // fails on hosts of more than 1024 cores
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+      scheduled = std::min<double>(scheduled, CPU_COUNT(&set));
+    }
     return std::max(1, static_cast<int>(std::ceil(std::min(scheduled, ReadGroupLimits("").cores))));
   }();
   return cores;

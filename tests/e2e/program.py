@@ -145,6 +145,14 @@ class Refusals(e2e.DspeedTest):
                     "steps_per_print", "twice")
         self.refuse(["--data", self.data, "--config", self.folder / "none.json"], "none.json")
 
+    def test_cores_are_those_that_may_be_used(self):
+        mine = os.sched_getaffinity(0)
+        self.addCleanup(os.sched_setaffinity, 0, mine)
+        os.sched_setaffinity(0, {min(mine)})
+        self.assertEqual(json.loads(self.dspeed("report", "--json").stdout)["usable_cores"], 1)
+        done = self.dspeed("train", "--data", self.data, *e2e.MODEL, "--steps", 1)
+        self.assertIn("compute   1 thread", done.stdout)
+
     def test_flags_that_need_others(self):
         done = self.dspeed("train", "--data", self.data, "--resume")
         self.assert_refused(done, "--resume", "--save")

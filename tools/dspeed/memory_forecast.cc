@@ -148,6 +148,7 @@ std::string UsableMemoryText() {
 Status CheckFits(const TrainPlan& plan, kernels::Gemm& gemm) {
   struct sysinfo machine = {};
   if (::sysinfo(&machine) != 0) return {};
+  // Also where a group has a limit of its own for it: what might run is not refused.
   const int64_t swap = static_cast<int64_t>(machine.totalswap) * machine.mem_unit;
   DS_ASSIGN(const MemoryForecast forecast, ForecastRanks(plan, gemm));
   if (forecast.peak_bytes <= UsableMemory() + swap) return {};
