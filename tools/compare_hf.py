@@ -94,7 +94,8 @@ def compare_chat(dspeed, folder):
     the template, the prompt's ids, and the loss of the answers."""
     bad = 0
     print(f"\n{'layout':<10}{'prompts':>8}{'answers':>9}{'tokens':>8}{'loss':>11}   limit {LIMIT:g}")
-    talks = [[("user", f"add {a} and {b}"), ("assistant", f"{a} and {b} are {a + b}")] +
+    before = ("", "\n\n\n", "\u3000", "\n  ")  # what a template trims, or a word that reaches over its border
+    talks = [[("user", f"{before[(a + b) % 4]}add {a} and {b}"), ("assistant", f"{a} and {b} are {a + b}")] +
              [("user", " and twice that?\n"), ("assistant", f" {2 * (a + b)} ")] * (b % 2)
              for a in range(1, 9) for b in range(1, 9)]
     rows = [{"messages": [{"role": r, "content": c} for r, c in talk]} for talk in talks]
@@ -108,25 +109,29 @@ def compare_chat(dspeed, folder):
             "--batch", 8, "--lr", 0.003, "--save", saved)
         model = transformers.AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(saved)
-        def lay(messages, **more):
-            return tokenizer.encode(tokenizer.apply_chat_template(messages, tokenize=False, **more),
-                                    add_special_tokens=False)
+        def write(messages, **more):
+            return tokenizer.apply_chat_template(messages, tokenize=False, **more)
+        def encode(text):
+            return tokenizer.encode(text, add_special_tokens=False)
         differ, far, prompts, answers, tokens = "", 0.0, 0, 0, 0
         for row in rows[::7]:
             messages = row["messages"]
             told = json.loads(run(dspeed, "generate", "--model", saved, "--chat", "--prompt",
                                   messages[0]["content"], "--tokens", 1, "--json"))
             prompts += 1
-            if told["prompt_ids"] != lay(messages[:1], add_generation_prompt=True):
-                differ = f"{told} is not {lay(messages[:1], add_generation_prompt=True)}"
-            # What the answers add to the text behind "assistant", but for what is behind their end.
-            ids = lay(messages)
-            learned = []
+            want = encode(write(messages[:1], add_generation_prompt=True))
+            if told["prompt_ids"] != want:
+                differ = f"{told} is not {want}"
+            # Prompt, answer, prompt, ...: each encoded by itself, as the ids of an answer come behind a prompt.
+            ids, learned, text, done = [], [], write(messages), 0
             for turn, message in enumerate(messages):
                 if message["role"] == "assistant":
-                    begin = len(lay(messages[:turn], add_generation_prompt=True))
-                    end = begin + ids[begin:].index(tokenizer.convert_tokens_to_ids(special[-1])) + 1
-                    learned += range(begin, end)
+                    begin = len(write(messages[:turn], add_generation_prompt=True))
+                    end = text.index(special[-1], begin) + len(special[-1])
+                    ids += encode(text[done:begin])
+                    answer_ids = encode(text[begin:end])
+                    learned += range(len(ids), len(ids) + len(answer_ids))
+                    ids, done = ids + answer_ids, end
                     answers += 1
             each = theirs(model, ids)[0][np.array(learned) - 1]
             data.write_text(json.dumps(row) + "\n")

@@ -3,6 +3,8 @@
 #include <optional>
 
 #include "data/tokens.h"
+#include "token/unicode.h"
+#include "token/utf8.h"
 
 namespace ds::data {
 namespace {
@@ -34,18 +36,29 @@ Result<Layout> LayoutFor(const token::Tokenizer& tokenizer) {
                "this tokenizer has neither (dspeed tokenizer train --special gives them to one)");
 }
 
-std::string Trimmed(std::string_view text) {
-  constexpr const char* kSpace = " \t\r\n\f\v";
-  const size_t begin = text.find_first_not_of(kSpace);
-  if (begin == text.npos) return "";
-  return std::string(text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin));
+// As the template's `trim` does, which is Python's strip().
+std::string_view Trimmed(std::string_view text) {
+  const auto blank = [](const token::CodePoint& c) {
+    return token::IsSpace(c.value) || (c.value >= 0x1C && c.value <= 0x1F);
+  };
+  while (!text.empty()) {
+    const token::CodePoint first = token::ReadUtf8(text, 0);
+    if (!blank(first)) break;
+    text.remove_prefix(first.bytes);
+  }
+  while (!text.empty()) {
+    const token::CodePoint last = token::ReadUtf8Before(text, text.size());
+    if (!blank(last)) break;
+    text.remove_suffix(last.bytes);
+  }
+  return text;
 }
 
 std::string HeadOf(const Layout& layout, std::string_view role) {
   return fmt::format("{}{}{}{}", layout.open, role, layout.close, layout.head_end);
 }
 std::string BodyOf(const Layout& layout, std::string_view content) {
-  return (layout.trimmed ? Trimmed(content) : std::string(content)) + layout.end;
+  return fmt::format("{}{}", layout.trimmed ? Trimmed(content) : content, layout.end);
 }
 
 }  // namespace
@@ -68,11 +81,21 @@ Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer
   for (const Turn& turn : turns) {
     const bool answer = turn.role == "assistant";
     answered |= answer;
-    DS_TRY(add(HeadOf(layout, turn.role), false));
-    DS_TRY(add(BodyOf(layout, turn.content), answer));
+    const std::string head = HeadOf(layout, turn.role), body = BodyOf(layout, turn.content);
+    if (answer) {  // its ids begin where those of a prompt end
+      DS_TRY(add(head, false));
+      DS_TRY(add(body, true));
+    } else {  // as in a prompt, where words may reach over the border
+      DS_TRY(add(head + body, false));
+    }
     if (*layout.behind != '\0') DS_TRY(add(layout.behind, false));
   }
-  if (!answered) return InvalidArgument("messages: none of {} has role assistant", turns.size());
+  if (!answered) {
+    return InvalidArgument(
+        "has no answer: of {} turns none is the assistant's (role assistant, or "
+        "from gpt)",
+        turns.size());
+  }
   return {};
 }
 

@@ -27,24 +27,23 @@ Result<std::vector<std::string>> FilesBelow(const std::string& folder) {
   return paths;
 }
 
-// How a line says who said what: as OpenAI and transformers do, or as ShareGPT.
+// How a line says who said what: as OpenAI and transformers do, or as ShareGPT, which has names of
+// its own for two.
 struct ChatKeys {
-  const char *turns, *role, *content;
+  const char *turns, *role, *content, *user, *assistant;
 };
-constexpr ChatKeys kChatKeys[] = {{"messages", "role", "content"},
-                                  {"conversations", "from", "value"}};
+constexpr ChatKeys kChatKeys[] = {{"messages", "role", "content", "user", "assistant"},
+                                  {"conversations", "from", "value", "human", "gpt"}};
 
-// ShareGPT's names of the two.
-std::string RoleOf(std::string role) {
-  if (role == "human") return "user";
-  return role == "gpt" ? "assistant" : role;
-}
-
+// Of a line that has both, those that say something.
 const ChatKeys* KeysOf(const Json& object) {
+  const ChatKeys* found = nullptr;
   for (const ChatKeys& keys : kChatKeys) {
-    if (object.contains(keys.turns)) return &keys;
+    if (!object.contains(keys.turns)) continue;
+    if (object[keys.turns].is_array() && !object[keys.turns].empty()) return &keys;
+    if (found == nullptr) found = &keys;
   }
-  return nullptr;
+  return found;
 }
 
 Status ReadTurns(const Json& object, std::vector<Turn>& turns) {
@@ -64,7 +63,8 @@ Status ReadTurns(const Json& object, std::vector<Turn>& turns) {
     Turn turn;
     DS_TRY(RequireKey(message, keys->role, turn.role));
     DS_TRY(RequireKey(message, keys->content, turn.content));
-    turn.role = RoleOf(std::move(turn.role));
+    if (turn.role == keys->user) turn.role = "user";
+    if (turn.role == keys->assistant) turn.role = "assistant";
     turns.push_back(std::move(turn));
   }
   return {};
@@ -135,7 +135,7 @@ Status ParseJsonLine(std::string_view line, TextFormat format, const std::string
   JsonLimits limits;
   limits.comments = false;
   limits.huge_integers = true;  // only the text is looked at
-  if (line.starts_with('[')) {
+  if (const size_t at = line.find_first_not_of(" \t"); at != line.npos && line[at] == '[') {
     return Error(Code::kConfig,
                  "begins an array, expected an object a line (jq -c '.[]' makes them of an array)");
   }

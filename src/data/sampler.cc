@@ -106,12 +106,25 @@ void FillWindow(TokenSpan text, int64_t start, int64_t tokens, int32_t* ids, int
   });
 }
 
-std::vector<int64_t> EvenWindows(int64_t text_tokens, int64_t tokens, int64_t count) {
-  const int64_t window = tokens + 1;
-  const int64_t n = std::min(count, text_tokens / window);
-  std::vector<int64_t> starts;
-  for (int64_t i = 0; i < n; ++i) {
-    starts.push_back(n == 1 ? 0 : i * (text_tokens - window) / (n - 1));
+std::vector<int64_t> EvenWindows(TokenSpan text, int64_t tokens, int64_t count) {
+  const int64_t window = tokens + 1, most = static_cast<int64_t>(text.size()) / window;
+  // The numbers of `n` among `all`, in order.
+  const auto spread = [](int64_t n, int64_t all) {
+    std::vector<int64_t> numbers;
+    for (int64_t i = 0; i < n; ++i) numbers.push_back(n == 1 ? 0 : i * (all - 1) / (n - 1));
+    return numbers;
+  };
+  const int64_t places = static_cast<int64_t>(text.size()) - window + 1;
+  const auto teaches_nothing = [&](int64_t start) {
+    return !IsLearned(text.subspan(static_cast<size_t>(start) + 1, static_cast<size_t>(tokens)));
+  };
+  std::vector<int64_t> starts = spread(std::min(count, most), places);
+  if (std::none_of(starts.begin(), starts.end(), teaches_nothing)) return starts;
+  std::vector<int64_t> all = spread(most, places);
+  std::erase_if(all, teaches_nothing);
+  starts.clear();
+  for (const int64_t i : spread(std::min(count, std::ssize(all)), std::ssize(all))) {
+    starts.push_back(all[static_cast<size_t>(i)]);
   }
   return starts;
 }

@@ -51,7 +51,8 @@ class Sampler {
 void FillWindow(TokenSpan text, int64_t start, int64_t tokens, int32_t* ids, int32_t* targets);
 
 // Starts of at most `count` windows of `tokens` + 1, evenly spaced from the first token to the
-// last; fewer when they would overlap. Always the same, so losses can be compared.
-std::vector<int64_t> EvenWindows(int64_t text_tokens, int64_t tokens, int64_t count);
+// last; fewer when they would overlap. Where some would have nothing to learn, they are spaced
+// evenly among those that have. Always the same, so losses can be compared.
+std::vector<int64_t> EvenWindows(TokenSpan text, int64_t tokens, int64_t count);
 
 }  // namespace ds::data

@@ -115,6 +115,7 @@ std::vector<std::string> TokenizerFilesOf(const std::string& folder) {
   for (const char* name : kCompanions) {
     if (IsFile(folder + "/" + name)) names.emplace_back(name);
   }
+  if (IsFile(folder + "/added_tokens.json")) names.emplace_back("added_tokens.json");
   return names;
 }
 

@@ -272,11 +272,15 @@ class Tokens(e2e.DspeedTest):
         again = ["tokenizer", "train", "--data", self.data, "--vocab", 300, "--out", out]
         self.assert_refused(self.dspeed(*again), "--out", out, "tokenizer.json", "--overwrite")
         # What the other tokenizer had beside it would be read with this one.
-        stale = [out / "special_tokens_map.json", out / "chat_template.jinja"]
+        stale = [out / "special_tokens_map.json", out / "chat_template.jinja", out / "added_tokens.json",
+                 out / "tokenizer_config.json.tmp.12.3"]
         for file in stale:
             file.write_text("{}")
         self.ok(*again, "--overwrite")
-        self.assertEqual([file.exists() for file in stale], [False, False])
+        self.assertEqual([file.exists() for file in stale], [False] * 4)
+        stale[1].mkdir()
+        self.assert_refused(self.dspeed(*again, "--overwrite"), "--out", stale[1].name, "is a folder")
+        stale[1].rmdir()
         self.assertEqual((out / "tokenizer.json").read_bytes(), first)
         self.train("run", *SHORT, "--tokenizer", out)
         self.assertTrue(self.generate("run").startswith("abc"))

@@ -105,16 +105,22 @@ Result<ValidationLosses> RankTrainer::ValidationLoss() {
   DS_TRY(engine_->store().EndEvaluation());
   DS_TRY(comm_.AllReduce("validation loss", sums));
   ValidationLosses losses;
+  double sum = 0, parts = 0;
   for (size_t i = 0; i < texts_.size(); ++i) {
-    losses.each.push_back(sums[2 * i] / std::max(1.0, sums[2 * i + 1]));
-    losses.mean += texts_.part(i) * losses.each.back();
+    const double learned = sums[2 * i + 1];
+    losses.each.push_back(learned > 0 ? sums[2 * i] / learned : std::nan(""));
+    if (learned > 0) {
+      sum += texts_.part(i) * losses.each.back();
+      parts += texts_.part(i);
+    }
   }
+  if (parts > 0) losses.mean = texts_.size() == 1 ? losses.each[0] : sum / parts;
   return losses;
 }
 
 Status RankTrainer::AddLosses(data::TokenSpan text, int64_t most, std::span<double, 2> sums) {
   const int64_t context = plan_.context, micro = plan_.engine.micro_batch;
-  const auto starts = data::EvenWindows(static_cast<int64_t>(text.size()), context, most);
+  const auto starts = data::EvenWindows(text, context, most);
   const auto windows = static_cast<int64_t>(starts.size());
   // Every rank makes as many passes as the others: what is beyond the last window counts nothing.
   for (int64_t round = 0; round * micro * comm_.size() < windows; ++round) {
@@ -160,6 +166,13 @@ Json RankTrainer::Facts() const {
   if (dropout > 0) {
     facts["dropout"] = {model.attention_dropout, model.embedding_dropout, model.residual_dropout};
   }
+  // Those of conversations were once divided by all tokens.
+  bool answers = false;
+  for (size_t i = 0; i < texts_.size(); ++i) {
+    const data::TokenSpan all = texts_.corpus(i).all();
+    answers |= all.learned() < static_cast<int64_t>(all.size());
+  }
+  facts["gradient"] = answers ? Json("the mean of what is learned") : Json();
   facts["adapters"] = Json();
   if (lora != nullptr) {
     facts["adapters"] = {{"rank", lora->rank}, {"scale", lora->scale()}, {"of", lora->targets}};

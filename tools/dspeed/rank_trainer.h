@@ -27,8 +27,9 @@ struct StepResult {
 };
 
 struct ValidationLosses {
-  double mean = 0;           // over the texts, each as its part of the samples says
-  std::vector<double> each;  // in their order
+  // Over the texts, each as its part of the samples says, but for those with nothing to learn.
+  std::optional<double> mean;
+  std::vector<double> each;  // in their order; NaN: nothing to learn
 };
 
 class RankTrainer {

@@ -165,6 +165,12 @@ Status CheckTokenizerOut(const std::string& out, bool overwrite) {
         "another folder",
         out, model);
   }
+  std::error_code none;
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", kChatTemplate}) {
+    if (!std::filesystem::is_directory(out + "/" + name, none)) continue;
+    return InvalidArgument("--out is {}, where {} is a folder: a file is to be written there", out,
+                           name);
+  }
   const std::vector<std::string> tokenizer = OtherTokenizer(out, nullptr);
   if (overwrite || tokenizer.empty()) return {};
   return InvalidArgument(
@@ -172,9 +178,10 @@ Status CheckTokenizerOut(const std::string& out, bool overwrite) {
       tokenizer[0]);
 }
 
-Status RemoveOtherTokenizer(const std::string& folder, const token::Tokenizer& tokenizer) {
+Status ClearTokenizer(const std::string& folder, const token::Tokenizer& tokenizer, bool chats) {
+  DS_TRY(RemoveTemporaries(folder));
   for (const std::string& name : OtherTokenizer(folder, &tokenizer)) {
-    DS_TRY(Remove(fmt::format("{}/{}", folder, name)));
+    if (!(chats && name == kChatTemplate)) DS_TRY(Remove(fmt::format("{}/{}", folder, name)));
   }
   return {};
 }

@@ -205,11 +205,10 @@ Status Learn(const LearnFlags& flags) {
   DS_ASSIGN(token::BpeParts parts, trainer.Train([](int64_t) { return GoesOn(); }));
   const auto learned = static_cast<int64_t>(parts.tokens.size());
   DS_ASSIGN(const auto tokenizer, token::BpeTokenizer::Create(std::move(parts)));
-  DS_TRY(RemoveOtherTokenizer(flags.out, *tokenizer));
+  auto chat = data::ChatTemplate(*tokenizer);
+  DS_TRY(ClearTokenizer(flags.out, *tokenizer, chat.ok()));
   DS_TRY(tokenizer->Save(flags.out));
-  if (auto chat = data::ChatTemplate(*tokenizer); chat.ok()) {
-    DS_TRY(WriteFileAtomic(flags.out + "/chat_template.jinja", *chat));
-  }
+  if (chat.ok()) DS_TRY(WriteFileAtomic(flags.out + "/" + kChatTemplate, *chat));
   fmt::print("tokens    {}{}\n", learned,
              learned < flags.vocab ? ": no further pair stands twice in the text" : "");
   fmt::print("special   <|endoftext|>{}{}\n", flags.special.empty() ? "" : " ",

@@ -129,6 +129,16 @@ TEST(Documents, ConversationsOfShareGpt) {
       {"from": "tool", "value": "t", "weight": 0}]})",
                             TextFormat::kChat, "text", theirs)
                   .ok());
+  Document both;
+  ASSERT_TRUE(ParseJsonLine(R"({"messages": [], "conversations": [{"from": "gpt", "value": "a"}]})",
+                            TextFormat::kChat, "text", both)
+                  .ok());
+  EXPECT_EQ(both.turns[0].role, "assistant");
+  Document named;  // in messages they are names like others
+  ASSERT_TRUE(ParseJsonLine(R"({"messages": [{"role": "gpt", "content": "a"}]})", TextFormat::kChat,
+                            "text", named)
+                  .ok());
+  EXPECT_EQ(named.turns[0].role, "gpt");
   ASSERT_EQ(ours.turns.size(), 4u);
   ASSERT_EQ(theirs.turns.size(), 4u);
   for (size_t i = 0; i < 4; ++i) {

@@ -67,6 +67,35 @@ TEST(EncodeGolden, DocumentsHaveTheirEnds) {
           "\"conversations\", of from and value");
 }
 
+// What a model is asked is what it was trained on: a question's ids are those of its prompt, also
+// where a word reaches over the border of head and content.
+TEST(EncodeGolden, QuestionsAsTheirPrompts) {
+  for (const char* name : {"llama3", "qwen2"}) {
+    const auto tokenizer = Golden(name);
+    for (const std::string question :
+         {"fish", "\n\n\nfoo", "\n  x", "\n", "", "  two ", "\u00a0nb\u3000",
+          "\x1c"
+          "fs"}) {
+      token::WordCache cache;
+      Ids ids;
+      const std::vector<Turn> turns = {{"user", question}, {"assistant", "a"}};
+      ASSERT_TRUE(EncodeChat(turns, *tokenizer, cache, ids).ok());
+      auto prompt = ChatPrompt(question, *tokenizer);
+      ASSERT_TRUE(prompt.ok());
+      Ids want(tokenizer->before().begin(), tokenizer->before().end());
+      const Ids rest = tokenizer->Encode(*prompt).Take();
+      want.insert(want.end(), rest.begin(), rest.end());
+      ASSERT_GT(ids.size(), want.size());
+      ids.resize(want.size());
+      for (int32_t& id : ids) {
+        EXPECT_LT(id, 0);  // asked, not learned
+        id = static_cast<int32_t>(static_cast<uint32_t>(id) & ~TokenSpan::kNoLoss);
+      }
+      EXPECT_EQ(ids, want) << name << " '" << question << "'";
+    }
+  }
+}
+
 TEST(EncodeGolden, ConversationsAsTheirTemplateWritesThem) {
   for (const char* name : {"llama3", "qwen2"}) {
     const auto tokenizer = Golden(name);
@@ -122,7 +151,7 @@ TEST(EncodeGolden, AnswersAloneAreLearned) {
   EXPECT_EQ(*EndOfTurn(*tokenizer), learned.back());
   EXPECT_EQ(*Golden("llama3")->Decode({{*EndOfTurn(*Golden("llama3"))}}), "<|eot_id|>");
   EXPECT_EQ(EncodeChat(std::span(turns).first(1), *tokenizer, cache, ids).message(),
-            "messages: none of 1 has role assistant");
+            "has no answer: of 1 turns none is the assistant's (role assistant, or from gpt)");
   EXPECT_EQ(EncodeChat(turns, *Golden("llama2"), cache, ids).code(), Code::kUnsupported);
   EXPECT_EQ(EndOfTurn(*Golden("llama2")).status().code(), Code::kUnsupported);
   EXPECT_EQ(ChatPrompt("hi", *Golden("llama2")).status().code(), Code::kUnsupported);

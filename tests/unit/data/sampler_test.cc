@@ -189,12 +189,22 @@ TEST(FillWindow, LeavesOutWhatIsNotLearned) {
   EXPECT_EQ(targets, (std::vector<int32_t>{-1, 3, 4}));
 }
 
+// One window in five has an answer; those are taken, evenly.
+TEST(EvenWindows, HaveSomethingToLearn) {
+  std::vector<uint32_t> talk(1000, 5 | TokenSpan::kNoLoss);
+  for (size_t i = 25; i < talk.size(); i += 50) talk[i] = 5;
+  EXPECT_EQ(EvenWindows(talk, 9, 4), (std::vector<int64_t>{20, 320, 620, 970}));
+  EXPECT_EQ(EvenWindows(talk, 9, 100).size(), 20u);
+  std::fill(talk.begin(), talk.end(), 5 | TokenSpan::kNoLoss);
+  EXPECT_TRUE(EvenWindows(talk, 9, 4).empty());
+}
+
 TEST(EvenWindows, CoverTheTextWithoutOverlap) {
-  EXPECT_EQ(EvenWindows(100, 9, 4), (std::vector<int64_t>{0, 30, 60, 90}));
-  EXPECT_EQ(EvenWindows(100, 9, 1), (std::vector<int64_t>{0}));
-  EXPECT_EQ(EvenWindows(10, 9, 8), (std::vector<int64_t>{0}));
-  EXPECT_EQ(EvenWindows(9, 9, 8), (std::vector<int64_t>{}));
-  EXPECT_EQ(EvenWindows(29, 9, 8), (std::vector<int64_t>{0, 19}));
+  EXPECT_EQ(EvenWindows(Text(100), 9, 4), (std::vector<int64_t>{0, 30, 60, 90}));
+  EXPECT_EQ(EvenWindows(Text(100), 9, 1), (std::vector<int64_t>{0}));
+  EXPECT_EQ(EvenWindows(Text(10), 9, 8), (std::vector<int64_t>{0}));
+  EXPECT_EQ(EvenWindows(Text(9), 9, 8), (std::vector<int64_t>{}));
+  EXPECT_EQ(EvenWindows(Text(29), 9, 8), (std::vector<int64_t>{0, 19}));
 }
 
 }  // namespace
