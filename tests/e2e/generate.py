@@ -45,6 +45,14 @@ class Generate(e2e.DspeedTest):
         told = self.told("--tokens", 3, prompt="-", stdin="ab\n\r\n\ncd\r\n")
         self.assertEqual([each["prompt"] for each in told], ["ab", "cd"])
 
+    def test_several_prompts(self):
+        told = self.told("--tokens", 8, "--prompt", "[d, e]", "--prompt", "-", stdin="ab\n")
+        self.assertEqual([each["prompt"] for each in told], ["abc", "[d, e]", "ab"])
+        self.assertEqual(told[0], self.told("--tokens", 8)[0])
+        done = self.generate("--tokens", 1, prompt="a" * 300)
+        self.assertIn("of the 300 tokens of the prompt the model sees the last", done.stderr)
+        self.assertEqual(self.generate("--tokens", 1).stderr, "")
+
     def test_an_interrupt_while_it_waits_for_a_line(self):
         process = subprocess.Popen([e2e.DSPEED, "generate", "--model", self.folder / "run/model", "--prompt", "-",
                                     "--tokens", "3"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -175,6 +175,8 @@ class Resume(e2e.DspeedTest):
         self.assertIn("lr 0.0123 (as before)", again.stdout)
         again = self.train("run", *RUN, "--resume", "--steps", 31, "--lr", 0.02)
         self.assertIn("lr 0.02 (--lr)", again.stdout)
+        done = self.dspeed(*self.train_arguments("run", *RUN, "--resume", "--ranks", 3))
+        self.assert_refused(done, "3 ranks cannot share evenly: --ranks that divide it", "keeps its batch")
 
     def test_damaged_state_is_found(self):
         self.train("run", *RUN)

@@ -17,7 +17,8 @@ namespace ds::tool {
 namespace {
 
 struct GenerateFlags {
-  std::string model, prompt, tokenizer;
+  std::string model, tokenizer;
+  std::vector<std::string> prompts;
   std::vector<std::string> stop;
   int64_t tokens = 256;
   uint64_t seed = 0;
@@ -65,9 +66,11 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
     DS_ASSIGN(prompt, data::ChatPrompt(asked, *loaded.tokenizer));
   }
   auto ids = loaded.Encode(prompt);
-  if (!ids.ok()) {
-    const char* const where = flags.prompt == "-" ? "" : "--prompt: ";
-    return Error(ids.status().code(), "{}{}", where, ids.status().message());
+  DS_TRY(ids.status());
+  if (const int64_t context = loaded.model->context(); std::ssize(*ids) > context) {
+    fmt::print(stderr,
+               "dspeed generate: of the {} tokens of the prompt the model sees the last {}\n",
+               ids->size(), context);
   }
   StopText text(stops.texts);
   std::string shown;
@@ -112,37 +115,9 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
   return {};
 }
 
-Status Generate(const GenerateFlags& flags) {
-  if (flags.prompt.empty()) return InvalidArgument("--prompt is empty, expected at least one byte");
-  if (flags.tokens < 0) return InvalidArgument("--tokens is {}, expected 0 or more", flags.tokens);
-  for (const std::string& stop : flags.stop) {
-    if (stop.empty()) return InvalidArgument("--stop is empty, expected at least one byte");
-  }
-  infer::GenerateOptions options{.tokens = flags.tokens, .sampling = {.seed = flags.seed}};
-  flags.asked.Apply(options.sampling);
-  DS_TRY(options.sampling.Check());  // before the model is read
-  // A prompt has no more tokens than bytes, but for the few that a tokenizer adds.
-  const bool one = flags.prompt != "-";
-  const int64_t tokens = std::ssize(flags.prompt) + 64 + flags.tokens;
-  DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
-                                          .tokenizer = flags.tokenizer,
-                                          .dtype = flags.dtype,
-                                          .threads = flags.threads,
-                                          .cache_tokens = one ? tokens : 0}));
-  options.sampling = {.seed = flags.seed};
-  loaded->generation.Apply(options.sampling);
-  flags.asked.Apply(options.sampling);
-  DS_ASSIGN(const Stops stops, FindStops(flags, *loaded));
-  CatchInterrupts();
-  const auto ended = [] {
-    if (Interrupted() == 0) return Status();
-    LeaveUnfinished();
-    return Error(Code::kCancelled, "interrupted");
-  };
-  if (one) {
-    DS_TRY(Continue(flags, options, stops, *loaded, flags.prompt));
-    return ended();
-  }
+// Continues each line of standard input, as it comes.
+Status ContinueLines(const GenerateFlags& flags, const infer::GenerateOptions& options,
+                     const Stops& stops, LoadedModel& loaded) {
   int64_t prompts = 0;
   LineReader lines;
   for (std::string prompt;;) {
@@ -151,15 +126,60 @@ Status Generate(const GenerateFlags& flags) {
     if (prompt.ends_with('\r')) prompt.pop_back();
     if (prompt.empty()) continue;
     ++prompts;
-    const Status status = Continue(flags, options, stops, *loaded, prompt);
+    const Status status = Continue(flags, options, stops, loaded, prompt);
     if (!status.ok()) {
       return Error(status.code(), "line {} of standard input: {}", lines.number(),
                    status.message());
     }
     if (std::ferror(stdout) != 0) return {};  // main() says so
   }
-  DS_TRY(ended());
-  if (prompts == 0) return InvalidArgument("--prompt is -, and standard input has no line of text");
+  if (prompts == 0 && Interrupted() == 0) {
+    return InvalidArgument("--prompt is -, and standard input has no line of text");
+  }
+  return {};
+}
+
+Status Generate(const GenerateFlags& flags) {
+  for (const auto& [flag, words] :
+       {std::pair("--prompt", &flags.prompts), std::pair("--stop", &flags.stop)}) {
+    for (const std::string& word : *words) {
+      if (word.empty()) return InvalidArgument("{} is empty, expected at least one byte", flag);
+    }
+  }
+  if (flags.tokens < 0) return InvalidArgument("--tokens is {}, expected 0 or more", flags.tokens);
+  infer::GenerateOptions options{.tokens = flags.tokens, .sampling = {.seed = flags.seed}};
+  flags.asked.Apply(options.sampling);
+  DS_TRY(options.sampling.Check());  // before the model is read
+  // A prompt has no more tokens than bytes, but for the few that a tokenizer adds. Of lines that
+  // are to come nothing is known.
+  int64_t tokens = 0;
+  bool lines = false;
+  for (const std::string& prompt : flags.prompts) {
+    lines |= prompt == "-";
+    tokens = std::max(tokens, std::ssize(prompt) + 64 + flags.tokens);
+  }
+  DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
+                                          .tokenizer = flags.tokenizer,
+                                          .dtype = flags.dtype,
+                                          .threads = flags.threads,
+                                          .cache_tokens = lines ? 0 : tokens}));
+  options.sampling = {.seed = flags.seed};
+  loaded->generation.Apply(options.sampling);
+  flags.asked.Apply(options.sampling);
+  DS_ASSIGN(const Stops stops, FindStops(flags, *loaded));
+  CatchInterrupts();
+  for (const std::string& prompt : flags.prompts) {
+    if (prompt == "-") {
+      DS_TRY(ContinueLines(flags, options, stops, *loaded));
+    } else if (const Status status = Continue(flags, options, stops, *loaded, prompt);
+               !status.ok()) {
+      return Error(status.code(), "--prompt: {}", status.message());
+    }
+    if (Interrupted() != 0) {
+      LeaveUnfinished();
+      return Error(Code::kCancelled, "interrupted");
+    }
+  }
   return {};
 }
 
@@ -175,10 +195,10 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
       ->required();
   generate.add_option("--tokenizer", flags->tokenizer,
                       "Another than the one in that folder: bytes, a folder or a file");
-  generate
-      .add_option("--prompt", flags->prompt,
-                  "The text to continue; -: each line of standard input is one, but for empty "
-                  "lines, and each is continued as if it were alone")
+  Repeated(generate.add_option(
+               "--prompt", flags->prompts,
+               "The text to continue, each of several by itself; -: each line of standard input "
+               "is one, but for empty lines, and each is continued as if it were alone"))
       ->required();
   generate
       .add_option("--tokens", flags->tokens,

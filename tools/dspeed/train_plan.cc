@@ -366,11 +366,13 @@ Status CheckCut(const TrainPlan& plan, bool users, const Json& config) {
   if (asked % parts == 0) return {};
   const int64_t less = asked / parts * parts;
   return InvalidArgument(
-      "{} {}, which {} ranks{} cannot share evenly: --batch {}{} would do",
+      "{} {}, which {} ranks{} cannot share evenly: {}--batch {}{} would do{}",
       flags.batch.has_value() ? "--batch is" : "the batch of preset " + flags.preset() + " is",
       asked, flags.ranks,
       parts > flags.ranks ? fmt::format(" ({} sequences at a time)", parts) : "",
-      less > 0 ? fmt::format("{} or --batch ", less) : "", less + parts);
+      flags.resume ? "--ranks that divide it, or for another run " : "",
+      less > 0 ? fmt::format("{} or --batch ", less) : "", less + parts,
+      flags.resume ? "; one that goes on keeps its batch" : "");
 }
 
 }  // namespace
