@@ -93,7 +93,7 @@ Result<std::vector<Remedy>> RemediesOf(const TrainPlan& plan) {
                           run.engine.accumulation *= std::exchange(run.engine.micro_batch, 1);
                         }});
   }
-  if (several && engine.zero.stage == 3) {
+  if (several) {  // of stage 3, which may be a remedy itself
     remedies.push_back({"config zero_optimization.overlap_comm: false",
                         [](TrainPlan& run) { run.engine.zero.overlap_comm = false; }});
     remedies.push_back({"config zero_optimization.stage3_max_live_parameters: 1",
@@ -159,10 +159,10 @@ Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
   for (Remedy& remedy : remedies) {
     DS_ASSIGN(remedy.peak_bytes, peak_with({&remedy, 1}));
   }
-  std::erase_if(remedies, [&](const Remedy& r) { return r.peak_bytes >= forecast.peak_bytes; });
-  if (remedies.empty()) return {};
-
+  // Some have an effect beside others alone.
   std::vector<Remedy> best = remedies;
+  std::erase_if(best, [&](const Remedy& r) { return r.peak_bytes >= forecast.peak_bytes; });
+  if (best.empty()) return {};
   std::stable_sort(best.begin(), best.end(),
                    [](const Remedy& a, const Remedy& b) { return a.peak_bytes < b.peak_bytes; });
   fmt::print("\n{:>13}{:>13}  with, alone\n", "peak, MiB", "saved, MiB");
