@@ -57,7 +57,7 @@ static void test_config(void) {
   } cases[] = {
       {"{\"zero_optimisation\": {}}", "zero_optimization"},
       {"{\"zero_optimization\": {\"stage\": 4}}", "stage"},
-      {"{\"zero_optimization\": {\"offload_optimizer\": {\"device\": \"cpu\"}}}",
+      {"{\"zero_optimization\": {\"offload_optimizer\": {\"device\": \"nvme\"}}}",
        "offload_optimizer"},
       {"{\"amp\": {\"enabled\": true}}", "amp"},
       {"{\"train_batch_size\": 8, \"gradient_accumulation_steps\": 3}", "8"},
