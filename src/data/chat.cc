@@ -1,6 +1,6 @@
 #include "data/chat.h"
 
-#include <optional>
+#include <algorithm>
 
 #include "data/tokens.h"
 #include "token/unicode.h"
@@ -54,6 +54,9 @@ std::string_view Trimmed(std::string_view text) {
   return text;
 }
 
+constexpr char kAssistant[] = "assistant";
+bool IsAnswer(const Turn& turn) { return turn.role == kAssistant; }
+
 std::string HeadOf(const Layout& layout, std::string_view role) {
   return fmt::format("{}{}{}{}", layout.open, role, layout.close, layout.head_end);
 }
@@ -61,48 +64,79 @@ std::string BodyOf(const Layout& layout, std::string_view content) {
   return fmt::format("{}{}", layout.trimmed ? Trimmed(content) : content, layout.end);
 }
 
+// What a piece of a conversation is for.
+enum class Part { kAsked, kLearned };
+
+// Appends turns, each piece with its mark.
+class TurnEncoder {
+ public:
+  TurnEncoder(const Layout& layout, const token::Tokenizer& tokenizer, token::WordCache& cache,
+              token::Ids& ids)
+      : layout_(layout), tokenizer_(tokenizer), cache_(cache), ids_(ids), from_(ids.size()) {
+    ids.insert(ids.end(), tokenizer.before().begin(), tokenizer.before().end());
+    Mark(from_);
+  }
+
+  Status Add(const Turn& turn) {
+    const std::string head = HeadOf(layout_, turn.role), body = BodyOf(layout_, turn.content);
+    if (IsAnswer(turn)) {  // its ids begin where those of a prompt end
+      DS_TRY(Add(head, Part::kAsked));
+      DS_TRY(Add(body, Part::kLearned));
+    } else {  // as in a prompt, where words may reach over the border
+      DS_TRY(Add(head + body, Part::kAsked));
+    }
+    return *layout_.behind == '\0' ? Status() : Add(layout_.behind, Part::kAsked);
+  }
+  Status Add(const std::string& text, Part part) {
+    const size_t from = ids_.size();
+    DS_TRY(tokenizer_.Encode(text, cache_, ids_));
+    if (part == Part::kAsked) Mark(from);
+    return {};
+  }
+  // Of all that was added.
+  void ClearMarks() {
+    for (size_t i = from_; i < ids_.size(); ++i) {
+      ids_[i] = static_cast<int32_t>(static_cast<uint32_t>(ids_[i]) & ~TokenSpan::kNoLoss);
+    }
+  }
+
+ private:
+  void Mark(size_t from) {
+    for (size_t i = from; i < ids_.size(); ++i) {
+      ids_[i] = static_cast<int32_t>(static_cast<uint32_t>(ids_[i]) | TokenSpan::kNoLoss);
+    }
+  }
+
+  const Layout& layout_;
+  const token::Tokenizer& tokenizer_;
+  token::WordCache& cache_;
+  token::Ids& ids_;
+  const size_t from_;
+};
+
 }  // namespace
 
 Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
                   token::WordCache& cache, token::Ids& ids) {
   DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
-  const auto add = [&](const std::string& text, bool learned) -> Status {
-    const size_t from = ids.size();
-    DS_TRY(tokenizer.Encode(text, cache, ids));
-    for (size_t i = from; i < ids.size() && !learned; ++i) {
-      ids[i] = static_cast<int32_t>(static_cast<uint32_t>(ids[i]) | TokenSpan::kNoLoss);
-    }
-    return {};
-  };
-  bool answered = false;
-  for (const int32_t id : tokenizer.before()) {
-    ids.push_back(static_cast<int32_t>(static_cast<uint32_t>(id) | TokenSpan::kNoLoss));
-  }
-  for (const Turn& turn : turns) {
-    const bool answer = turn.role == "assistant";
-    answered |= answer;
-    const std::string head = HeadOf(layout, turn.role), body = BodyOf(layout, turn.content);
-    if (answer) {  // its ids begin where those of a prompt end
-      DS_TRY(add(head, false));
-      DS_TRY(add(body, true));
-    } else {  // as in a prompt, where words may reach over the border
-      DS_TRY(add(head + body, false));
-    }
-    if (*layout.behind != '\0') DS_TRY(add(layout.behind, false));
-  }
-  if (!answered) {
+  if (std::none_of(turns.begin(), turns.end(), IsAnswer)) {
     return InvalidArgument(
-        "has no answer: of {} turns none is the assistant's (role assistant, or "
-        "from gpt)",
+        "has no answer: of {} turns none is the assistant's (role assistant, or from gpt)",
         turns.size());
   }
+  TurnEncoder encoder(layout, tokenizer, cache, ids);
+  for (const Turn& turn : turns) DS_TRY(encoder.Add(turn));
   return {};
 }
 
-Result<std::string> ChatPrompt(std::string_view question, const token::Tokenizer& tokenizer) {
+Status EncodeQuestion(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
+                      token::WordCache& cache, token::Ids& ids) {
   DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
-  return HeadOf(layout, "user") + BodyOf(layout, question) + layout.behind +
-         HeadOf(layout, "assistant");
+  TurnEncoder encoder(layout, tokenizer, cache, ids);
+  for (const Turn& turn : turns) DS_TRY(encoder.Add(turn));
+  DS_TRY(encoder.Add(HeadOf(layout, kAssistant), Part::kAsked));
+  encoder.ClearMarks();
+  return {};
 }
 
 Result<std::string> ChatTemplate(const token::Tokenizer& tokenizer) {
@@ -118,7 +152,7 @@ Result<std::string> ChatTemplate(const token::Tokenizer& tokenizer) {
       "{{% endfor %}}{{% if add_generation_prompt %}}{{{{ {} }}}}{{% endif %}}",
       quoted(layout.open), quoted(std::string(layout.close) + layout.head_end),
       layout.trimmed ? " | trim" : "", quoted(std::string(layout.end) + layout.behind),
-      quoted(HeadOf(layout, "assistant")));
+      quoted(HeadOf(layout, kAssistant)));
 }
 
 Result<int32_t> EndOfTurn(const token::Tokenizer& tokenizer) {

@@ -18,9 +18,10 @@ namespace ds::data {
 Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
                   token::WordCache& cache, token::Ids& ids);
 
-// The text of a question, up to where the answer begins. Fails where EncodeChat does for want of
-// tokens.
-Result<std::string> ChatPrompt(std::string_view question, const token::Tokenizer& tokenizer);
+// Appends a conversation up to where the next answer begins: the ids that EncodeChat has before it,
+// without kNoLoss. Fails where EncodeChat does for want of tokens.
+Status EncodeQuestion(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
+                      token::WordCache& cache, token::Ids& ids);
 
 // The layout as a template that transformers runs (chat_template.jinja beside a tokenizer). Fails
 // where EncodeChat does for want of tokens.

@@ -214,6 +214,17 @@ class Tokens(e2e.DspeedTest):
             self.assertEqual(json.loads(line) | {"ids": 0, "prompt_ids": 0},
                              {"prompt": "count", "text": "one two three", "ids": 0, "prompt_ids": 0,
                               "ended_by": "end of text"})
+        # Turns of one conversation stand before the next, a system's before them all.
+        several = [*ask, "--chat", "--json", "--prompt", "count", "--prompt", "go on"]
+        alone = [json.loads(line) for line in self.ok(*several).splitlines()]
+        turns = [json.loads(line) for line in self.ok(*several, "--turns", "--system", "hi").splitlines()]
+        system = json.loads(self.ok(*ask, "--chat", "--json", "--system", "hi", "--prompt", "count"))
+        self.assertEqual(turns[0], system)
+        self.assertEqual(turns[0]["prompt_ids"][-len(alone[0]["prompt_ids"]):], alone[0]["prompt_ids"])
+        end, line = tokens[2]["id"], vocab["\u010a"]
+        self.assertEqual(turns[1]["prompt_ids"], turns[0]["prompt_ids"] + turns[0]["ids"] +
+                         ([] if turns[0]["ids"][-1] == end else [end]) + [line] + alone[1]["prompt_ids"])
+        self.assert_refused(self.dspeed(*ask, "--prompt", "a", "--turns"), "--turns", "--chat")
         answer = json.loads(told.splitlines()[0])["ids"]
         # Of 200 answers each token counts, and no other; a model that knows them is sure of it.
         measure = ["eval", "--model", self.folder / "run/model", "--data", chat, "--format", "chat"]

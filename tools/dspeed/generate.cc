@@ -26,6 +26,8 @@ struct GenerateFlags {
   std::optional<std::string> dtype;
   int threads = 0;
   bool json = false, chat = false;
+  std::string system;  // of a conversation
+  bool turns = false;
 };
 
 // Why a text ends where it does.
@@ -57,42 +59,67 @@ Result<Stops> FindStops(const GenerateFlags& flags, const LoadedModel& loaded) {
   return stops;
 }
 
-// Continues one prompt: to the terminal as it comes, or as one line of JSON at its end. Of a
-// question the answer alone is shown.
-Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& options,
-                const Stops& stops, LoadedModel& loaded, const std::string& asked) {
-  std::string prompt = asked;
-  if (flags.chat) {
-    DS_ASSIGN(prompt, data::ChatPrompt(asked, *loaded.tokenizer));
+// Continues prompts, one after the other.
+class Speaker {
+ public:
+  Speaker(const GenerateFlags& flags, const infer::GenerateOptions& options, const Stops& stops,
+          LoadedModel& loaded)
+      : flags_(flags), options_(options), stops_(stops), loaded_(loaded) {
+    if (!flags.system.empty()) turns_.push_back({"system", flags.system});
   }
-  auto ids = loaded.Encode(prompt);
-  DS_TRY(ids.status());
-  if (const int64_t context = loaded.model->context(); std::ssize(*ids) > context) {
+
+  // To the terminal as it comes, or as one line of JSON at its end. Of a question the answer alone
+  // is shown.
+  Status Continue(const std::string& asked);
+  // Each line of standard input, as it comes.
+  Status ContinueLines();
+
+ private:
+  Result<token::Ids> Encode(const std::string& asked);
+
+  const GenerateFlags& flags_;
+  const infer::GenerateOptions& options_;
+  const Stops& stops_;
+  LoadedModel& loaded_;
+  std::vector<data::Turn> turns_;  // of a conversation, what stands before the next question
+};
+
+Result<token::Ids> Speaker::Encode(const std::string& asked) {
+  if (!flags_.chat) return loaded_.Encode(asked);
+  turns_.push_back({"user", asked});
+  token::Ids ids;
+  token::WordCache cache;
+  DS_TRY(data::EncodeQuestion(turns_, *loaded_.tokenizer, cache, ids));
+  return ids;
+}
+
+Status Speaker::Continue(const std::string& asked) {
+  const size_t before = turns_.size();
+  DS_ASSIGN(const token::Ids ids, Encode(asked));
+  if (const int64_t context = loaded_.model->context(); std::ssize(ids) > context) {
     fmt::print(stderr,
                "dspeed generate: of the {} tokens of the prompt the model sees the last {}\n",
-               ids->size(), context);
+               ids.size(), context);
   }
-  StopText text(stops.texts);
+  StopText text(stops_.texts);
   std::string shown;
   std::vector<int32_t> added;
   const auto show = [&](const std::string& piece) {
-    if (flags.json) {
-      shown += piece;
-      return true;
-    }
+    shown += piece;
+    if (flags_.json) return true;
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     return std::fflush(stdout) == 0;
   };
-  bool writes = flags.json || flags.chat || show(prompt), ended = false, stopped = false;
+  bool writes = flags_.json || flags_.chat || show(asked), ended = false, stopped = false;
   const auto holds = [](const std::vector<int32_t>& some, int32_t token) {
     return std::find(some.begin(), some.end(), token) != some.end();
   };
-  const Status status = infer::Generate(*loaded.model, *ids, options, [&](int32_t token) {
+  const Status status = infer::Generate(*loaded_.model, ids, options_, [&](int32_t token) {
     added.push_back(token);
-    ended = token == loaded.tokenizer->end_of_text() || holds(loaded.generation.end_ids, token);
-    stopped = !ended && holds(stops.ids, token);
+    ended = token == loaded_.tokenizer->end_of_text() || holds(loaded_.generation.end_ids, token);
+    stopped = !ended && holds(stops_.ids, token);
     if (ended || stopped) return false;
-    writes = show(text.Add(loaded.Decode(token)));
+    writes = show(text.Add(loaded_.Decode(token)));
     stopped = text.stopped();
     return writes && !stopped && Interrupted() == 0;
   });
@@ -101,10 +128,15 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
     return status;
   }
   writes = writes && show(text.Finish());
-  if (flags.json) {
+  if (flags_.turns) {
+    turns_.push_back({"assistant", shown});
+  } else {
+    turns_.resize(before);
+  }
+  if (flags_.json) {
     const nlohmann::ordered_json json = {{"prompt", asked},
                                          {"text", shown},
-                                         {"prompt_ids", *ids},
+                                         {"prompt_ids", ids},
                                          {"ids", added},
                                          {"ended_by", Reason(ended, stopped)}};
     shown = json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -115,9 +147,7 @@ Status Continue(const GenerateFlags& flags, const infer::GenerateOptions& option
   return {};
 }
 
-// Continues each line of standard input, as it comes.
-Status ContinueLines(const GenerateFlags& flags, const infer::GenerateOptions& options,
-                     const Stops& stops, LoadedModel& loaded) {
+Status Speaker::ContinueLines() {
   int64_t prompts = 0;
   LineReader lines;
   for (std::string prompt;;) {
@@ -126,7 +156,7 @@ Status ContinueLines(const GenerateFlags& flags, const infer::GenerateOptions& o
     if (prompt.ends_with('\r')) prompt.pop_back();
     if (prompt.empty()) continue;
     ++prompts;
-    const Status status = Continue(flags, options, stops, loaded, prompt);
+    const Status status = Continue(prompt);
     if (!status.ok()) {
       return Error(status.code(), "line {} of standard input: {}", lines.number(),
                    status.message());
@@ -146,17 +176,20 @@ Status Generate(const GenerateFlags& flags) {
       if (word.empty()) return InvalidArgument("{} is empty, expected at least one byte", flag);
     }
   }
+  if (!flags.chat && (flags.turns || !flags.system.empty())) {
+    return InvalidArgument("{} goes with --chat", flags.turns ? "--turns" : "--system");
+  }
   if (flags.tokens < 0) return InvalidArgument("--tokens is {}, expected 0 or more", flags.tokens);
   infer::GenerateOptions options{.tokens = flags.tokens, .sampling = {.seed = flags.seed}};
   flags.asked.Apply(options.sampling);
   DS_TRY(options.sampling.Check());  // before the model is read
-  // A prompt has no more tokens than bytes, but for the few that a tokenizer adds. Of lines that
-  // are to come nothing is known.
+  // A prompt has no more tokens than bytes, but for the few that a tokenizer adds. Of lines and
+  // answers that are to come nothing is known.
   int64_t tokens = 0;
-  bool lines = false;
+  bool lines = flags.turns;
   for (const std::string& prompt : flags.prompts) {
     lines |= prompt == "-";
-    tokens = std::max(tokens, std::ssize(prompt) + 64 + flags.tokens);
+    tokens = std::max(tokens, std::ssize(flags.system) + std::ssize(prompt) + 64 + flags.tokens);
   }
   DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
                                           .tokenizer = flags.tokenizer,
@@ -168,11 +201,11 @@ Status Generate(const GenerateFlags& flags) {
   flags.asked.Apply(options.sampling);
   DS_ASSIGN(const Stops stops, FindStops(flags, *loaded));
   CatchInterrupts();
+  Speaker speaker(flags, options, stops, *loaded);
   for (const std::string& prompt : flags.prompts) {
     if (prompt == "-") {
-      DS_TRY(ContinueLines(flags, options, stops, *loaded));
-    } else if (const Status status = Continue(flags, options, stops, *loaded, prompt);
-               !status.ok()) {
+      DS_TRY(speaker.ContinueLines());
+    } else if (const Status status = speaker.Continue(prompt); !status.ok()) {
       return Error(status.code(), "--prompt: {}", status.message());
     }
     if (Interrupted() != 0) {
@@ -228,6 +261,11 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
   generate.add_flag("--chat", flags->chat,
                     "The prompt is a question to a model of conversations: it is laid out as they "
                     "were in training, and the answer alone is shown");
+  generate.add_option("--system", flags->system,
+                      "With --chat: what the model is told before the question, as a turn of role "
+                      "system");
+  generate.add_flag("--turns", flags->turns,
+                    "With --chat: the prompts are turns of one conversation; else each begins one");
   generate.add_flag("--json", flags->json,
                     "One JSON object a prompt, with the text that was added and the ids");
   generate.add_option("--dtype", flags->dtype,
@@ -238,7 +276,8 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
       "Examples\n"
       "  dspeed generate --model model --prompt 'Once ' --temperature 0.8 --top-p 0.95\n"
       "  dspeed generate --model model --prompt - --json --stop . < prompts.txt\n"
-      "  dspeed generate --model chat-model --chat --prompt 'What is a whale?'");
+      "  dspeed generate --model chat-model --chat --prompt 'What is a whale?'\n"
+      "  dspeed generate --model chat-model --chat --turns --prompt -");
   generate.callback([&chosen, flags] { chosen = [flags] { return Generate(*flags); }; });
 }
 
