@@ -53,15 +53,19 @@ Result<Corpus> Corpus::Open(const Source& source, const token::Tokenizer* tokeni
         source.path, size, unit, 2 * static_cast<uint64_t>(window), window);
   }
   corpus.train_ = static_cast<size_t>(size - std::max(size / 10, window));
-  if (source.text == TextFormat::kChat) DS_TRY(corpus.CheckAnswers());
+  corpus.learned_ = size;
+  if (source.text == TextFormat::kChat) DS_TRY(corpus.CountAnswers());
   return corpus;
 }
 
-Status Corpus::CheckAnswers() const {
+Status Corpus::CountAnswers() {
+  learned_ = 0;
   for (const auto& [part, where] :
        {std::pair(train(), "before its last tenth, which is for validation"),
         std::pair(validation(), "in its last tenth, which is for validation")}) {
-    if (part.learned() > 0) continue;
+    const int64_t learned = part.learned();
+    learned_ += learned;
+    if (learned > 0) continue;
     return InvalidArgument("{}: has no answer {}", path_, where);
   }
   return {};

@@ -41,17 +41,21 @@ class Corpus {
   TokenSpan all() const;
   TokenSpan train() const { return all().first(train_); }
   TokenSpan validation() const { return all().subspan(train_); }
+  // Of all(), those that are learned: of conversations the answers, else all.
+  int64_t learned() const { return learned_; }
+  bool conversations() const { return learned_ < static_cast<int64_t>(all().size()); }
   const std::string& path() const { return path_; }
 
  private:
   explicit Corpus(std::string path) : path_(std::move(path)) {}
   Status Encode(const Source& source, const token::Tokenizer& tokenizer, TaskPool& pool);
   // Of conversations: a part without an answer has no loss.
-  Status CheckAnswers() const;
+  Status CountAnswers();
 
   std::string path_;
   std::variant<std::vector<uint16_t>, std::vector<uint32_t>, MappedFile, TokenFile> tokens_;
   size_t train_ = 0;
+  int64_t learned_ = 0;
 };
 
 // Of the tokens that are learned, one by one, in nats a token: the loss of the best model that

@@ -168,10 +168,7 @@ Json RankTrainer::Facts() const {
   }
   // Those of conversations were once divided by all tokens.
   bool answers = false;
-  for (size_t i = 0; i < texts_.size(); ++i) {
-    const data::TokenSpan all = texts_.corpus(i).all();
-    answers |= all.learned() < static_cast<int64_t>(all.size());
-  }
+  for (size_t i = 0; i < texts_.size(); ++i) answers |= texts_.corpus(i).conversations();
   facts["gradient"] = answers ? Json("the mean of what is learned") : Json();
   facts["adapters"] = Json();
   if (lora != nullptr) {

@@ -88,10 +88,9 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
              static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(config.dtype));
   for (size_t i = 0; i < run.texts.size(); ++i) {
     const data::Corpus& text = run.texts.corpus(i);
-    const auto learned = static_cast<size_t>(text.all().learned());
     fmt::print("text      {}: {} {}s, {}{} of them for validation{}\n", text.path(),
                text.all().size(), run.unit(),
-               learned < text.all().size() ? fmt::format("{} of them of answers, ", learned) : "",
+               text.conversations() ? fmt::format("{} of them of answers, ", text.learned()) : "",
                text.validation().size(),
                run.texts.size() == 1
                    ? ""
