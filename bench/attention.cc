@@ -123,7 +123,7 @@ class OneKeyHead {
 
 int main() {
   using namespace ds;
-  TaskPool pool(bench::Cores());
+  TaskPool pool(UsableCores());
   const auto gemm = bench::BestGemm();
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     for (const int64_t tokens : {256, 1024}) {
@@ -139,6 +139,6 @@ int main() {
     const double ratio =
         bench::MedianRatio([&] { head.Backward(pool); }, [&] { head.Backward(one); });
     bench::Report(fmt::format("attention/one_key_head_{}", DTypeName(dtype)), ratio, "one core",
-                  0.9 / 1.7 * bench::Cores());
+                  0.9 / 1.7 * UsableCores());
   }
 }

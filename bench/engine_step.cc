@@ -41,7 +41,7 @@ void Dispatch() {
 // Norm, clip, update, cast to bf16: 2 bytes read for the norm; then 14 read and 14 written.
 void OptimizerPhase() {
   constexpr int64_t kElements = int64_t{1} << 24, kTile = 16384;
-  TaskPool pool(Cores());
+  TaskPool pool(UsableCores());
   const auto comm = comm::CreateSelf();
   const auto engine = Make(R"({"bf16": {"enabled": true}, "gradient_clipping": 1.0})", *comm, pool);
   Check(engine->store().Register({"w", {kElements}, "w"}, {}).status());

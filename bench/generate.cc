@@ -139,7 +139,7 @@ void Prompt(Generator& generator, TaskPool& pool, kernels::Gemm& gemm) {
 int main() {
   using namespace ds;
   const auto gemm = bench::BestGemm();
-  TaskPool pool(bench::Cores());
+  TaskPool pool(UsableCores());
   bench::Generator generator(pool, *gemm);
   bench::Decoding(generator, pool);
   bench::Prompt(generator, pool, *gemm);

@@ -84,7 +84,7 @@ class Weights {
 };
 
 void Transposed(kernels::Gemm& gemm) {
-  TaskPool pool(Cores());
+  TaskPool pool(UsableCores());
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     Weights one(pool, gemm, dtype, 1, true), four(pool, gemm, dtype, 4, true);
     const double ratio = MedianRatio([&] { four.Run(); }, [&] { one.Run(); });

@@ -6,8 +6,8 @@
 #include <array>
 #include <cstdio>
 #include <memory>
-#include <thread>
 
+#include "base/host.h"
 #include "base/task_pool.h"
 #include "device/memory.h"
 #include "kernels/gemm.h"
@@ -27,8 +27,6 @@ T Take(Result<T> result) {
   Check(result.status());
   return std::move(result).Take();
 }
-
-inline int Cores() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
 
 inline std::unique_ptr<kernels::Gemm> BestGemm() {
   auto loaded = kernels::LoadOneDnnGemm();

@@ -3,6 +3,7 @@
 // long one, and of one of 11 million, against the best rate of large products on the same pool in
 // the same seconds. And what four ranks on the same cores cost the small one at stage 3.
 #include <functional>
+#include <thread>
 
 #include "comm/communicator.h"
 #include "engine/engine.h"
@@ -62,7 +63,7 @@ class Trainer {
 
 void ShareOfPeak(const std::string& name, const model::DecoderConfig& config, int64_t batch,
                  int64_t tokens, DType dtype, int pairs, double goal, kernels::Gemm& gemm) {
-  TaskPool pool(Cores());
+  TaskPool pool(UsableCores());
   const auto comm = comm::CreateSelf();
   Trainer trainer(config, dtype, 0, batch, tokens, *comm, pool, gemm);
   PeakProduct peak(pool, gemm, dtype);
@@ -83,7 +84,7 @@ void ShareOfPeak(const std::string& name, const model::DecoderConfig& config, in
 // The same tokens by four ranks with everything sharded, and by one rank with nothing.
 void FourRanks(DType dtype, kernels::Gemm& gemm) {
   constexpr int kRanks = 4;
-  TaskPool pool(Cores()), shared(TaskPool::SizeFor(Cores(), kRanks));
+  TaskPool pool(UsableCores()), shared(TaskPool::SizeFor(UsableCores(), kRanks));
   const auto self = comm::CreateSelf();
   Trainer alone(kSmall, dtype, 0, kBatch, kSmall.context, *self, pool, gemm);
   const auto comms = Take(comm::CreateThreads(kRanks, {}));
