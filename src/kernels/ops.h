@@ -197,7 +197,7 @@ struct Ops {
   Op<void(const AttentionShape& shape, int64_t first, int64_t length, const void* q,
           const void* keys, const void* values, float* scores, void* out)>
       attention_cached;
-  // dqkv = the gradient of qkv, recomputed from qkv, out, lse.
+  // dqkv = the gradient of qkv, recomputed from qkv, out, lse; it is none of what is read.
   Op<void(Gemm&, const AttentionShape& shape, const int32_t* first_key, const void* qkv,
           const void* out, const float* lse, const void* dout, void* dqkv, void* scratch)>
       attention_backward;

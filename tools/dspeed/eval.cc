@@ -144,7 +144,7 @@ Result<Tokens> ReadTokens(const data::Source& source, LoadedModel& loaded) {
   }
   if (source.text == data::TextFormat::kChat) {
     for (int32_t& id : all) {
-      tokens.asked.push_back(id < 0);
+      tokens.asked.push_back(!data::TokenSpan::IsLearned(static_cast<uint32_t>(id)));
       id = static_cast<int32_t>(static_cast<uint32_t>(id) & ~data::TokenSpan::kNoLoss);
     }
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <cctype>
 #include <cerrno>
 #include <cmath>
 #include <cstdint>
@@ -24,7 +25,6 @@ bool ZeroPadded(std::string_view word) {
 // What is wrong with a word, or "". Bases as the parser takes them: 16, 0x10.
 std::string WrongSigned(const std::string& word) {
   char* end = nullptr;
-  if (ZeroPadded(word)) return word + " begins with 0: write it without";
   errno = 0;
   const long long value = std::strtoll(word.c_str(), &end, 0);
   if (!AllRead(word, end)) return word + " is not a whole number";
@@ -34,7 +34,6 @@ std::string WrongSigned(const std::string& word) {
 
 std::string WrongUnsigned(const std::string& word) {
   char* end = nullptr;
-  if (ZeroPadded(word)) return word + " begins with 0: write it without";
   errno = 0;
   const unsigned long long value = std::strtoull(word.c_str(), &end, 0);
   if (!AllRead(word, end)) return word + " is not a whole number";
@@ -52,6 +51,8 @@ std::string WrongReal(const std::string& word) {
 }
 
 std::string Wrong(const std::string& type, const std::string& word) {
+  const bool whole = type == "INT" || type == "UINT";
+  if (whole && ZeroPadded(word)) return word + " begins with 0: write it without";
   if (type == "INT") return WrongSigned(word);
   if (type == "UINT") return WrongUnsigned(word);
   return type == "FLOAT" ? WrongReal(word) : "";

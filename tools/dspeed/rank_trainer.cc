@@ -15,11 +15,6 @@
 #include "save_folder.h"
 
 namespace ds::tool {
-namespace {
-
-const Json::json_pointer kRatePath("/params/lr");
-
-}  // namespace
 
 Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
                                                          const data::Mix& texts,
@@ -230,7 +225,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
     Json facts = Facts();
     facts["steps"] = plan_.flags.steps;
     facts["config"] = config_;
-    facts["learning rate"] = plan_.engine.optimizer.value(kRatePath, Json());
+    facts["learning rate"] = plan_.engine.optimizer.value(Json::json_pointer("/params/lr"), Json());
     if (!base_.empty()) facts["base"] = {{"folder", plan_.flags.model}, {"checksum", base_}};
     facts["applied steps"] = counters.step;
     facts["skipped steps"] = counters.skipped;
@@ -268,10 +263,9 @@ std::vector<std::string> RankTrainer::Differences(const Json& saved) const {
   // Of what both say: an older state says less of it, or nothing. The ids that end a text change
   // no step. What is said above in words of ours is not said again.
   const Json config = saved.value("config", Json::object());
-  const bool sizes = !differences.empty();
+  const bool told = !differences.empty();
   for (const auto& [name, value] : config_.items()) {
-    if (sizes || !config.contains(name) || config[name] == value || name == "eos_token_id")
-      continue;
+    if (told || !config.contains(name) || config[name] == value || name == "eos_token_id") continue;
     add(name + " of the model", config[name], value);
   }
   return differences;
