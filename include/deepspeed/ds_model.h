@@ -37,9 +37,11 @@ typedef struct ds_model_options {
   const char *lora_targets; /**< the products that get one, by the ends of their names with commas
                                  between ("q_proj,v_proj"), or "all-linear"; NULL: queries and
                                  values. Copied */
+  const char *base; /**< of a folder of adapters: that of the model below them; NULL: the one that
+                         they name. Copied */
 } ds_model_options;
 #define DS_MODEL_OPTIONS_INIT \
-  { sizeof(ds_model_options), 0, 0, 0, 0, 0.0, NULL }
+  { sizeof(ds_model_options), 0, 0, 0, 0, 0.0, NULL, NULL }
 
 /** A model of random weights: `hf_config` is the text of a Hugging Face config.json. Registers its
  *  parameters as ds_param_register() does: alike on every rank, before registration ends.
@@ -54,8 +56,8 @@ DS_API DS_NODISCARD ds_status ds_model_create(ds_engine *engine, const char *hf_
 /** The same with the config.json and the weights of a folder: model.safetensors, or the shards of
  *  its index, in F32, BF16 or F16 whatever the engine's dtype is. A rank reads its own share of the
  *  weights, some of it when the engine is sealed: until then the folder stays as it is.
- *  A folder of adapters, as Hugging Face's PEFT has it, is loaded with the model that it names:
- *  the adapters go on to be trained.
+ *  A folder of adapters, as Hugging Face's PEFT has it, is loaded with the model that it names,
+ *  or with options.base: the adapters go on to be trained.
  *  thread: driver; collective: no; blocking: yes; null: options;
  *  owns: out_model -> ds_model_destroy.
  *  @return as ds_model_create(); DS_ERR_IO, DS_ERR_CORRUPT_DATA: a file that cannot be read;
@@ -69,9 +71,10 @@ typedef struct ds_model_open_options {
   int64_t cache_tokens; /**< most tokens of a generation, prompt and all; 0: the context */
   ds_dtype dtype;       /**< of the weights and the arithmetic; 0: that of the folder's config */
   int32_t threads;      /**< CPU threads to use; 0: one a core */
+  const char *base;     /**< as in ds_model_options */
 } ds_model_open_options;
 #define DS_MODEL_OPEN_OPTIONS_INIT \
-  { sizeof(ds_model_open_options), 0, (ds_dtype)0, 0 }
+  { sizeof(ds_model_open_options), 0, (ds_dtype)0, 0, NULL }
 
 /** A model of a folder without an engine: its weights and nothing else, whole and of this process
  *  alone. What trains is refused (DS_ERR_UNSUPPORTED).

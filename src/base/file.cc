@@ -174,4 +174,10 @@ Status MakeDirectories(const std::string& path) {
   return {};
 }
 
+std::string AbsolutePath(const std::string& path) {
+  std::error_code error;
+  const auto absolute = std::filesystem::absolute(path, error);
+  return error ? path : absolute.lexically_normal().string();
+}
+
 }  // namespace ds

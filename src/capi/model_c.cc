@@ -1,9 +1,9 @@
 #include <deepspeed/ds_model.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
+#include "base/file.h"
 #include "base/host.h"
 #include "base/log.h"
 #include "capi/buffer.h"
@@ -37,6 +37,8 @@ Status CheckCacheTokens(int64_t tokens) {
   if (tokens >= 0) return {};
   return InvalidArgument("options.cache_tokens is {}, expected 0 (the context) or more", tokens);
 }
+
+std::string TextOrNone(const char* text) { return text != nullptr ? text : ""; }
 
 Result<Asked> ReadOptions(const ds_model_options& known, const HfConfig& hf) {
   DS_TRY(CheckCacheTokens(known.cache_tokens));
@@ -125,6 +127,9 @@ Result<HandleOwner<ds_model>> Create(ds_engine* engine, const char* hf_config,
     return InvalidArgument("options.lora_rank is {}: adapters stand beside weights that are loaded",
                            options.lora_rank);
   }
+  if (options.base != nullptr) {
+    return InvalidArgument("options.base is {}: a folder of adapters has one", options.base);
+  }
   DS_ASSIGN(const Asked asked, ReadOptions(options, hf));
   DS_ASSIGN(auto model, MakeModel(asked, engine, nullptr));
   DS_TRY(Register(*model, [&] {
@@ -137,7 +142,8 @@ Result<HandleOwner<ds_model>> Create(ds_engine* engine, const char* hf_config,
 
 Result<HandleOwner<ds_model>> Load(ds_engine* engine, const char* folder,
                                    const ds_model_options& options) {
-  DS_ASSIGN(const ds::infer::ModelPlace place, ds::infer::FindModel(folder));
+  DS_ASSIGN(const ds::infer::ModelPlace place,
+            ds::infer::FindModel(folder, TextOrNone(options.base)));
   DS_ASSIGN(const HfConfig hf, ds::infer::ReadModelConfig(place.base));
   DS_ASSIGN(Asked asked, ReadOptions(options, hf));
   if (place.adapters.has_value()) {
@@ -147,9 +153,7 @@ Result<HandleOwner<ds_model>> Load(ds_engine* engine, const char* folder,
     }
     asked.options.lora = place.lora();
   } else if (asked.options.lora.has_value()) {
-    std::error_code error;
-    const auto base = std::filesystem::absolute(folder, error);
-    asked.options.lora->base = error ? folder : base.lexically_normal().string();
+    asked.options.lora->base = ds::AbsolutePath(folder);
   }
   DS_ASSIGN(auto model, MakeModel(asked, engine, nullptr));
   DS_TRY(Register(*model, [&] {
@@ -171,7 +175,8 @@ Result<HandleOwner<ds_model>> Open(const char* folder, const ds_model_open_optio
                            static_cast<int>(options.dtype), static_cast<int>(DS_DTYPE_F32),
                            static_cast<int>(DS_DTYPE_BF16), static_cast<int>(DS_DTYPE_F16));
   }
-  DS_ASSIGN(const ds::infer::ModelPlace place, ds::infer::FindModel(folder));
+  DS_ASSIGN(const ds::infer::ModelPlace place,
+            ds::infer::FindModel(folder, TextOrNone(options.base)));
   DS_ASSIGN(const HfConfig hf, ds::infer::ReadModelConfig(place.base));
   const DType dtype = options.dtype != static_cast<ds_dtype>(0) ? static_cast<DType>(options.dtype)
                                                                 : hf.dtype.value_or(DType::kF32);

@@ -44,26 +44,35 @@ Status CheckFinite(const std::string& path, const checkpoint::TensorView& tensor
 
 bool IsAdapter(const Param& param) { return model::IsLora(param.spec.name); }
 
+bool IsModel(const std::string& folder) { return Exists(folder + "/config.json"); }
+
+// Where the model is that adapter_config.json (`path`) calls `named`.
+Result<std::string> FindBase(const std::string& folder, const std::string& path,
+                             const std::string& named) {
+  if (named.find('\0') != named.npos) {
+    return Error(Code::kConfig, "{}: base_model_name_or_path has a NUL byte behind {}", path,
+                 named.c_str());
+  }
+  if (IsModel(named)) return named;  // PEFT takes it from the working directory
+  const std::string beside = folder + "/" + named;
+  if (!named.starts_with('/') && IsModel(beside)) return beside;
+  return Error(Code::kNotFound,
+               "{}: base_model_name_or_path is \"{}\", where there is no config.json: say where "
+               "that model is (--base, options.base)",
+               path, named);
+}
+
 }  // namespace
 
-Result<AdapterFolder> AdapterFolder::Open(const std::string& folder) {
+Result<AdapterFolder> AdapterFolder::Open(const std::string& folder, const std::string& base) {
   const std::string path = folder + "/" + kConfigName, weights = folder + "/" + kWeightsName;
   DS_ASSIGN(const std::string text, ReadFile(path));
   DS_ASSIGN(model::LoraConfig config, model::ParseLoraConfig(text, path));
   DS_ASSIGN(checkpoint::SafetensorsReader reader, checkpoint::SafetensorsReader::Open(weights));
-  if (config.base.find('\0') != config.base.npos) {
-    return Error(Code::kConfig, "{}: base_model_name_or_path has a NUL byte behind {}", path,
-                 config.base.c_str());
-  }
-  // PEFT takes it from the working directory.
-  const std::string beside = folder + "/" + config.base;
-  if (!Exists(config.base + "/config.json")) {
-    if (config.base.starts_with('/') || !Exists(beside + "/config.json")) {
-      return Error(Code::kNotFound,
-                   "{}: base_model_name_or_path is \"{}\", where there is no config.json", path,
-                   config.base);
-    }
-    config.base = beside;
+  if (base.empty()) {
+    DS_ASSIGN(config.base, FindBase(folder, path, config.base));
+  } else {
+    config.base = AbsolutePath(base);
   }
   return AdapterFolder(weights, std::move(config), std::move(reader));
 }
@@ -99,10 +108,14 @@ Status AdapterFolder::CheckNames(const model::Model& model) const {
   return {};
 }
 
-Result<ModelPlace> FindModel(const std::string& folder) {
+Result<ModelPlace> FindModel(const std::string& folder, const std::string& base) {
   ModelPlace place{.base = folder, .adapters = {}};
-  if (!Exists(folder + "/" + kConfigName)) return place;
-  DS_ASSIGN(AdapterFolder adapters, AdapterFolder::Open(folder));
+  if (!Exists(folder + "/" + kConfigName)) {
+    if (base.empty()) return place;
+    return InvalidArgument("{} has no {}: the base {} is of adapters alone", folder, kConfigName,
+                           base);
+  }
+  DS_ASSIGN(AdapterFolder adapters, AdapterFolder::Open(folder, base));
   place.base = adapters.config().base;
   place.adapters.emplace(std::move(adapters));
   return place;

@@ -14,8 +14,9 @@ namespace ds::infer {
 
 class AdapterFolder {
  public:
-  // The folder of the model below is looked for where the file says, and from this folder on.
-  static Result<AdapterFolder> Open(const std::string& folder);
+  // The model below is in the folder `base`; where that is "", it is looked for where the file
+  // says, and from this folder on.
+  static Result<AdapterFolder> Open(const std::string& folder, const std::string& base = {});
 
   // With the place where its base was found.
   const model::LoraConfig& config() const { return config_; }
@@ -44,7 +45,8 @@ struct ModelPlace {
     return adapters.has_value() ? std::optional(adapters->config()) : std::nullopt;
   }
 };
-Result<ModelPlace> FindModel(const std::string& folder);
+// `base`: of adapters, the folder of the model below, or "" for the one that they name.
+Result<ModelPlace> FindModel(const std::string& folder, const std::string& base = {});
 // LoadModel of the two. `fresh` is for adapters that are in no folder.
 Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store);
 Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 
 #include "support/model_client.h"
 #include "support/temp_dir.h"
@@ -47,6 +48,14 @@ TEST(ModelC, Adapters) {
   const double want = facts["loss"];
   EXPECT_NEAR(model.Loss(batch).mean, want, 1e-5 * want);
   const TempDir dir;
+  const std::string moved = dir.file("moved"), base = Folder("llama");
+  std::filesystem::copy(Folder("lora"), moved);
+  json told = json::parse(ReadAll(moved + "/adapter_config.json"));
+  told["base_model_name_or_path"] = "someone/llama";
+  std::ofstream(moved + "/adapter_config.json") << told;
+  ds_model_open_options where = DS_MODEL_OPEN_OPTIONS_INIT;
+  where.base = base.c_str();
+  EXPECT_EQ(Model::Open(moved, &where).Loss(batch).mean, model.Loss(batch).mean);
   OK(ds_model_save_merged(model.get(), dir.file("merged").c_str()));
   EXPECT_NEAR(Model::Open(dir.file("merged")).Loss(batch).mean, want, 1e-4 * want);
   for (const bool fresh : {false, true}) {
@@ -118,6 +127,14 @@ TEST(ModelC, AdaptersThatAreRefused) {
   options.lora_rank = 2;
   refused("lora", "of rank 4");
   Refused(ds_model_create(trainer.engine, "{}", &options, &model), DS_ERR_CONFIG, "model_type");
+  const std::string base = Folder("llama"), config = ReadAll(base + "/config.json");
+  options = DS_MODEL_OPTIONS_INIT;
+  options.base = base.c_str();
+  refused("llama", "no adapter_config.json");
+  Refused(ds_model_create(trainer.engine, config.c_str(), &options, &model),
+          DS_ERR_INVALID_ARGUMENT, base.c_str());
+  options.base = nullptr;
+  options.lora_rank = 2;
   options.lora_targets = "c_attn";
   Refused(ds_model_load(trainer.engine, Folder("llama").c_str(), &options, &model), DS_ERR_CONFIG,
           "c_attn");

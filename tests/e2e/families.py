@@ -203,6 +203,41 @@ class Families(e2e.DspeedTest):
                             self.folder / "merged", "not finite")
         self.assertFalse((self.folder / "merged").exists())
 
+    def test_adapters_of_a_base_that_is_elsewhere(self):
+        """Adapters from a hub name their base by its name there; --base says where it lies."""
+        adapters, base = self.folder / "adapters", GOLDEN / "llama"
+        shutil.copytree(GOLDEN / "lora", adapters)
+        told = json.loads((adapters / "adapter_config.json").read_text())
+        told["base_model_name_or_path"] = "meta-llama/Llama-2-7b"
+        (adapters / "adapter_config.json").write_text(json.dumps(told))
+        for place in (base, os.path.relpath(base, self.folder)):
+            at = ["--model", adapters, "--base", place]
+            answers = []
+            for command in (["generate", *BYTES, "--prompt", "a b", "--tokens", 8],
+                            ["eval", *BYTES, "--json", "--data", self.data]):
+                for where in (at, ["--model", GOLDEN / "lora", "--base", base]):
+                    done = self.dspeed(*command, *where)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    answer = done.stdout
+                    if "eval" in command:
+                        answer = json.loads(answer)["loss"]
+                    answers.append(answer)
+            self.assertEqual(answers[::2], answers[1::2])
+            out = self.folder / "merged"
+            done = self.dspeed("merge", *at, "--out", out, "--overwrite")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.train("on", *at, *BYTES, "--context", 24, "--steps", 2, "--overwrite", model=[])
+            told = json.loads((self.folder / "on/model/adapter_config.json").read_text())
+            self.assertEqual(told["base_model_name_or_path"], str(base))
+        eval_of = ["eval", *BYTES, "--data", self.data, "--model"]
+        self.assert_refused(self.dspeed(*eval_of, base, "--base", base), base,
+                            "no adapter_config.json", "base")
+        nowhere = self.folder / "nowhere"
+        self.assert_refused(self.dspeed(*eval_of, adapters, "--base", nowhere),
+                            nowhere, "no such folder")
+        self.assert_refused(self.dspeed("train", "--data", self.data, "--base", base), "--base",
+                            "--model")
+
     def schedule(self):
         path = self.folder / "schedule.json"
         path.write_text(json.dumps({"train_batch_size": 8, "scheduler": {
@@ -241,7 +276,7 @@ class Families(e2e.DspeedTest):
         told = json.loads((broken / "adapter_config.json").read_text())
         told["base_model_name_or_path"] = "meta-llama/Llama-2-7b"
         (broken / "adapter_config.json").write_text(json.dumps(told))
-        self.refuse(broken, "base_model_name_or_path", "meta-llama/Llama-2-7b")
+        self.refuse(broken, "base_model_name_or_path", "meta-llama/Llama-2-7b", "--base")
         told.update(base_model_name_or_path=str(GOLDEN / "llama"), r=3)
         (broken / "adapter_config.json").write_text(json.dumps(told))
         self.refuse(broken, "lora_A", "[4, 32]", "[3, 32]")

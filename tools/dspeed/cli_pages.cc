@@ -21,10 +21,10 @@ bool IsFlag(const CLI::Option& option) { return option.get_items_expected_max() 
 // What stands for the value of an option.
 std::string ValueName(const CLI::Option& option) {
   static constexpr std::pair<std::string_view, const char*> kNames[] = {
-      {"--data", "FILE"}, {"--config", "FILE"},  {"--trace", "FILE"}, {"--per-token", "FILE"},
-      {"--mix", "FILE"},  {"--model", "DIR"},    {"--save", "DIR"},   {"--log", "DIR"},
-      {"--dir", "DIR"},   {"--preset", "NAME"},  {"--dtype", "TYPE"}, {"--prompt", "TEXT"},
-      {"--stop", "TEXT"}, {"--special", "TOKEN"}};
+      {"--data", "FILE"}, {"--config", "FILE"},   {"--trace", "FILE"}, {"--per-token", "FILE"},
+      {"--mix", "FILE"},  {"--model", "DIR"},     {"--save", "DIR"},   {"--log", "DIR"},
+      {"--dir", "DIR"},   {"--preset", "NAME"},   {"--dtype", "TYPE"}, {"--prompt", "TEXT"},
+      {"--stop", "TEXT"}, {"--special", "TOKEN"}, {"--base", "DIR"},   {"--out", "PATH"}};
   if (IsFlag(option)) return "";
   const std::string name = option.get_name();
   for (const auto& [known, value] : kNames) {

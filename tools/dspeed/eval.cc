@@ -21,7 +21,7 @@ namespace ds::tool {
 namespace {
 
 struct EvalFlags {
-  std::string model, per_token;
+  std::string model, base, per_token;
   TextFlags text;
   std::optional<std::string> dtype;
   infer::ScoreOptions score;
@@ -167,6 +167,7 @@ Status Eval(const EvalFlags& flags) {
                  error ? error.message() : "No such file or directory");
   }
   DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
+                                          .base = flags.base,
                                           .tokenizer = flags.text.tokenizer,
                                           .dtype = flags.dtype,
                                           .threads = flags.threads}));
@@ -200,9 +201,7 @@ Status Eval(const EvalFlags& flags) {
 void AddEval(CLI::App& app, Chosen& chosen) {
   const auto flags = std::make_shared<EvalFlags>();
   CLI::App& eval = *app.add_subcommand("eval", "Measure how well a model foretells a text");
-  eval.add_option("--model", flags->model,
-                  "A folder that dspeed train --save wrote, of Hugging Face, or of adapters")
-      ->required();
+  AddModelFlags(eval, flags->model, flags->base);
   eval.add_option("--data", flags->text.data,
                   "The text, all of it: every token but the first is predicted once; of "
                   "conversations (--format chat) the answers count")

@@ -17,7 +17,7 @@ namespace ds::tool {
 namespace {
 
 struct GenerateFlags {
-  std::string model, tokenizer;
+  std::string model, base, tokenizer;
   std::vector<std::string> prompts;
   std::vector<std::string> stop;
   int64_t tokens = 256;
@@ -192,6 +192,7 @@ Status Generate(const GenerateFlags& flags) {
     tokens = std::max(tokens, std::ssize(flags.system) + std::ssize(prompt) + 64 + flags.tokens);
   }
   DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
+                                          .base = flags.base,
                                           .tokenizer = flags.tokenizer,
                                           .dtype = flags.dtype,
                                           .threads = flags.threads,
@@ -222,10 +223,7 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
   const auto flags = std::make_shared<GenerateFlags>();
   infer::GenerationConfig& asked = flags->asked;
   CLI::App& generate = *app.add_subcommand("generate", "Continue a text with a trained model");
-  generate
-      .add_option("--model", flags->model,
-                  "A folder that dspeed train --save wrote, of Hugging Face, or of adapters")
-      ->required();
+  AddModelFlags(generate, flags->model, flags->base);
   generate.add_option("--tokenizer", flags->tokenizer,
                       "Another than the one in that folder: bytes, a folder or a file");
   Repeated(generate.add_option(

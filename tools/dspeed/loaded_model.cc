@@ -4,11 +4,19 @@
 #include "engine/assembly.h"
 #include "infer/adapter_folder.h"
 #include "infer/model_folder.h"
+#include "lora_flags.h"
 #include "model/decoder.h"
 #include "model/family.h"
 #include "text.h"
 
 namespace ds::tool {
+
+void AddModelFlags(CLI::App& app, std::string& model, std::string& base) {
+  app.add_option("--model", model,
+                 "A folder that dspeed train --save wrote, of Hugging Face, or of adapters")
+      ->required();
+  AddBaseFlag(app, base);
+}
 
 Result<DType> ParseDType(std::string_view name) {
   if (name == "fp32" || name == "f32" || name == "float32") return DType::kF32;
@@ -21,7 +29,7 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
   if (asked.threads < 0 || asked.threads > 4096) {
     return InvalidArgument("--threads is {}, expected 0 to 4096", asked.threads);
   }
-  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(asked.folder));
+  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(asked.folder, asked.base));
   DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));
   DType type = config.dtype.value_or(DType::kF32);
   if (asked.dtype.has_value()) {

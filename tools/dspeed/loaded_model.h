@@ -2,6 +2,8 @@
 // evaluation have in common.
 #pragma once
 
+#include <CLI/CLI.hpp>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +40,7 @@ struct LoadedModel {
 
 struct ModelAsked {
   std::string folder;
+  std::string base;                  // of adapters; "": as they name it
   std::string tokenizer;             // "": the folder's, or bytes
   std::optional<std::string> dtype;  // fp32, bf16, fp16; else that of the folder
   int threads = 0;                   // as in CpuThreads()
@@ -45,6 +48,9 @@ struct ModelAsked {
   bool reads_text = true;            // false: it may have no tokenizer
 };
 Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked);
+
+// --model and, of adapters, --base.
+void AddModelFlags(CLI::App& app, std::string& model, std::string& base);
 
 // What --dtype names.
 Result<DType> ParseDType(std::string_view name);

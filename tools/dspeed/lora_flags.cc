@@ -1,7 +1,6 @@
 #include "lora_flags.h"
 
-#include <filesystem>
-
+#include "base/file.h"
 #include "infer/adapter_folder.h"
 
 namespace ds::tool {
@@ -17,7 +16,14 @@ Status Agree(const char* flag, const std::optional<T>& asked, const T& is,
 
 }  // namespace
 
+void AddBaseFlag(CLI::App& app, std::string& base) {
+  app.add_option("--base", base,
+                 "Of adapters: the folder of the model that they were trained beside; default: "
+                 "where their adapter_config.json says");
+}
+
 void AddLoraFlags(CLI::App& train, LoraFlags& flags) {
+  AddBaseFlag(train, flags.base);
   train.add_option("--lora-rank", flags.rank,
                    "Freeze the model of --model and train adapters of this rank beside it (LoRA); "
                    "they are saved as PEFT has them");
@@ -31,8 +37,11 @@ void AddLoraFlags(CLI::App& train, LoraFlags& flags) {
 }
 
 Status FindAdapters(std::string& model, LoraFlags& flags) {
-  if (model.empty()) return {};
-  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(model));
+  if (model.empty() && flags.base.empty()) return {};
+  if (model.empty()) {
+    return InvalidArgument("--base {} goes with --model DIR, a folder of adapters", flags.base);
+  }
+  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(model, flags.base));
   if (place.adapters.has_value()) flags.folder = model;
   model = place.base;
   return {};
@@ -41,7 +50,8 @@ Status FindAdapters(std::string& model, LoraFlags& flags) {
 Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
                                                   const LoraFlags& flags) {
   if (!flags.folder.empty()) {
-    DS_ASSIGN(const infer::AdapterFolder adapters, infer::AdapterFolder::Open(flags.folder));
+    DS_ASSIGN(const infer::AdapterFolder adapters,
+              infer::AdapterFolder::Open(flags.folder, flags.base));
     model::LoraConfig config = adapters.config();
     DS_TRY(Agree("--lora-rank", flags.rank, config.rank, flags.folder));
     DS_TRY(Agree("--lora-alpha", flags.alpha, config.alpha, flags.folder));
@@ -67,9 +77,7 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
                            .alpha = flags.alpha.value_or(2.0 * static_cast<double>(*flags.rank)),
                            .rank_stabilised = flags.rank_stabilised};
   if (flags.targets.has_value()) config.targets = model::SplitTargets(*flags.targets);
-  std::error_code error;
-  const auto base = std::filesystem::absolute(model, error);
-  config.base = error ? model : base.lexically_normal().string();
+  config.base = AbsolutePath(model);
   DS_TRY(config.Check());
   return std::optional(config);
 }

@@ -18,8 +18,12 @@ struct LoraFlags {
   std::optional<std::string> targets;
   bool rank_stabilised = false;
   std::string folder;  // of adapters to go on from; "": fresh ones, or none
+  std::string base;    // the model below these; "": as they name it
 };
 
+// Of a command that reads adapters: where the model below them is.
+void AddBaseFlag(CLI::App& app, std::string& base);
+// Those of training, that one among them.
 void AddLoraFlags(CLI::App& train, LoraFlags& flags);
 
 // A folder of adapters is one of a model, too: `model` becomes the one below it.

@@ -9,6 +9,7 @@
 #include "infer/model_folder.h"
 #include "kernels/ops.h"
 #include "loaded_model.h"
+#include "lora_flags.h"
 #include "save_folder.h"
 
 namespace ds::tool {
@@ -41,7 +42,7 @@ Status CheckFinite(LoadedModel& loaded, const std::string& out) {
 }
 
 Status Merge(const MergeFlags& flags) {
-  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(flags.model.folder));
+  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(flags.model.folder, flags.model.base));
   if (!place.adapters.has_value()) {
     return InvalidArgument("{} has no adapter_config.json: there is nothing to merge",
                            flags.model.folder);
@@ -71,6 +72,7 @@ void AddMerge(CLI::App& app, Chosen& chosen) {
       "merge", "Make one model of adapters (LoRA) and the model that they were trained beside");
   merge.add_option("--model", flags->model.folder, "Folder of the adapters, as PEFT has it")
       ->required();
+  AddBaseFlag(merge, flags->model.base);
   merge.add_option("--out", flags->out, "Folder for the model, as Hugging Face has it")->required();
   merge.add_flag("--overwrite", flags->overwrite,
                  "Replace the model that is in the folder of --out");

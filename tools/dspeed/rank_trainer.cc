@@ -39,8 +39,9 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
     return model::RandomValues(pool, plan.flags.seed, param);
   };
   if (!plan.flags.model.empty()) {
-    const std::string& folder = plan.flags.lora.folder;
-    DS_ASSIGN(const auto place, infer::FindModel(folder.empty() ? plan.flags.model : folder));
+    const auto& [flags, lora] = std::pair(plan.flags, plan.flags.lora);
+    DS_ASSIGN(const auto place,
+              infer::FindModel(lora.folder.empty() ? flags.model : lora.folder, lora.base));
     DS_TRY(infer::LoadModelAt(place, *trainer->model_, engine.store(), fresh));
   } else {
     DS_TRY(trainer->model_->RegisterParams(engine.store(), fresh));

@@ -495,8 +495,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                   "Sizes and how to train: " + PresetNames() + ", or a file like theirs")
       ->default_str(flags->preset());
   train.add_flag("--list-presets", flags->list_presets, "Show the presets and their files instead");
-  train.add_option("--model", flags->model,
-                   "Go on from this Hugging Face folder: " + model::FamilyNames());
+  train.add_option(
+      "--model", flags->model,
+      "Go on from this folder, of Hugging Face or of adapters: " + model::FamilyNames());
   AddLoraFlags(train, flags->lora);
   train.add_option("--family", flags->family,
                    "Of a fresh model: " + model::FamilyNames() + "; default: gpt2");
