@@ -116,10 +116,14 @@ class TurnEncoder {
 
 }  // namespace
 
+bool HasAnswer(std::span<const Turn> turns) {
+  return std::any_of(turns.begin(), turns.end(), IsAnswer);
+}
+
 Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
                   token::WordCache& cache, token::Ids& ids) {
   DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
-  if (std::none_of(turns.begin(), turns.end(), IsAnswer)) {
+  if (!HasAnswer(turns)) {
     return InvalidArgument(
         "has no answer: of {} turns none is the assistant's (role assistant, or from gpt)",
         turns.size());

@@ -12,6 +12,9 @@
 
 namespace ds::data {
 
+// Whether there is something to learn from a conversation: a turn of role "assistant".
+bool HasAnswer(std::span<const Turn> turns);
+
 // Appends a conversation. What is not an answer (role "assistant", and the token that ends it) has
 // TokenSpan::kNoLoss. Fails where the tokenizer has neither <|im_start|> and <|im_end|> nor the
 // headers of Llama 3, or where a conversation has no answer.

@@ -86,7 +86,10 @@ Status Corpus::Encode(const Source& source, const token::Tokenizer& tokenizer, T
         }
         return {};
       },
-      [](const EncodeProgress&) { return true; }));
+      [&](const EncodeProgress& now) {
+        unanswered_ = now.unanswered;
+        return true;
+      }));
   if (fits) {
     tokens_ = std::move(narrow);
   } else {

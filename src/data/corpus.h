@@ -44,6 +44,8 @@ class Corpus {
   // Of all(), those that are learned: of conversations the answers, else all.
   int64_t learned() const { return learned_; }
   bool conversations() const { return learned_ < static_cast<int64_t>(all().size()); }
+  // Conversations that are left out, for they have no answer.
+  int64_t unanswered() const { return unanswered_; }
   const std::string& path() const { return path_; }
 
  private:
@@ -55,7 +57,7 @@ class Corpus {
   std::string path_;
   std::variant<std::vector<uint16_t>, std::vector<uint32_t>, MappedFile, TokenFile> tokens_;
   size_t train_ = 0;
-  int64_t learned_ = 0;
+  int64_t learned_ = 0, unanswered_ = 0;
 };
 
 // Of the tokens that are learned, one by one, in nats a token: the loss of the best model that

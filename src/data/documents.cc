@@ -73,7 +73,7 @@ Status ReadTurns(const Json& object, std::vector<Turn>& turns) {
 }  // namespace
 
 Result<Documents> Documents::Open(const std::string& path, TextFormat format, std::string field) {
-  Documents documents(format, std::move(field));
+  Documents documents(path, format, std::move(field));
   if (format == TextFormat::kFolder) {
     DS_ASSIGN(documents.paths_, FilesBelow(path));
   } else {

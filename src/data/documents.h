@@ -40,6 +40,8 @@ class Documents {
   // Back to the first.
   void Rewind();
 
+  // As it was opened.
+  const std::string& path() const { return path_; }
   // Whether there may be more than one text.
   bool several() const { return format_ != TextFormat::kText; }
   // Of all files, and of what Next() has gone through.
@@ -47,9 +49,11 @@ class Documents {
   int64_t bytes_done() const { return done_; }
 
  private:
-  Documents(TextFormat format, std::string field) : format_(format), field_(std::move(field)) {}
+  Documents(std::string path, TextFormat format, std::string field)
+      : path_(std::move(path)), format_(format), field_(std::move(field)) {}
   Result<bool> NextLine(Document& document);
 
+  std::string path_;
   TextFormat format_;
   std::string field_;
   std::vector<std::string> paths_;

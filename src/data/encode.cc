@@ -44,6 +44,10 @@ class Encoder {
         at_ = 0;
         DS_ASSIGN(const bool more, documents_.Next(rest_));
         if (!more) break;
+        if (!rest_.turns.empty() && !HasAnswer(rest_.turns)) {
+          ++progress_.unanswered;
+          continue;
+        }
         if (tokenizer_.vocab() != 256) DS_TRY(token::CheckUtf8(rest_.text, rest_.what));
         fresh_ = true;
         ++progress_.documents;
@@ -144,7 +148,13 @@ Status EncodeDocuments(Documents& documents, const token::Tokenizer& tokenizer, 
     DS_ASSIGN(const std::span<const Tile> tiles, encoder.Next());
     for (const Tile& tile : tiles) DS_TRY(sink(tile.ids));
     if (!progress(encoder.progress())) return Error(Code::kCancelled, "interrupted");
-    if (tiles.empty()) return {};
+    if (!tiles.empty()) continue;
+    const EncodeProgress& done = encoder.progress();
+    if (done.documents > 0 || done.unanswered == 0) return {};
+    return InvalidArgument(
+        "{}: none of {} conversations has an answer, a turn of the assistant's (role assistant, or "
+        "from gpt)",
+        documents.path(), done.unanswered);
   }
 }
 

@@ -16,14 +16,16 @@ namespace ds::data {
 struct EncodeProgress {
   int64_t bytes_done = 0, bytes = 0;  // of the files
   int64_t documents = 0, tokens = 0;
+  int64_t unanswered = 0;  // conversations that were left out: nothing is learned from them
 };
 
 // Where there may be several documents, the ids that the tokenizer puts before a text stand before
 // each, and its end-of-text behind it; a tokenizer without one ends it with a line end.
 //
 // `sink` gets the ids piece by piece; those of conversations have TokenSpan::kNoLoss where it
-// belongs. `progress` is called now and then; false ends it with kCancelled. Memory is bounded by
-// the largest document, and some 16 MiB of text.
+// belongs, and those without an answer are left out; a file of these alone is refused. `progress`
+// is called now and then; false ends it with kCancelled. Memory is bounded by the largest document,
+// and some 16 MiB of text.
 Status EncodeDocuments(Documents& documents, const token::Tokenizer& tokenizer, TaskPool& pool,
                        FunctionRef<Status(std::span<const int32_t>)> sink,
                        FunctionRef<bool(const EncodeProgress&)> progress);

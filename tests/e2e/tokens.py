@@ -172,15 +172,28 @@ class Tokens(e2e.DspeedTest):
         draw = random.Random(1)
         rows = [{"messages": [{"role": "user", "content": f"count {draw.randint(0, 9)}"},
                               {"role": "assistant", "content": "one two three"}]}] * 200
-        chat.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        asked = {"messages": rows[0]["messages"][:1]}
+        chat.write_text("".join(json.dumps(row) + "\n" for row in [asked, *rows, asked]))
         self.data = chat
         done = self.train("run", "--steps", 20, "--lr", 0.01, "--format", "chat", "--tokenizer",
                           GOLDEN / "hf/tokenizers/qwen2")
         self.assertIn("validation loss", done.stdout)
+        left_out = "; left out: 2 conversations without an answer\n"
+        self.assertIn(left_out, done.stdout)
+        measure = ["eval", "--model", self.folder / "run/model", "--data", chat, "--format", "chat"]
+        self.assertIn(left_out, self.ok(*measure))
+        self.assertEqual(json.loads(self.ok(*measure, "--json"))["unanswered"], 2)
+        questions = self.folder / "questions.jsonl"
+        questions.write_text(json.dumps(asked) + "\n")
+        for command in (measure, ["train", "--format", "chat", *e2e.MODEL, "--tokenizer",
+                                  GOLDEN / "hf/tokenizers/qwen2"]):
+            refused = self.dspeed(*(questions if word is chat else word for word in command),
+                                  *([] if command is measure else ["--data", questions]))
+            self.assert_refused(refused, questions, "none of 1 conversations has an answer")
         log = self.log("run")
         self.assertLess(log[-1]["loss"], log[0]["loss"] - 0.5)
         refused = self.dspeed("train", "--data", chat, "--format", "chat", *e2e.MODEL)
-        self.assert_refused(refused, chat, "line 1", "<|im_start|>", "--special")
+        self.assert_refused(refused, chat, "line 2", "<|im_start|>", "--special")
 
     def test_conversations_from_scratch(self):
         """A tokenizer of the conversations themselves, a model of them, and its answer."""
@@ -197,7 +210,8 @@ class Tokens(e2e.DspeedTest):
         layout = (out / "chat_template.jinja").read_text()
         self.assertIn("'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n'", layout)
         self.data = chat
-        self.train("run", "--steps", 60, "--lr", 0.01, "--format", "chat", "--tokenizer", out)
+        self.train("run", "--steps", 60, "--lr", 0.01, "--format", "chat", "--tokenizer", out,
+                   "--context", 128)
         self.assertEqual((self.folder / "run/model/chat_template.jinja").read_text(), layout)
         told = self.ok("generate", "--model", self.folder / "run/model", "--temperature", 0, "--prompt",
                        "<|im_start|>user\ncount<|im_end|>\n<|im_start|>assistant\n")
@@ -224,6 +238,21 @@ class Tokens(e2e.DspeedTest):
         end, line = tokens[2]["id"], vocab["\u010a"]
         self.assertEqual(turns[1]["prompt_ids"], turns[0]["prompt_ids"] + turns[0]["ids"] +
                          ([] if turns[0]["ids"][-1] == end else [end]) + [line] + alone[1]["prompt_ids"])
+        # What is too long loses whole turns, the oldest, and keeps the system's.
+        long = self.dspeed(*ask, "--chat", "--json", "--turns", "--tokens", 6, *["--prompt", "count"] * 12,
+                           "--system", "hi")
+        self.assertEqual(long.returncode, 0, long.stderr)
+        rows = [json.loads(row) for row in long.stdout.splitlines()]
+        head = len(system["prompt_ids"]) - len(alone[0]["prompt_ids"])
+        sizes = [len(row["prompt_ids"]) for row in rows]
+        turn = sizes[1] - sizes[0]
+        for row, size in zip(rows, sizes):
+            self.assertEqual(row["prompt_ids"][:head], system["prompt_ids"][:head])
+            self.assertEqual((size - sizes[0]) % turn, 0)
+            self.assertLessEqual(size, 128 - 6)
+            self.assertEqual(row["text"], rows[0]["text"])
+        self.assertEqual(sizes[-1], sizes[-2])
+        self.assertIn("the 2 oldest turns are left out", long.stderr)
         self.assert_refused(self.dspeed(*ask, "--prompt", "a", "--turns"), "--turns", "--chat")
         answer = json.loads(told.splitlines()[0])["ids"]
         # Of 200 answers each token counts, and no other; a model that knows them is sure of it.

@@ -31,8 +31,9 @@ struct EvalFlags {
 
 struct Score {
   int64_t tokens = 0, predicted = 0;
-  int64_t bytes = 0;  // of text that the predicted tokens stand for
-  double nats = 0;    // lost over all of them
+  int64_t bytes = 0;       // of text that the predicted tokens stand for
+  int64_t unanswered = 0;  // conversations that are left out
+  double nats = 0;         // lost over all of them
   double seconds = 0;
 
   double loss() const { return nats / static_cast<double>(predicted); }
@@ -44,6 +45,7 @@ struct Tokens {
   std::vector<int32_t> ids;
   std::vector<bool> asked;  // those of conversations that are no answer; empty: none
   int64_t bytes = 0;        // that the predicted ids stand for
+  int64_t unanswered = 0;   // conversations that are left out
 
   // Whether the loss of an id counts.
   bool counts(size_t i) const { return asked.empty() || !asked[i]; }
@@ -88,6 +90,7 @@ void PrintJson(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
       {"tokens", score.tokens},
       {"predicted", score.predicted},
       {"bytes", score.bytes},
+      {"unanswered", score.unanswered},
       {"loss", score.loss()},
       {"perplexity", std::exp(score.loss())},
       {"bits_per_byte", score.bits_per_byte()},
@@ -99,8 +102,9 @@ void PrintJson(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
 void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::ScoreOptions& used,
                const Score& score) {
   fmt::print("model            {}, {}\n", flags.model, DTypeName(loaded.weights->dtype()));
-  fmt::print("text             {}: {} tokens, {} of them {}\n", flags.text.data, score.tokens,
-             score.predicted, flags.text.format == "chat" ? "of answers" : "predicted");
+  fmt::print("text             {}: {} tokens, {} of them {}{}\n", flags.text.data, score.tokens,
+             score.predicted, flags.text.format == "chat" ? "of answers" : "predicted",
+             LeftOutText(score.unanswered));
   fmt::print("windows          {} tokens, {} new in each\n", used.context, used.stride);
   fmt::print("loss             {:.4f} nats a {}\n", score.loss(), loaded.tokenizer->unit());
   fmt::print("perplexity       {:.4f}\n", std::exp(score.loss()));
@@ -136,7 +140,10 @@ Result<Tokens> ReadTokens(const data::Source& source, LoadedModel& loaded) {
           all.insert(all.end(), ids.begin(), ids.end());
           return Status();
         },
-        [](const data::EncodeProgress&) { return Interrupted() == 0; }));
+        [&](const data::EncodeProgress& now) {
+          tokens.unanswered = now.unanswered;
+          return Interrupted() == 0;
+        }));
   } else {
     DS_ASSIGN(const data::TokenFile file, data::TokenFile::Open(source.path));
     DS_TRY(data::CheckIds(file.tokens(), loaded.model->vocab(), file.path()));
@@ -176,6 +183,7 @@ Status Eval(const EvalFlags& flags) {
   DS_ASSIGN(const Tokens tokens, ReadTokens(source, *loaded));
   score.tokens = std::ssize(tokens.ids);
   score.bytes = tokens.bytes;
+  score.unanswered = tokens.unanswered;
   if (tokens.ids.size() < 2) {
     return InvalidArgument("{}: has {} tokens, at least 2 are needed: the first is not predicted",
                            data, tokens.ids.size());

@@ -87,10 +87,26 @@ class Speaker {
 Result<token::Ids> Speaker::Encode(const std::string& asked) {
   if (!flags_.chat) return loaded_.Encode(asked);
   turns_.push_back({"user", asked});
+  const auto oldest = turns_.begin() + (flags_.system.empty() ? 0 : 1);
+  const int64_t room = loaded_.model->context() -
+                       std::min(flags_.tokens, loaded_.model->context() / 2);  // for the answer
   token::Ids ids;
   token::WordCache cache;
-  DS_TRY(data::EncodeQuestion(turns_, *loaded_.tokenizer, cache, ids));
-  return ids;
+  // Of a conversation that has become too long the oldest questions go, each with its answer.
+  for (auto kept = oldest;; kept += 2) {
+    std::vector<data::Turn> turns(turns_.begin(), oldest);
+    turns.insert(turns.end(), kept, turns_.end());
+    ids.clear();
+    DS_TRY(data::EncodeQuestion(turns, *loaded_.tokenizer, cache, ids));
+    if (std::ssize(ids) > room && turns_.end() - kept > 1) continue;
+    if (kept != oldest) {
+      fmt::print(stderr,
+                 "dspeed generate: the {} oldest turns are left out: the model sees {} tokens\n",
+                 kept - oldest, loaded_.model->context());
+    }
+    turns_ = std::move(turns);
+    return ids;
+  }
 }
 
 Status Speaker::Continue(const std::string& asked) {
@@ -262,8 +278,10 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
   generate.add_option("--system", flags->system,
                       "With --chat: what the model is told before the question, as a turn of role "
                       "system");
-  generate.add_flag("--turns", flags->turns,
-                    "With --chat: the prompts are turns of one conversation; else each begins one");
+  generate.add_flag(
+      "--turns", flags->turns,
+      "With --chat: the prompts are turns of one conversation, of which the oldest are "
+      "left out when it is longer than the context; else each begins one");
   generate.add_flag("--json", flags->json,
                     "One JSON object a prompt, with the text that was added and the ids");
   generate.add_option("--dtype", flags->dtype,

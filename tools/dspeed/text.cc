@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "data/encode.h"
+#include "progress.h"
 #include "token/plain_tokenizers.h"
 
 namespace ds::tool {
@@ -89,6 +90,11 @@ Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& 
     return tokenizer;
   }
   return token::MakeByteTokenizer();
+}
+
+std::string LeftOutText(int64_t unanswered) {
+  if (unanswered == 0) return "";
+  return fmt::format("; left out: {} without an answer", Counted(unanswered, "conversation"));
 }
 
 }  // namespace ds::tool

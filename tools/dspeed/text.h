@@ -47,4 +47,7 @@ Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& 
                                                              std::vector<std::string> folders,
                                                              int64_t vocab);
 
+// Of conversations that are not read, behind what is said of the others; "" of none.
+std::string LeftOutText(int64_t unanswered);
+
 }  // namespace ds::tool

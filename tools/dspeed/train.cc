@@ -88,13 +88,14 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
              static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(config.dtype));
   for (size_t i = 0; i < run.texts.size(); ++i) {
     const data::Corpus& text = run.texts.corpus(i);
-    fmt::print("text      {}: {} {}s, {}{} of them for validation{}\n", text.path(),
+    fmt::print("text      {}: {} {}s, {}{} of them for validation{}{}\n", text.path(),
                text.all().size(), run.unit(),
                text.conversations() ? fmt::format("{} of them of answers, ", text.learned()) : "",
                text.validation().size(),
                run.texts.size() == 1
                    ? ""
-                   : fmt::format("; {:.1f} % of the samples", 100 * run.texts.part(i)));
+                   : fmt::format("; {:.1f} % of the samples", 100 * run.texts.part(i)),
+               LeftOutText(text.unanswered()));
   }
   const model::DecoderConfig& model = plan.model;
   if (model.attention_dropout + model.embedding_dropout + model.residual_dropout > 0) {

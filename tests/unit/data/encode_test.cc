@@ -138,6 +138,29 @@ TEST(EncodeGolden, ConversationsAsTheirTemplateWritesThem) {
   }
 }
 
+// They are counted, and change nothing of the others.
+TEST(EncodeGolden, ConversationsWithoutAnAnswerAreLeftOut) {
+  const test::TempDir dir;
+  const auto tokenizer = Golden("qwen2");
+  const std::string asked = R"({"messages": [{"role": "user", "content": "hi"}]})",
+                    answered = R"({"conversations": [{"from": "human", "value": "hi"},
+ {"from": "gpt", "value": "yes"}]})";
+  const auto line = [](std::string text) {
+    std::erase(text, '\n');
+    return text + "\n";
+  };
+  const std::string mixed = dir.Write("mixed", line(asked) + line(answered) + line(asked)),
+                    alone = dir.Write("alone", line(answered)),
+                    none = dir.Write("none", line(asked) + line(asked));
+  auto want = EncodeAll(alone, TextFormat::kChat, *tokenizer, 2);
+  ASSERT_TRUE(want.ok()) << want.status().message();
+  EXPECT_EQ(*EncodeAll(mixed, TextFormat::kChat, *tokenizer, 2), *want);
+  EXPECT_EQ(EncodeAll(none, TextFormat::kChat, *tokenizer, 2).status().message(),
+            none +
+                ": none of 2 conversations has an answer, a turn of the assistant's (role "
+                "assistant, or from gpt)");
+}
+
 TEST(EncodeGolden, AnswersAloneAreLearned) {
   const auto tokenizer = Golden("qwen2");
   token::WordCache cache;
