@@ -86,12 +86,13 @@ def compare_models(dspeed, folder, draw):
 
 
 LAYOUTS = {"ChatML": ("<|im_start|>", "<|im_end|>"),
-           "Llama 3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")}
+           "Llama 3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+           "added": ("<|im_start|>", "<|im_end|>")}  # to the tokenizer and the model of a plain text
 
 
 def compare_chat(dspeed, folder):
-    """A tokenizer and a model of conversations, learned from nothing: the layout by transformers' own run of
-    the template, the prompt's ids, and the loss of the answers."""
+    """A tokenizer and a model of conversations, learned from nothing or from a model of plain text: the layout
+    by transformers' own run of the template, the prompt's ids, and the loss of the answers."""
     bad = 0
     print(f"\n{'layout':<10}{'prompts':>8}{'answers':>9}{'tokens':>8}{'loss':>11}   limit {LIMIT:g}")
     before = ("", "\n\n\n", "\u3000", "\n  ")  # what a template trims, or a word that reaches over its border
@@ -103,10 +104,17 @@ def compare_chat(dspeed, folder):
     for layout, special in LAYOUTS.items():
         words, saved = folder / f"tokens-{layout}", folder / f"chat-{layout}"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        run(dspeed, "tokenizer", "train", "--data", data, "--format", "chat", "--vocab", 300, "--out", words,
-            *(word for token in special for word in ("--special", token)))
-        run(dspeed, "train", "--data", data, "--format", "chat", "--tokenizer", words, *SIZES, "--steps", 60,
-            "--batch", 8, "--lr", 0.003, "--save", saved)
+        tokens = [word for token in special for word in ("--special", token)]
+        if layout == "added":
+            run(dspeed, "train", "--data", GOLDEN / "corpus.txt", "--tokenizer", GOLDEN / "tokenizers/llama2",
+                *SIZES, "--steps", 20, "--save", words)
+            learner = ["--model", words, *tokens]
+        else:
+            run(dspeed, "tokenizer", "train", "--data", data, "--format", "chat", "--vocab", 300, "--out", words,
+                *tokens)
+            learner = ["--tokenizer", words, *SIZES]
+        run(dspeed, "train", "--data", data, "--format", "chat", *learner, "--steps", 60, "--batch", 8, "--lr",
+            0.003, "--save", saved)
         model = transformers.AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(saved)
         def write(messages, **more):

@@ -31,9 +31,11 @@ Result<Layout> LayoutFor(const token::Tokenizer& tokenizer) {
       return layout;
     }
   }
-  return Error(Code::kUnsupported,
-               "a conversation needs the tokens <|im_start|> and <|im_end|>, or those of Llama 3; "
-               "this tokenizer has neither (dspeed tokenizer train --special gives them to one)");
+  return Error(
+      Code::kUnsupported,
+      "a conversation needs the tokens <|im_start|> and <|im_end|>, or those of Llama 3; "
+      "this tokenizer has neither (--special gives them to it: of dspeed train to that of a "
+      "model, of dspeed tokenizer train to a new one)");
 }
 
 // As the template's `trim` does, which is Python's strip().
@@ -150,13 +152,20 @@ Result<std::string> ChatTemplate(const token::Tokenizer& tokenizer) {
     for (const char c : text) literal += c == '\n' ? "\\n" : std::string(1, c);
     return literal + "'";
   };
-  return fmt::format(
-      "{{% for message in messages %}}{{{{ {} + message['role'] + {} + message['content']{} + {} "
-      "}}}}"
-      "{{% endfor %}}{{% if add_generation_prompt %}}{{{{ {} }}}}{{% endif %}}",
-      quoted(layout.open), quoted(std::string(layout.close) + layout.head_end),
-      layout.trimmed ? " | trim" : "", quoted(std::string(layout.end) + layout.behind),
-      quoted(HeadOf(layout, kAssistant)));
+  std::string begin;  // of the text, as EncodeChat puts it there
+  if (!tokenizer.before().empty()) {
+    DS_ASSIGN(const std::string before, tokenizer.Decode(tokenizer.before()));
+    begin = fmt::format("{{{{ {} }}}}", quoted(before));
+  }
+  return begin + fmt::format(
+                     "{{% for message in messages %}}{{{{ {} + message['role'] + {} + "
+                     "message['content']{} + {} "
+                     "}}}}"
+                     "{{% endfor %}}{{% if add_generation_prompt %}}{{{{ {} }}}}{{% endif %}}",
+                     quoted(layout.open), quoted(std::string(layout.close) + layout.head_end),
+                     layout.trimmed ? " | trim" : "",
+                     quoted(std::string(layout.end) + layout.behind),
+                     quoted(HeadOf(layout, kAssistant)));
 }
 
 Result<int32_t> EndOfTurn(const token::Tokenizer& tokenizer) {

@@ -1,5 +1,7 @@
 #include "infer/generation_config.h"
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/json.h"
 
@@ -47,6 +49,12 @@ Result<GenerationConfig> Parse(const Json& json, GenerationConfig config) {
   return config;
 }
 
+GenerationConfig EndsOf(const model::DecoderConfig& config) {
+  GenerationConfig of_model;
+  for (const int64_t id : config.eos_tokens) of_model.end_ids.push_back(static_cast<int32_t>(id));
+  return of_model;
+}
+
 }  // namespace
 
 void GenerationConfig::Apply(SamplingOptions& options) const {
@@ -59,8 +67,7 @@ void GenerationConfig::Apply(SamplingOptions& options) const {
 
 Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
                                               const model::DecoderConfig& config) {
-  GenerationConfig of_model;
-  for (const int64_t id : config.eos_tokens) of_model.end_ids.push_back(static_cast<int32_t>(id));
+  GenerationConfig of_model = EndsOf(config);
   const std::string path = folder + kName;
   auto text = ReadFile(path);
   if (text.status().code() == Code::kNotFound) return of_model;
@@ -72,17 +79,29 @@ Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
 }
 
 Status WriteGenerationConfig(const std::string& folder, const std::string& from,
-                             const model::DecoderConfig& config) {
-  if (!from.empty()) {
-    auto text = ReadFile(from + kName);
-    if (text.ok()) return WriteFileAtomic(folder + kName, *text);
-    if (text.status().code() != Code::kNotFound) return text.status();
-  }
-  if (config.eos_tokens.empty()) return {};
+                             const model::DecoderConfig& config, std::optional<int32_t> end) {
   Json json = {{"_from_model_config", true}};
   if (config.bos_token >= 0) json["bos_token_id"] = config.bos_token;
-  json["eos_token_id"] =
-      config.eos_tokens.size() == 1 ? Json(config.eos_tokens[0]) : Json(config.eos_tokens);
+  GenerationConfig of_model = EndsOf(config);
+  std::string written;
+  if (!from.empty()) {
+    auto text = ReadFile(from + kName);
+    if (text.ok()) {
+      DS_ASSIGN(of_model, ReadGenerationConfig(from, config));
+      DS_ASSIGN(json, ParseJson(*text, from + kName));
+      written = std::move(text).Take();
+    } else if (text.status().code() != Code::kNotFound) {
+      return text.status();
+    }
+  }
+  std::vector<int32_t>& ends = of_model.end_ids;
+  if (end.has_value() && std::find(ends.begin(), ends.end(), *end) == ends.end()) {
+    ends.insert(ends.begin(), *end);
+    written.clear();
+  }
+  if (!written.empty()) return WriteFileAtomic(folder + kName, written);
+  if (ends.empty()) return {};
+  json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
   return WriteFileAtomic(folder + kName, DumpJson(json) + "\n");
 }
 

@@ -27,8 +27,10 @@ struct GenerationConfig {
 Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
                                               const model::DecoderConfig& config);
 
-// Of the model in `from`, as it is; where that is empty or has none, the ends of `config`.
+// Of the model in `from`, as it is; where that is empty or has none, the ends of `config`. `end` is
+// one more, of what the model has learned since.
 Status WriteGenerationConfig(const std::string& folder, const std::string& from,
-                             const model::DecoderConfig& config);
+                             const model::DecoderConfig& config,
+                             std::optional<int32_t> end = std::nullopt);
 
 }  // namespace ds::infer

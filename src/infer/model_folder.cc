@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "checkpoint/hf_folder.h"
+#include "infer/grown_table.h"
 #include "infer/merger.h"
 #include "infer/unit_walk.h"
 
@@ -40,16 +41,32 @@ bool IsBuffer(std::string_view name) {
          name.ends_with(".rotary_emb.inv_freq");
 }
 
-// All that the model needs is there, and nothing else.
-Status CheckTensors(const std::string& path, HfFolder& folder, const model::Model& model) {
-  for (const Param* param : model.params()) {
-    if (IsLora(param->spec.name)) continue;
-    DS_TRY(folder.Take(param->spec.name, param->spec.shape).status());
+constexpr char kHead[] = "lm_head.weight";
+
+const std::string& EmbeddingOf(const model::Model& model) {
+  return model.params()[0]->spec.name;  // the first that is used
+}
+
+// The tensor of a parameter, in the shape that it has in a folder of `vocab` tokens.
+Result<TensorView> TakeFor(const model::Model& model, const Param& param, int64_t vocab,
+                           HfFolder& folder) {
+  std::vector<int64_t> shape = param.spec.shape;
+  if (param.spec.name == EmbeddingOf(model) || param.spec.name == kHead) {
+    shape[0] = std::min(shape[0], vocab);
   }
-  const std::string& embedding = model.params()[0]->spec.name;  // the first that is used
+  return folder.Take(param.spec.name, shape);
+}
+
+// All that the model needs is there, and nothing else.
+Status CheckTensors(const std::string& path, int64_t vocab, HfFolder& folder,
+                    const model::Model& model) {
+  for (const Param* param : model.params()) {
+    if (!IsLora(param->spec.name)) DS_TRY(TakeFor(model, *param, vocab, folder).status());
+  }
+  const std::string& embedding = EmbeddingOf(model);
   for (const std::string& name : folder.Untaken()) {
     if (IsBuffer(name)) continue;
-    if (name == "lm_head.weight" &&
+    if (name == kHead &&
         RepeatsEmbedding(folder, embedding, model.name_prefix(), *folder.Find(name))) {
       continue;
     }
@@ -111,16 +128,24 @@ Status LoadModel(const std::string& folder, model::Model& model, ParamStore& sto
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
                  model::ValuesOf adapter_values) {
   DS_ASSIGN(HfFolder opened, HfFolder::Open(folder, std::string(model.name_prefix())));
-  DS_TRY(CheckTensors(folder, opened, model));  // before the store has a part of it
+  DS_ASSIGN(const model::HfConfig config, ReadModelConfig(folder));
+  const int64_t vocab = config.config.vocab;
+  DS_TRY(CheckTensors(folder, vocab, opened, model));  // before the store has a part of it
   // The store reads what it keeps, and maybe not before it is sealed.
   const auto hf = std::make_shared<HfFolder>(std::move(opened));
   return model.RegisterParams(store, [&](const Param& param) -> Result<ParamValues> {
     if (IsLora(param.spec.name)) return adapter_values(param);
-    DS_ASSIGN(const TensorView tensor, hf->Take(param.spec.name, param.spec.shape));
-    const auto read = [hf, tensor](int64_t begin, std::span<float> out) {
-      return checkpoint::ReadAsFloat(tensor, begin, out);
+    DS_ASSIGN(const TensorView tensor, TakeFor(model, param, vocab, *hf));
+    const auto values = [&](auto read) {
+      return ParamValues(param.spec.numel(), std::move(read), DigestOf(tensor));
     };
-    return ParamValues(param.spec.numel(), read, DigestOf(tensor));
+    if (tensor.numel() < param.spec.numel()) {
+      return values([hf, table = std::make_shared<GrownTable>(tensor)](
+                        int64_t begin, std::span<float> out) { return table->Read(begin, out); });
+    }
+    return values([hf, tensor](int64_t begin, std::span<float> out) {
+      return checkpoint::ReadAsFloat(tensor, begin, out);
+    });
   });
 }
 

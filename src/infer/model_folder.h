@@ -17,7 +17,8 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 // name, dtype and size, and how its bytes begin and end.
 Result<std::string> WeightsFingerprint(const std::string& folder);
 
-// Registers the model's parameters with the values of the folder. A tensor that is missing or of
+// Registers the model's parameters with the values of the folder; of a model with a larger
+// vocabulary than the folder's, as GrownTable gives them. A tensor that is missing or of
 // another shape is an error by name, before anything is registered. So is one that the model has no
 // use for, but for what GPT-2 files are known to carry beside the weights: mask buffers, and an
 // lm_head that repeats the embedding.

@@ -24,6 +24,10 @@ struct AddedToken {
   bool special = false;      // left out of a decoded text on demand
 };
 
+// Puts a special token behind the others, its id yet to be set; fails on one that is empty, too
+// long, no UTF-8, or there already.
+Status AddSpecial(const std::string& content, std::vector<AddedToken>& tokens);
+
 class TokenMatcher {
  public:
   static constexpr size_t kMaxBytes = 1024;

@@ -54,6 +54,7 @@ BpeTokenizer::BpeTokenizer(BpeParts parts, TokenMatcher raw, TokenMatcher normal
       normalized_(std::move(normalized)),
       bpe_(parts_.merges),
       special_(parts_.tokens.size()) {
+  for (TokenizerFile& file : std::exchange(parts_.files, {})) Carry(std::move(file));
   for (const AddedToken& token : parts_.added) {
     special_[static_cast<size_t>(token.id)] = token.special;
     if (token.lstrip || token.content.find('\n') != std::string::npos) cuts_at_lines_ = false;

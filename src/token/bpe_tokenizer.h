@@ -57,8 +57,8 @@ class BpeTokenizer final : public Tokenizer {
   bool IsSpecial(int32_t id) const override;
   size_t leading_spaces() const override { return parts_.leading_spaces; }
   size_t FindCut(std::string_view text, size_t from) const override;
-  const std::vector<TokenizerFile>& files() const override { return parts_.files; }
 
+  // Without the files.
   const BpeParts& parts() const { return parts_; }
 
  private:

@@ -146,20 +146,10 @@ Result<BpeTrainer> BpeTrainer::Create(SplitRule rule, int64_t vocab,
   std::vector<AddedToken> tokens = {
       {.content = "<|endoftext|>", .normalized = false, .special = true}};
   for (const std::string& content : special) {
-    if (content.empty() || content.size() > TokenMatcher::kMaxBytes) {
-      return InvalidArgument("a special token of {} bytes, expected 1 to {}", content.size(),
-                             TokenMatcher::kMaxBytes);
-    }
-    DS_TRY(CheckUtf8(content, "a special token"));
     if (IsByte(content)) {
       return InvalidArgument("the special token '{}' is how a byte is written", content);
     }
-    for (const AddedToken& token : tokens) {
-      if (token.content == content) {
-        return InvalidArgument("the special token '{}' is there already", content);
-      }
-    }
-    tokens.push_back({.content = content, .normalized = false, .special = true});
+    DS_TRY(AddSpecial(content, tokens));
   }
   const int64_t least = 256 + std::ssize(tokens);
   if (vocab < least || vocab > kMaxVocab) {

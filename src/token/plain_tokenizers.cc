@@ -27,10 +27,6 @@ class ByteTokenizer final : public Tokenizer {
   size_t FindCut(std::string_view text, size_t from) const override {
     return std::min(from, text.size());
   }
-  const std::vector<TokenizerFile>& files() const override { return files_; }
-
- private:
-  std::vector<TokenizerFile> files_;
 };
 
 class CharTokenizer final : public Tokenizer {
@@ -43,7 +39,7 @@ class CharTokenizer final : public Tokenizer {
       ids_[characters_[i]] = static_cast<int32_t>(i);
       list.push_back(Text(characters_[i]));
     }
-    files_.push_back({"characters.json", DumpJson({{"characters", list}}, -1) + "\n"});
+    Carry({"characters.json", DumpJson({{"characters", list}}, -1) + "\n"});
   }
 
   int64_t vocab() const override { return static_cast<int64_t>(characters_.size()); }
@@ -77,7 +73,6 @@ class CharTokenizer final : public Tokenizer {
     while (from < text.size() && (static_cast<unsigned char>(text[from]) & 0xC0) == 0x80) ++from;
     return std::min(from, text.size());
   }
-  const std::vector<TokenizerFile>& files() const override { return files_; }
 
  private:
   static std::string Text(uint32_t character) {
@@ -88,7 +83,6 @@ class CharTokenizer final : public Tokenizer {
 
   const std::vector<uint32_t> characters_;
   Ids ids_;  // by code point; -1: none
-  std::vector<TokenizerFile> files_;
 };
 
 }  // namespace

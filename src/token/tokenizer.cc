@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kMaxFile = int64_t{256} << 20;
 constexpr const char* kCompanions[] = {"tokenizer_config.json", "special_tokens_map.json",
-                                       "chat_template.jinja"};
+                                       kChatTemplate};
 
 using Made = Result<std::unique_ptr<Tokenizer>>;
 
@@ -26,15 +26,22 @@ bool IsFile(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
 }
 
+// A key of tokenizer_config.json, or null.
+Json Configured(const std::vector<TokenizerFile>& files, const char* key) {
+  for (const TokenizerFile& file : files) {
+    if (file.name != "tokenizer_config.json") continue;
+    // transformers writes model_max_length 10^30 where there is none.
+    auto config = ParseJson(file.text, file.name, {.huge_integers = true});
+    if (config.ok() && config->is_object()) return config->value(key, Json());
+  }
+  return {};
+}
+
 // The end of a text as the configuration beside the tokenizer names it, where no added token has a
 // name that says so.
 void FindEndOfText(BpeParts& parts) {
-  for (const TokenizerFile& file : parts.files) {
-    if (file.name != "tokenizer_config.json" || parts.end_of_text.has_value()) continue;
-    // transformers writes model_max_length 10^30 where there is none.
-    auto config = ParseJson(file.text, file.name, {.huge_integers = true});
-    if (!config.ok() || !config->is_object()) continue;
-    Json eos = config->value("eos_token", Json());
+  if (!parts.end_of_text.has_value()) {
+    Json eos = Configured(parts.files, "eos_token");
     if (eos.is_object()) eos = eos.value("content", Json());
     for (const AddedToken& token : parts.added) {
       if (eos == token.content) parts.end_of_text = token.id;
@@ -80,6 +87,13 @@ Made OpenFolder(const std::string& folder) {
 }
 
 }  // namespace
+
+bool HasChatTemplate(const Tokenizer& tokenizer) {
+  const auto& files = tokenizer.files();
+  return !Configured(files, "chat_template").is_null() ||
+         std::any_of(files.begin(), files.end(),
+                     [](const TokenizerFile& file) { return file.name == kChatTemplate; });
+}
 
 std::vector<TokenizerFile> ReadCompanions(const std::string& folder) {
   std::vector<TokenizerFile> files;

@@ -60,17 +60,27 @@ class Tokenizer {
   virtual size_t FindCut(std::string_view text, size_t from) const = 0;
 
   // What Open() of a folder with these files makes this tokenizer of.
-  virtual const std::vector<TokenizerFile>& files() const = 0;
+  const std::vector<TokenizerFile>& files() const { return files_; }
+  // One more.
+  void Carry(TokenizerFile file) { files_.push_back(std::move(file)); }
 
   // The above, put together.
   Result<Ids> Encode(std::string_view text, bool whole = false) const;
   Result<std::string> Decode(std::span<const int32_t> ids, bool with_special = true) const;
   // Each file is atomic.
   Status Save(const std::string& folder) const;
+
+ private:
+  std::vector<TokenizerFile> files_;
 };
 
 // The files of a folder that belong to a tokenizer, by their names.
 std::vector<std::string> TokenizerFilesOf(const std::string& folder);
+
+// How conversations are laid out, as a template that transformers runs.
+inline constexpr char kChatTemplate[] = "chat_template.jinja";
+// Whether a tokenizer carries one, in that file or in its configuration.
+bool HasChatTemplate(const Tokenizer& tokenizer);
 
 // Files that lie beside tokenizer.json and are carried from model to model as they are.
 std::vector<TokenizerFile> ReadCompanions(const std::string& folder);

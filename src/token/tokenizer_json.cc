@@ -444,19 +444,19 @@ Result<BpeParts> ParseTokenizerJson(std::string_view text, std::string_view what
   return parts;
 }
 
+nlohmann::ordered_json ToJson(const AddedToken& token) {
+  return {{"id", token.id},          {"content", token.content}, {"single_word", token.single_word},
+          {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
+          {"special", token.special}};
+}
+
 std::string ToTokenizerJson(const BpeParts& parts) {
   using Ordered = nlohmann::ordered_json;
   Ordered added = Ordered::array(), merges = Ordered::array();
   std::vector<bool> is_added(parts.tokens.size());
   for (const AddedToken& token : parts.added) {
     is_added[static_cast<size_t>(token.id)] = true;
-    added.push_back({{"id", token.id},
-                     {"content", token.content},
-                     {"single_word", token.single_word},
-                     {"lstrip", token.lstrip},
-                     {"rstrip", token.rstrip},
-                     {"normalized", token.normalized},
-                     {"special", token.special}});
+    added.push_back(ToJson(token));
   }
   const auto spelled = [&](int32_t id) {
     const std::string& token = parts.tokens[static_cast<size_t>(id)];

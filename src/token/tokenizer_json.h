@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "base/status.h"
 #include "token/bpe_tokenizer.h"
 
@@ -14,6 +15,8 @@ namespace ds::token {
 Result<BpeParts> ParseTokenizerJson(std::string_view text, std::string_view what);
 // A byte-level encoding; its tokens must be made of bytes.
 std::string ToTokenizerJson(const BpeParts& parts);
+// An entry of its added_tokens.
+nlohmann::ordered_json ToJson(const AddedToken& token);
 
 // The bytes of a token in the alphabet of such files, where every byte is a printable character;
 // false where a character is none of them.

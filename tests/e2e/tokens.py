@@ -263,13 +263,61 @@ class Tokens(e2e.DspeedTest):
         self.assertIn(f"{told['predicted']} of them of answers", self.ok(*measure))
         config = self.folder / "run/model/generation_config.json"
         config.write_text(json.dumps({"eos_token_id": tokens[0]["id"]}))
-        told = json.loads(self.ok(*ask, "--chat", "--prompt", "count", "--json", "--stop", marks[1]))
+        told = json.loads(self.ok(*ask, "--chat", "--prompt", "count", "--json"))
+        self.assertEqual((told["text"], told["ended_by"]), ("one two three", "end of text"))
+        told = json.loads(self.ok(*ask, "--json", "--stop", marks[1], "--prompt",
+                                  "<|im_start|>user\ncount<|im_end|>\n<|im_start|>assistant\n"))
         self.assertEqual((told["text"], told["ended_by"]), ("one two three", "stop"))
         self.assert_refused(self.dspeed(*ask, "--prompt", "count", "--stop", f"{marks[1]}\n"), "--stop", marks[1])
         self.assert_refused(self.dspeed(*learn, "--overwrite", "--special", "a"), "special token 'a'")
         missing = self.dspeed("tokenizer", "train", "--data", self.folder / "none", "--vocab", 300, "--out", out,
                               "--overwrite")
         self.assert_refused(missing, "none", "No such file")
+
+    def test_a_model_of_plain_text_learns_to_answer(self):
+        """Its tokenizer is given the tokens of conversations, and the model rows for them."""
+        tok, chat, base = self.folder / "tok", self.folder / "chat.jsonl", self.folder / "base/model"
+        self.ok("tokenizer", "train", "--data", self.data, "--vocab", 290, "--out", tok)
+        self.train("base", "--steps", 2, "--tokenizer", tok)
+        row = {"messages": [{"role": "user", "content": "count"},
+                            {"role": "assistant", "content": "one two three"}]}
+        chat.write_text((json.dumps(row) + "\n") * 100)
+        self.data = chat
+        tune = ["--model", base, "--format", "chat"]
+        marks = ["<|im_start|>", "<|im_end|>"]
+        special = [word for mark in marks for word in ("--special", mark)]
+        self.assert_refused(self.dspeed(*self.train_arguments("x", *tune, model=[])), marks[0], "--special")
+        weights = {}
+        for stage in (0, 3):
+            self.train(f"run-{stage}", *tune, *special, "--steps", 150, "--lr", 0.01, "--ranks", 2,
+                       config={"train_batch_size": 8, "zero_optimization": {"stage": stage}}, model=[])
+            weights[stage] = self.weights(f"run-{stage}")
+        self.assertEqual(weights[0], weights[3])
+        out = self.folder / "run-3/model"
+        read = {name: json.loads((out / f"{name}.json").read_text())
+                for name in ("config", "tokenizer", "generation_config")}
+        tokens = json.loads((tok / "tokenizer.json").read_text())
+        size = len(tokens["model"]["vocab"]) + len(tokens["added_tokens"])
+        self.assertEqual(read["config"]["vocab_size"], size + 2)
+        self.assertEqual([token["id"] for token in read["tokenizer"]["added_tokens"][-2:]], [size, size + 1])
+        self.assertEqual(read["generation_config"]["eos_token_id"][0], size + 1)
+        self.assertIn("<|im_start|>", (out / "chat_template.jinja").read_text())
+        ask = ["generate", "--model", out, "--temperature", 0, "--chat", "--prompt", "count"]
+        self.assertEqual(self.ok(*ask), "one two three\n")
+        # It goes on as it is, with the tokens that it has now, and is gone on from so.
+        self.train("run-3", *tune, *special, "--steps", 152, "--lr", 0.01, "--ranks", 2, "--resume",
+                   config={"train_batch_size": 8, "zero_optimization": {"stage": 3}}, model=[])
+        self.train("again", "--model", out, "--format", "chat", "--steps", 1, model=[])
+        self.assertEqual((self.folder / "again/model/tokenizer.json").read_bytes(),
+                         (out / "tokenizer.json").read_bytes())
+        for flags, parts in ((["--lora-rank", 2], ("--lora-rank", "--special", "embedding")),
+                             (["--special", "a"], ("--special", "'a' is a word")),
+                             (["--vocab", 4], ("--vocab", "4")),
+                             (["--vocab", size], ("--vocab", size, size + 2))):
+            refused = self.dspeed(*self.train_arguments("x", *tune, *special, *flags, model=[]))
+            self.assert_refused(refused, *parts)
+        refused = self.dspeed("train", "--data", chat, "--special", marks[0], *e2e.MODEL)
+        self.assert_refused(refused, "--special", "bytes", "tokenizer.json")
 
     def test_conversations_give_the_gradient_of_their_loss(self):
         """The loss falls by lr * |gradient|^2 in a small step, if both are of the same mean: that over the

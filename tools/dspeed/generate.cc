@@ -217,6 +217,10 @@ Status Generate(const GenerateFlags& flags) {
   loaded->generation.Apply(options.sampling);
   flags.asked.Apply(options.sampling);
   DS_ASSIGN(const Stops stops, FindStops(flags, *loaded));
+  if (flags.chat) {  // whatever else the model was made for, an answer ends where its turn does
+    DS_ASSIGN(const int32_t end, data::EndOfTurn(*loaded->tokenizer));
+    loaded->generation.end_ids.push_back(end);
+  }
   CatchInterrupts();
   Speaker speaker(flags, options, stops, *loaded);
   for (const std::string& prompt : flags.prompts) {

@@ -220,7 +220,8 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   if (writes) {
     if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));
     if (model_->lora() == nullptr) {
-      DS_TRY(infer::WriteGenerationConfig(folder, plan_.flags.model, plan_.model));
+      DS_TRY(infer::WriteGenerationConfig(folder, plan_.flags.model, plan_.model,
+                                          plan_.flags.end_of_turn));
     }
     const Engine::Counters counters = engine_->counters();
     Json facts = Facts();

@@ -166,7 +166,7 @@ Status CheckTokenizerOut(const std::string& out, bool overwrite) {
         out, model);
   }
   std::error_code none;
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", kChatTemplate}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", token::kChatTemplate}) {
     if (!std::filesystem::is_directory(out + "/" + name, none)) continue;
     return InvalidArgument("--out is {}, where {} is a folder: a file is to be written there", out,
                            name);
@@ -178,10 +178,10 @@ Status CheckTokenizerOut(const std::string& out, bool overwrite) {
       tokenizer[0]);
 }
 
-Status ClearTokenizer(const std::string& folder, const token::Tokenizer& tokenizer, bool chats) {
+Status ClearTokenizer(const std::string& folder, const token::Tokenizer& tokenizer) {
   DS_TRY(RemoveTemporaries(folder));
   for (const std::string& name : OtherTokenizer(folder, &tokenizer)) {
-    if (!(chats && name == kChatTemplate)) DS_TRY(Remove(fmt::format("{}/{}", folder, name)));
+    DS_TRY(Remove(fmt::format("{}/{}", folder, name)));
   }
   return {};
 }

@@ -30,9 +30,8 @@ Status CheckModelOut(const std::string& out, bool overwrite);
 // ... that makes a tokenizer: no model is there that has another, nor a tokenizer by itself.
 Status CheckTokenizerOut(const std::string& out, bool overwrite);
 // Before one is written there: files that would be read with it, and are of another, go, and what
-// killed writers left. `chats`: it brings a template.
-Status ClearTokenizer(const std::string& folder, const token::Tokenizer& tokenizer, bool chats);
-inline constexpr char kChatTemplate[] = "chat_template.jinja";
+// killed writers left.
+Status ClearTokenizer(const std::string& folder, const token::Tokenizer& tokenizer);
 
 // The run that --save holds, where it is to go on. One that is not done is not replaced unless that
 // is asked for. `speaks`: refuses, and says what it finds; else another process does.

@@ -206,9 +206,9 @@ Status Learn(const LearnFlags& flags) {
   const auto learned = static_cast<int64_t>(parts.tokens.size());
   DS_ASSIGN(const auto tokenizer, token::BpeTokenizer::Create(std::move(parts)));
   auto chat = data::ChatTemplate(*tokenizer);
-  DS_TRY(ClearTokenizer(flags.out, *tokenizer, chat.ok()));
+  if (chat.ok()) tokenizer->Carry({token::kChatTemplate, std::move(chat).Take()});
+  DS_TRY(ClearTokenizer(flags.out, *tokenizer));
   DS_TRY(tokenizer->Save(flags.out));
-  if (chat.ok()) DS_TRY(WriteFileAtomic(flags.out + "/" + kChatTemplate, *chat));
   fmt::print("tokens    {}{}\n", learned,
              learned < flags.vocab ? ": no further pair stands twice in the text" : "");
   fmt::print("special   <|endoftext|>{}{}\n", flags.special.empty() ? "" : " ",

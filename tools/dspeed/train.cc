@@ -488,6 +488,10 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   train.add_option("--mix", flags->mix,
                    "Instead of --data: a JSON file with the texts, their weights and formats");
   AddReadingFlags(train, flags->text);
+  Repeated(train.add_option("--special", flags->special,
+                            "A token that the tokenizer is given where it has it not, and the "
+                            "model a row for it; may be given several times. Conversations need "
+                            "'<|im_start|>' and '<|im_end|>'"));
   train.add_option("--vocab", flags->asked_vocab,
                    "Ids that the model has, at least those of the tokenizer; for a file of ids "
                    "without one 50257");

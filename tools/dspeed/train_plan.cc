@@ -9,6 +9,7 @@
 #include "infer/model_folder.h"
 #include "loaded_model.h"
 #include "preset.h"
+#include "token/special_tokens.h"
 
 namespace ds::tool {
 namespace {
@@ -29,6 +30,25 @@ Result<int64_t> VocabOf(const TrainFlags& flags, const TrainText& text) {
   const int64_t asked = flags.asked_vocab.value_or(text.tokenizer == nullptr ? unknown : least);
   if (asked >= least && asked <= INT32_MAX) return asked;
   return InvalidArgument("--vocab is {}, expected {} to {}", asked, least, INT32_MAX);
+}
+
+// Those of --special that it has not; and how conversations are laid out with them, where nothing
+// beside it says so.
+Status AddSpecialTokens(TrainFlags& flags, std::unique_ptr<token::Tokenizer>& tokenizer) {
+  if (tokenizer != nullptr) flags.tokenizer_vocab = tokenizer->vocab();
+  if (flags.special.empty()) return {};
+  if (tokenizer == nullptr) {
+    return InvalidArgument("--special {} goes with a tokenizer: --tokenizer names one",
+                           flags.special[0]);
+  }
+  auto more = token::WithSpecialTokens(*tokenizer, flags.special);
+  if (!more.ok()) return Error(more.status().code(), "--special: {}", more.status().message());
+  tokenizer = std::move(more).Take();
+  auto layout = data::ChatTemplate(*tokenizer);
+  if (layout.ok() && !token::HasChatTemplate(*tokenizer)) {
+    tokenizer->Carry({token::kChatTemplate, std::move(layout).Take()});
+  }
+  return {};
 }
 
 }  // namespace
@@ -58,7 +78,7 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
   const std::string& name = flags.text.tokenizer;
   if (!sources.empty()) {
     DS_ASSIGN(text.tokenizer, OpenTokenizer(name, sources));
-  } else if (name != "chars" && flags.model.empty()) {
+  } else if (name != "chars" && (flags.model.empty() || !flags.special.empty())) {
     DS_ASSIGN(text.tokenizer, OpenTokenizer(name.empty() ? "bytes" : name, sources));
   } else if (name == "chars" && !flags.asked_vocab.has_value()) {
     return InvalidArgument(
@@ -68,6 +88,7 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
     DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(flags.model));
     DS_TRY(CheckLearnedBytes(none, hf.config.vocab));
   }
+  DS_TRY(AddSpecialTokens(flags, text.tokenizer));
   DS_ASSIGN(flags.vocab, VocabOf(flags, text));
   if (text.tokenizer == nullptr) return text;
   const bool answers = std::any_of(sources.begin(), sources.end(), [](const data::Source& source) {
@@ -75,7 +96,10 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
   });
   if (answers) {  // without such a token the text is refused where it is read
     auto end = data::EndOfTurn(*text.tokenizer);
-    if (end.ok()) flags.end_ids.push_back(*end);
+    if (end.ok()) {
+      flags.end_of_turn = *end;
+      flags.end_ids.push_back(*end);
+    }
   }
   if (const auto end = text.tokenizer->end_of_text()) flags.end_ids.push_back(*end);
   return text;
@@ -167,11 +191,14 @@ Result<model::DecoderConfig> ModelOfFolder(const TrainFlags& flags) {
     return InvalidArgument("--context is {}, the model in {} was made for 1 to {}", *flags.context,
                            flags.model, config.context);
   }
-  if (flags.asked_vocab.has_value() ? *flags.asked_vocab != config.vocab
-                                    : flags.vocab > config.vocab) {
-    return InvalidArgument("the model in {} knows {} tokens, {} has {}", flags.model, config.vocab,
-                           flags.asked_vocab.has_value() ? "--vocab" : "the tokenizer",
-                           flags.asked_vocab.value_or(flags.vocab));
+  if (flags.tokenizer_vocab > config.vocab) {
+    return InvalidArgument("the model in {} knows {} tokens, the tokenizer has {}", flags.model,
+                           config.vocab, flags.tokenizer_vocab);
+  }
+  if (!flags.special.empty()) config.vocab = std::max(config.vocab, flags.vocab);
+  if (flags.asked_vocab.value_or(config.vocab) != config.vocab) {
+    return InvalidArgument("the model in {} knows {} tokens, --vocab is {}", flags.model,
+                           config.vocab, *flags.asked_vocab);
   }
   return config;
 }
@@ -414,6 +441,12 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
   SetDropout(flags, plan.model);
   DS_TRY(plan.model.Check());
   DS_ASSIGN(plan.lora, PlanLora(flags.model, flags.lora));
+  if (plan.lora.has_value() && flags.vocab > flags.tokenizer_vocab && !flags.special.empty()) {
+    return InvalidArgument(
+        "--special {} and adapters (--lora-rank): what a model knows of new tokens is in its "
+        "embedding, which adapters leave as it is",
+        flags.special[0]);
+  }
   plan.context =
       flags.model.empty()
           ? plan.model.context

@@ -30,9 +30,12 @@ struct TrainFlags {
   std::string model;  // a Hugging Face folder to go on from; empty: fresh weights
   LoraFlags lora;
   std::optional<std::string> family;
+  std::vector<std::string> special;    // --special: tokens that the tokenizer may not have
   std::optional<int64_t> asked_vocab;  // --vocab
   int64_t vocab = 256;                 // as it is, once the tokenizer is known
+  int64_t tokenizer_vocab = 0;         // ... of it, before --special
   std::vector<int64_t> end_ids;        // ... of texts, and of answers where there are some
+  std::optional<int32_t> end_of_turn;  // ... the latter
   std::optional<int64_t> layers, heads, width, context, batch;
   std::optional<double> lr, dropout;
   std::optional<double> lr_of_run;  // of the run that is to go on, where nobody says another

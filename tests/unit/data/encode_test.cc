@@ -161,6 +161,16 @@ TEST(EncodeGolden, ConversationsWithoutAnAnswerAreLeftOut) {
                 "assistant, or from gpt)");
 }
 
+// What stands before a text stands before a conversation.
+TEST(EncodeGolden, TheTemplateBeginsAsATextDoes) {
+  for (const auto& [name, begin] :
+       {std::pair("qwen2", "{% for"), std::pair("llama3", "{{ '<|begin_of_text|>' }}{% for")}) {
+    auto layout = ChatTemplate(*Golden(name));
+    ASSERT_TRUE(layout.ok()) << layout.status().message();
+    EXPECT_TRUE(layout->starts_with(begin)) << *layout;
+  }
+}
+
 TEST(EncodeGolden, AnswersAloneAreLearned) {
   const auto tokenizer = Golden("qwen2");
   token::WordCache cache;

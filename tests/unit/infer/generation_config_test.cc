@@ -46,6 +46,15 @@ TEST(GenerationConfig, WhatIsWrittenIsRead) {
   from.Write("generation_config.json", text);
   ASSERT_TRUE(WriteGenerationConfig(to.path(), from.path(), config).ok());
   EXPECT_EQ(*ReadFile(to.path() + "/generation_config.json"), text);
+  ASSERT_TRUE(WriteGenerationConfig(to.path(), from.path(), config, 2).ok());
+  EXPECT_EQ(*ReadFile(to.path() + "/generation_config.json"), text);
+  // One more end, which the file has not; the rest stays.
+  ASSERT_TRUE(WriteGenerationConfig(to.path(), from.path(), config, 9).ok());
+  EXPECT_EQ(ReadGenerationConfig(to.path(), {})->end_ids, (std::vector<int32_t>{9, 1, 2}));
+  EXPECT_EQ(ReadGenerationConfig(to.path(), {})->top_k, 3);
+  const test::TempDir none;
+  ASSERT_TRUE(WriteGenerationConfig(to.path(), none.path(), config, 9).ok());
+  EXPECT_EQ(ReadGenerationConfig(to.path(), {})->end_ids, (std::vector<int32_t>{9, 5}));
 }
 
 TEST(GenerationConfig, NonsenseIsNamed) {

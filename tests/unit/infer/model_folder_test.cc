@@ -87,5 +87,46 @@ TEST(ModelFolder, KnowsWhatFilesCarryBesideTheWeights) {
   }
 }
 
+// Rows that a file has not are the mean of those it has, so the logit of a new token is the mean of
+// the others', of a tied head and of one by itself.
+TEST(ModelFolder, ALargerVocabularyHasMeanRows) {
+  for (const char* name : {"gpt2", "llama"}) {
+    const std::string folder = test::GoldenPath(std::string("hf/") + name);
+    auto hf = ReadModelConfig(folder);
+    ASSERT_TRUE(hf.ok()) << hf.status().message();
+    const int64_t vocab = hf->config.vocab, grown = vocab + 3;
+    const Batch batch = test::RandomBatch(1, 9, vocab, 5);
+    ModelRig rig({});  // lends its pool, gemm and account
+    std::vector<float> logits[2];
+    for (const int64_t size : {vocab, grown}) {
+      hf->config.vocab = size;
+      LocalParamStore store(DType::kF32);
+      auto model = model::Decoder::Create(hf->config, {}, rig.pool, *rig.gemm, rig.account);
+      ASSERT_TRUE(model.ok()) << model.status().message();
+      const Status status = LoadModel(folder, **model, store);
+      ASSERT_TRUE(status.ok()) << status.message();
+      std::vector<float>& got = logits[size == grown];
+      got.resize(static_cast<size_t>(batch.tokens * size));
+      ASSERT_TRUE((*model)->Logits(batch.view(), 0, got.data()).ok());
+    }
+    for (int64_t t = 0; t < batch.tokens; ++t) {
+      const std::span<const float> old(logits[0].data() + t * vocab, static_cast<size_t>(vocab));
+      const std::span<const float> now(logits[1].data() + t * grown, static_cast<size_t>(grown));
+      double sum = 0;
+      for (size_t i = 0; i < old.size(); ++i) {
+        ASSERT_NEAR(now[i], old[i], 1e-5) << name << " " << t << " " << i;
+        sum += static_cast<double>(old[i]);
+      }
+      for (size_t i = old.size(); i < now.size(); ++i) {
+        ASSERT_NEAR(now[i], sum / static_cast<double>(vocab), 1e-5) << name << " " << t << " " << i;
+      }
+    }
+    hf->config.vocab = vocab - 1;
+    auto smaller = model::Decoder::Create(hf->config, {}, rig.pool, *rig.gemm, rig.account);
+    LocalParamStore store(DType::kF32);
+    EXPECT_EQ(LoadModel(folder, **smaller, store).code(), Code::kInvalidArgument) << name;
+  }
+}
+
 }  // namespace
 }  // namespace ds::infer
