@@ -32,6 +32,8 @@ class Pages(e2e.DspeedTest):
         for part in ("What is trained", "--data FILE", "--steps N", "--lr X", "--save DIR", "[0]",
                      "Examples"):
             self.assertIn(part, train)
+        # Each flag of so many stands where its subject is.
+        self.assertEqual(re.findall(r"(?m)^  (?:-h, )?(--[\w-]+)", train[train.index("\nOptions\n"):]), ["--help"])
 
     def test_manual_page(self):
         page = self.dspeed("man").stdout

@@ -565,8 +565,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
     for (const char* option : options) train.get_option(option)->group(name);
   };
   group("What is trained",
-        {"--data", "--mix", "--format", "--field", "--tokenizer", "--vocab", "--preset",
-         "--list-presets", "--model", "--family", "--layers", "--heads", "--width", "--context"});
+        {"--data", "--mix", "--format", "--field", "--tokenizer", "--special", "--vocab", "--preset",
+         "--list-presets", "--model", "--base", "--family", "--layers", "--heads", "--width",
+         "--context"});
   group("How it is trained",
         {"--config", "--batch", "--steps", "--lr", "--dropout", "--seed", "--dtype", "--lora-rank",
          "--lora-alpha", "--lora-targets", "--lora-rslora"});
