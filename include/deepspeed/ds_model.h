@@ -38,7 +38,7 @@ typedef struct ds_model_options {
                                  between ("q_proj,v_proj"), or "all-linear"; NULL: queries and
                                  values. Copied */
   const char *base; /**< of a folder of adapters: that of the model below them; NULL: the one that
-                         they name. Copied */
+                         they name. Of no other (DS_ERR_INVALID_ARGUMENT). Copied */
 } ds_model_options;
 #define DS_MODEL_OPTIONS_INIT \
   { sizeof(ds_model_options), 0, 0, 0, 0, 0.0, NULL, NULL }

@@ -128,7 +128,9 @@ Result<HandleOwner<ds_model>> Create(ds_engine* engine, const char* hf_config,
                            options.lora_rank);
   }
   if (options.base != nullptr) {
-    return InvalidArgument("options.base is {}: a folder of adapters has one", options.base);
+    return InvalidArgument(
+        "options.base is {}: only a folder of adapters has a base, see ds_model_load()",
+        options.base);
   }
   DS_ASSIGN(const Asked asked, ReadOptions(options, hf));
   DS_ASSIGN(auto model, MakeModel(asked, engine, nullptr));

@@ -31,11 +31,10 @@ Result<Layout> LayoutFor(const token::Tokenizer& tokenizer) {
       return layout;
     }
   }
-  return Error(
-      Code::kUnsupported,
-      "a conversation needs the tokens <|im_start|> and <|im_end|>, or those of Llama 3; "
-      "this tokenizer has neither (--special gives them to it: of dspeed train to that of a "
-      "model, of dspeed tokenizer train to a new one)");
+  return Error(Code::kUnsupported,
+               "a conversation needs the tokens <|im_start|> and <|im_end|>, or those of Llama 3; "
+               "this tokenizer has neither (dspeed train --special adds them to a model's, dspeed "
+               "tokenizer train --special to a new one)");
 }
 
 // As the template's `trim` does, which is Python's strip().
@@ -149,7 +148,10 @@ Result<std::string> ChatTemplate(const token::Tokenizer& tokenizer) {
   DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
   const auto quoted = [](std::string_view text) {
     std::string literal = "'";
-    for (const char c : text) literal += c == '\n' ? "\\n" : std::string(1, c);
+    for (const char c : text) {
+      if (c == '\'' || c == '\\') literal += '\\';
+      literal += c == '\n' ? "\\n" : std::string(1, c);
+    }
     return literal + "'";
   };
   std::string begin;  // of the text, as EncodeChat puts it there

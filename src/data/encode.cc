@@ -152,8 +152,8 @@ Status EncodeDocuments(Documents& documents, const token::Tokenizer& tokenizer, 
     const EncodeProgress& done = encoder.progress();
     if (done.documents > 0 || done.unanswered == 0) return {};
     return InvalidArgument(
-        "{}: none of {} conversations has an answer, a turn of the assistant's (role assistant, or "
-        "from gpt)",
+        "{}: has nothing to learn: no turn is the assistant's (role assistant, or from gpt); {} "
+        "without an answer",
         documents.path(), done.unanswered);
   }
 }

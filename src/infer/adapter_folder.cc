@@ -112,8 +112,8 @@ Result<ModelPlace> FindModel(const std::string& folder, const std::string& base)
   ModelPlace place{.base = folder, .adapters = {}};
   if (!Exists(folder + "/" + kConfigName)) {
     if (base.empty()) return place;
-    return InvalidArgument("{} has no {}: the base {} is of adapters alone", folder, kConfigName,
-                           base);
+    return InvalidArgument("{} has no {}: only adapters have a base (--base, options.base: {})",
+                           folder, kConfigName, base);
   }
   DS_ASSIGN(AdapterFolder adapters, AdapterFolder::Open(folder, base));
   place.base = adapters.config().base;

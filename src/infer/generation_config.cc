@@ -83,23 +83,19 @@ Status WriteGenerationConfig(const std::string& folder, const std::string& from,
   Json json = {{"_from_model_config", true}};
   if (config.bos_token >= 0) json["bos_token_id"] = config.bos_token;
   GenerationConfig of_model = EndsOf(config);
-  std::string written;
-  if (!from.empty()) {
-    auto text = ReadFile(from + kName);
-    if (text.ok()) {
-      DS_ASSIGN(of_model, ReadGenerationConfig(from, config));
-      DS_ASSIGN(json, ParseJson(*text, from + kName));
-      written = std::move(text).Take();
-    } else if (text.status().code() != Code::kNotFound) {
-      return text.status();
-    }
+  const std::string path = from + kName;
+  auto text =
+      from.empty() ? Result<std::string>(Error(Code::kNotFound, "no folder")) : ReadFile(path);
+  if (text.ok()) {
+    DS_ASSIGN(json, ParseJson(*text, path));
+    DS_ASSIGN(of_model, Parse(json, std::move(of_model)));
+  } else if (text.status().code() != Code::kNotFound) {
+    return text.status();
   }
   std::vector<int32_t>& ends = of_model.end_ids;
-  if (end.has_value() && std::find(ends.begin(), ends.end(), *end) == ends.end()) {
-    ends.insert(ends.begin(), *end);
-    written.clear();
-  }
-  if (!written.empty()) return WriteFileAtomic(folder + kName, written);
+  const bool has = !end.has_value() || std::find(ends.begin(), ends.end(), *end) != ends.end();
+  if (has && text.ok()) return WriteFileAtomic(folder + kName, *text);
+  if (!has) ends.insert(ends.begin(), *end);
   if (ends.empty()) return {};
   json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
   return WriteFileAtomic(folder + kName, DumpJson(json) + "\n");

@@ -128,7 +128,8 @@ Status LoadModel(const std::string& folder, model::Model& model, ParamStore& sto
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
                  model::ValuesOf adapter_values) {
   DS_ASSIGN(HfFolder opened, HfFolder::Open(folder, std::string(model.name_prefix())));
-  DS_ASSIGN(const model::HfConfig config, ReadModelConfig(folder));
+  DS_ASSIGN(const model::HfConfig config,
+            model::ParseHfConfig(opened.config_json(), folder + "/config.json"));
   const int64_t vocab = config.config.vocab;
   DS_TRY(CheckTensors(folder, vocab, opened, model));  // before the store has a part of it
   // The store reads what it keeps, and maybe not before it is sealed.

@@ -38,19 +38,12 @@ size_t WithoutSpaceBehind(std::string_view text, size_t at) {
 
 }  // namespace
 
-Status AddSpecial(const std::string& content, std::vector<AddedToken>& tokens) {
+Status CheckSpecial(std::string_view content) {
   if (content.empty() || content.size() > TokenMatcher::kMaxBytes) {
     return InvalidArgument("a special token of {} bytes, expected 1 to {}", content.size(),
                            TokenMatcher::kMaxBytes);
   }
-  DS_TRY(CheckUtf8(content, "a special token"));
-  for (const AddedToken& token : tokens) {
-    if (token.content == content) {
-      return InvalidArgument("the special token '{}' is there already", content);
-    }
-  }
-  tokens.push_back({.content = content, .normalized = false, .special = true});
-  return {};
+  return CheckUtf8(content, "a special token");
 }
 
 Result<TokenMatcher> TokenMatcher::Create(std::vector<AddedToken> tokens) {

@@ -24,9 +24,8 @@ struct AddedToken {
   bool special = false;      // left out of a decoded text on demand
 };
 
-// Puts a special token behind the others, its id yet to be set; fails on one that is empty, too
-// long, no UTF-8, or there already.
-Status AddSpecial(const std::string& content, std::vector<AddedToken>& tokens);
+// That a special token may be called so: not empty, not too long, and UTF-8.
+Status CheckSpecial(std::string_view content);
 
 class TokenMatcher {
  public:

@@ -1,6 +1,7 @@
 #include "token/bpe_tokenizer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "token/compose.h"
 #include "token/utf8.h"

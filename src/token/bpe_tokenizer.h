@@ -58,9 +58,6 @@ class BpeTokenizer final : public Tokenizer {
   size_t leading_spaces() const override { return parts_.leading_spaces; }
   size_t FindCut(std::string_view text, size_t from) const override;
 
-  // Without the files.
-  const BpeParts& parts() const { return parts_; }
-
  private:
   BpeTokenizer(BpeParts parts, TokenMatcher raw, TokenMatcher normalized);
 

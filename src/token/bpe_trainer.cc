@@ -149,7 +149,13 @@ Result<BpeTrainer> BpeTrainer::Create(SplitRule rule, int64_t vocab,
     if (IsByte(content)) {
       return InvalidArgument("the special token '{}' is how a byte is written", content);
     }
-    DS_TRY(AddSpecial(content, tokens));
+    DS_TRY(CheckSpecial(content));
+    for (const AddedToken& token : tokens) {
+      if (token.content == content) {
+        return InvalidArgument("the special token '{}' is there already", content);
+      }
+    }
+    tokens.push_back({.content = content, .normalized = false, .special = true});
   }
   const int64_t least = 256 + std::ssize(tokens);
   if (vocab < least || vocab > kMaxVocab) {

@@ -50,14 +50,10 @@ void FindEndOfText(BpeParts& parts) {
 }
 
 Made OpenJson(const std::string& path) {
-  DS_ASSIGN(const std::string text, ReadFile(path, kMaxFile));
-  DS_ASSIGN(BpeParts parts, ParseTokenizerJson(text, path));
+  DS_ASSIGN(std::string text, ReadFile(path, kMaxFile));
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  for (TokenizerFile& file : ReadCompanions(folder.empty() ? "." : folder.string())) {
-    parts.files.push_back(std::move(file));
-  }
-  FindEndOfText(parts);
-  return BpeTokenizer::Create(std::move(parts));
+  return MakeJsonTokenizer(std::move(text), path,
+                           ReadCompanions(folder.empty() ? "." : folder.string()));
 }
 
 Made OpenTiktoken(const std::string& path, std::optional<SplitRule> rule) {
@@ -72,7 +68,7 @@ Made OpenChars(const std::string& path) {
 }
 
 Made OpenFolder(const std::string& folder) {
-  if (IsFile(folder + "/tokenizer.json")) return OpenJson(folder + "/tokenizer.json");
+  if (const std::string json = folder + "/" + kTokenizerJson; IsFile(json)) return OpenJson(json);
   if (IsFile(folder + "/characters.json")) return OpenChars(folder + "/characters.json");
   if (IsFile(folder + "/tokenizer.model")) {
     return OpenTiktoken(folder + "/tokenizer.model", std::nullopt);
@@ -87,6 +83,15 @@ Made OpenFolder(const std::string& folder) {
 }
 
 }  // namespace
+
+Made MakeJsonTokenizer(std::string text, std::string_view what,
+                       std::vector<TokenizerFile> companions) {
+  DS_ASSIGN(BpeParts parts, ParseTokenizerJson(text, what));
+  parts.files.push_back({kTokenizerJson, std::move(text)});
+  for (TokenizerFile& file : companions) parts.files.push_back(std::move(file));
+  FindEndOfText(parts);
+  return BpeTokenizer::Create(std::move(parts));
+}
 
 bool HasChatTemplate(const Tokenizer& tokenizer) {
   const auto& files = tokenizer.files();
@@ -123,7 +128,7 @@ Made Tokenizer::Open(const std::string& name) {
 
 std::vector<std::string> TokenizerFilesOf(const std::string& folder) {
   std::vector<std::string> names;
-  for (const char* name : {"tokenizer.json", "characters.json", "tokenizer.model"}) {
+  for (const char* name : {kTokenizerJson, "characters.json", "tokenizer.model"}) {
     if (IsFile(folder + "/" + name)) names.emplace_back(name);
   }
   for (const char* name : kCompanions) {
@@ -131,6 +136,11 @@ std::vector<std::string> TokenizerFilesOf(const std::string& folder) {
   }
   if (IsFile(folder + "/added_tokens.json")) names.emplace_back("added_tokens.json");
   return names;
+}
+
+void Tokenizer::Carry(TokenizerFile file) {
+  std::erase_if(files_, [&](const TokenizerFile& one) { return one.name == file.name; });
+  files_.push_back(std::move(file));
 }
 
 Result<Ids> Tokenizer::Encode(std::string_view text, bool whole) const {

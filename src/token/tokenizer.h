@@ -61,8 +61,8 @@ class Tokenizer {
 
   // What Open() of a folder with these files makes this tokenizer of.
   const std::vector<TokenizerFile>& files() const { return files_; }
-  // One more.
-  void Carry(TokenizerFile file) { files_.push_back(std::move(file)); }
+  // One more, or another in place of the one of its name.
+  void Carry(TokenizerFile file);
 
   // The above, put together.
   Result<Ids> Encode(std::string_view text, bool whole = false) const;
@@ -74,10 +74,16 @@ class Tokenizer {
   std::vector<TokenizerFile> files_;
 };
 
+// Of the text of a tokenizer.json, which `what` names in errors, and of what lies beside it.
+Result<std::unique_ptr<Tokenizer>> MakeJsonTokenizer(std::string text, std::string_view what,
+                                                     std::vector<TokenizerFile> companions);
+
 // The files of a folder that belong to a tokenizer, by their names.
 std::vector<std::string> TokenizerFilesOf(const std::string& folder);
 
-// How conversations are laid out, as a template that transformers runs.
+// Hugging Face's file of a tokenizer, and that of how conversations are laid out with it, as a
+// template that transformers runs.
+inline constexpr char kTokenizerJson[] = "tokenizer.json";
 inline constexpr char kChatTemplate[] = "chat_template.jinja";
 // Whether a tokenizer carries one, in that file or in its configuration.
 bool HasChatTemplate(const Tokenizer& tokenizer);

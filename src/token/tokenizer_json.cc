@@ -433,14 +433,17 @@ std::string ToByteAlphabet(std::string_view bytes) {
   return text;
 }
 
-Result<BpeParts> ParseTokenizerJson(std::string_view text, std::string_view what) {
+JsonLimits TokenizerJsonLimits() {
   JsonLimits limits;
   limits.comments = false;
   limits.max_bytes = int64_t{256} << 20;
-  DS_ASSIGN(const Json root, ParseJson(text, what, limits));
+  return limits;
+}
+
+Result<BpeParts> ParseTokenizerJson(std::string_view text, std::string_view what) {
+  DS_ASSIGN(const Json root, ParseJson(text, what, TokenizerJsonLimits()));
   auto parts = Reader(root).Read();
   if (!parts.ok()) return Error(parts.status().code(), "{}: {}", what, parts.status().message());
-  parts->files.push_back({"tokenizer.json", std::string(text)});
   return parts;
 }
 

@@ -11,7 +11,10 @@
 
 namespace ds::token {
 
-// `what` names the text in errors.
+// Of the text of such a file, which can be large.
+JsonLimits TokenizerJsonLimits();
+
+// `what` names the text in errors. The parts have no files.
 Result<BpeParts> ParseTokenizerJson(std::string_view text, std::string_view what);
 // A byte-level encoding; its tokens must be made of bytes.
 std::string ToTokenizerJson(const BpeParts& parts);

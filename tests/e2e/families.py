@@ -226,6 +226,8 @@ class Families(e2e.DspeedTest):
             out = self.folder / "merged"
             done = self.dspeed("merge", *at, "--out", out, "--overwrite")
             self.assertEqual(done.returncode, 0, done.stderr)
+            done = self.dspeed("eval", *BYTES, "--json", "--data", self.data, "--model", out)
+            self.assertAlmostEqual(json.loads(done.stdout)["loss"], answers[2], 5)
             self.train("on", *at, *BYTES, "--context", 24, "--steps", 2, "--overwrite", model=[])
             told = json.loads((self.folder / "on/model/adapter_config.json").read_text())
             self.assertEqual(told["base_model_name_or_path"], str(base))

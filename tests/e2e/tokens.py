@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import struct
 import sys
@@ -189,7 +190,7 @@ class Tokens(e2e.DspeedTest):
                                   GOLDEN / "hf/tokenizers/qwen2"]):
             refused = self.dspeed(*(questions if word is chat else word for word in command),
                                   *([] if command is measure else ["--data", questions]))
-            self.assert_refused(refused, questions, "none of 1 conversations has an answer")
+            self.assert_refused(refused, questions, "nothing to learn", "1 without an answer")
         log = self.log("run")
         self.assertLess(log[-1]["loss"], log[0]["loss"] - 0.5)
         refused = self.dspeed("train", "--data", chat, "--format", "chat", *e2e.MODEL)
@@ -252,7 +253,9 @@ class Tokens(e2e.DspeedTest):
             self.assertLessEqual(size, 128 - 6)
             self.assertEqual(row["text"], rows[0]["text"])
         self.assertEqual(sizes[-1], sizes[-2])
-        self.assertIn("the 2 oldest turns are left out", long.stderr)
+        drops = [int(number) for number in re.findall("the (\\d+) oldest turns are dropped", long.stderr)]
+        self.assertEqual(drops, list(range(2, 2 * len(drops) + 1, 2)), long.stderr)
+        self.assertEqual(sizes[-1], sizes[0] + turn * (len(rows) - 1 - len(drops)))
         self.assert_refused(self.dspeed(*ask, "--prompt", "a", "--turns"), "--turns", "--chat")
         answer = json.loads(told.splitlines()[0])["ids"]
         # Of 200 answers each token counts, and no other; a model that knows them is sure of it.
@@ -279,6 +282,8 @@ class Tokens(e2e.DspeedTest):
         tok, chat, base = self.folder / "tok", self.folder / "chat.jsonl", self.folder / "base/model"
         self.ok("tokenizer", "train", "--data", self.data, "--vocab", 290, "--out", tok)
         self.train("base", "--steps", 2, "--tokenizer", tok)
+        size = json.loads((self.folder / "base/model/config.json").read_text())["vocab_size"]
+        self.train("padded", "--steps", 2, "--tokenizer", tok, "--vocab", size + 9)
         row = {"messages": [{"role": "user", "content": "count"},
                             {"role": "assistant", "content": "one two three"}]}
         chat.write_text((json.dumps(row) + "\n") * 100)
@@ -297,7 +302,7 @@ class Tokens(e2e.DspeedTest):
         read = {name: json.loads((out / f"{name}.json").read_text())
                 for name in ("config", "tokenizer", "generation_config")}
         tokens = json.loads((tok / "tokenizer.json").read_text())
-        size = len(tokens["model"]["vocab"]) + len(tokens["added_tokens"])
+        self.assertEqual(size, len(tokens["model"]["vocab"]) + len(tokens["added_tokens"]))
         self.assertEqual(read["config"]["vocab_size"], size + 2)
         self.assertEqual([token["id"] for token in read["tokenizer"]["added_tokens"][-2:]], [size, size + 1])
         self.assertEqual(read["generation_config"]["eos_token_id"][0], size + 1)
@@ -307,9 +312,25 @@ class Tokens(e2e.DspeedTest):
         # It goes on as it is, with the tokens that it has now, and is gone on from so.
         self.train("run-3", *tune, *special, "--steps", 152, "--lr", 0.01, "--ranks", 2, "--resume",
                    config={"train_batch_size": 8, "zero_optimization": {"stage": 3}}, model=[])
-        self.train("again", "--model", out, "--format", "chat", "--steps", 1, model=[])
-        self.assertEqual((self.folder / "again/model/tokenizer.json").read_bytes(),
-                         (out / "tokenizer.json").read_bytes())
+        self.assertEqual(self.log("run-3")[-1]["step"], 152)
+        self.assertEqual(json.loads((out / "tokenizer.json").read_text()), read["tokenizer"])
+        refused = self.dspeed(*self.train_arguments(
+            "run-3", *tune, *special, "--special", "<|end|>", "--lr", 0.01, "--resume", model=[]))
+        self.assert_refused(refused, "cannot resume", "special tokens", "<|end|>")
+        # Gone on from it needs nothing; adapters are refused where a token is new, and there alone.
+        for more in ([], ["--lora-rank", 2, *special]):
+            self.train("again", "--model", out, "--format", "chat", "--steps", 1, *more, model=[])
+            self.assertEqual((self.folder / "again/model/tokenizer.json").read_bytes(),
+                             (out / "tokenizer.json").read_bytes())
+            shutil.rmtree(self.folder / "again")
+        # Rows to spare are taken first; more can be asked for.
+        for model, asked, rows in ((self.folder / "padded/model", [], size + 9),
+                                   (base, ["--vocab", size + 6], size + 6)):
+            self.train("again", "--model", model, "--format", "chat", *special, *asked, "--steps", 1, model=[])
+            config = json.loads((self.folder / "again/model/config.json").read_text())
+            ends = [size + 1, tokens["added_tokens"][0]["id"]]
+            self.assertEqual((config["vocab_size"], config["eos_token_id"]), (rows, ends))
+            shutil.rmtree(self.folder / "again")
         for flags, parts in ((["--lora-rank", 2], ("--lora-rank", "--special", "embedding")),
                              (["--special", "a"], ("--special", "'a' is a word")),
                              (["--vocab", 4], ("--vocab", "4")),

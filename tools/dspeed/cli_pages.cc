@@ -255,7 +255,7 @@ _dspeed() {
       words=$("${COMP_WORDS[0]}" train --list-presets 2>/dev/null | sed -n 's/^\([^ ]*\) .*/\1/p')
       COMPREPLY=($(compgen -W "$words" -- "$word") $(compgen -f -X '!*.json' -- "$word"))
       return ;;
-    --model|--save|--log|--dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
+    --model|--base|--save|--log|--dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
   esac
   if [ -n "$words" ]; then
     COMPREPLY=($(compgen -W "$words" -- "$word"))

@@ -82,6 +82,7 @@ class Speaker {
   const Stops& stops_;
   LoadedModel& loaded_;
   std::vector<data::Turn> turns_;  // of a conversation, what stands before the next question
+  int64_t dropped_ = 0;            // of its turns, for want of room
 };
 
 Result<token::Ids> Speaker::Encode(const std::string& asked) {
@@ -101,8 +102,8 @@ Result<token::Ids> Speaker::Encode(const std::string& asked) {
     if (std::ssize(ids) > room && turns_.end() - kept > 1) continue;
     if (kept != oldest) {
       fmt::print(stderr,
-                 "dspeed generate: the {} oldest turns are left out: the model sees {} tokens\n",
-                 kept - oldest, loaded_.model->context());
+                 "dspeed generate: the {} oldest turns are dropped: the model sees {} tokens\n",
+                 dropped_ += kept - oldest, loaded_.model->context());
     }
     turns_ = std::move(turns);
     return ids;
@@ -284,8 +285,8 @@ void AddGenerate(CLI::App& app, Chosen& chosen) {
                       "system");
   generate.add_flag(
       "--turns", flags->turns,
-      "With --chat: the prompts are turns of one conversation, of which the oldest are "
-      "left out when it is longer than the context; else each begins one");
+      "With --chat: the prompts are turns of one conversation instead of one each; the "
+      "oldest are dropped when the context has no room for them and the answer");
   generate.add_flag("--json", flags->json,
                     "One JSON object a prompt, with the text that was added and the ids");
   generate.add_option("--dtype", flags->dtype,

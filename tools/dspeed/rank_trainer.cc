@@ -39,9 +39,9 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
     return model::RandomValues(pool, plan.flags.seed, param);
   };
   if (!plan.flags.model.empty()) {
-    const auto& [flags, lora] = std::pair(plan.flags, plan.flags.lora);
+    const LoraFlags& lora = plan.flags.lora;
     DS_ASSIGN(const auto place,
-              infer::FindModel(lora.folder.empty() ? flags.model : lora.folder, lora.base));
+              infer::FindModel(lora.folder.empty() ? plan.flags.model : lora.folder, lora.base));
     DS_TRY(infer::LoadModelAt(place, *trainer->model_, engine.store(), fresh));
   } else {
     DS_TRY(trainer->model_->RegisterParams(engine.store(), fresh));
@@ -157,6 +157,8 @@ Json RankTrainer::Facts() const {
   const model::LoraConfig* lora = model_->lora();
   const double dropout = model.attention_dropout + model.embedding_dropout + model.residual_dropout;
   facts["vocabulary"] = model.vocab != 256 ? Json(model.vocab) : Json();
+  const auto& special = plan_.flags.special;
+  facts["special tokens"] = special.empty() ? Json() : Json(special);
   facts["bias"] = plan_.bias ? Json() : Json(false);  // without, its state has other arrays
   facts["dropout"] = Json();
   if (dropout > 0) {

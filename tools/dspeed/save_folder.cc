@@ -122,7 +122,7 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
     return InvalidArgument("--save is {}, where {} is a folder: a file is to be written there",
                            save, name);
   }
-  if (!plan.flags.model.empty()) {  // it is copied
+  if (!plan.flags.model.empty()) {  // it goes with what is saved
     DS_TRY(infer::ReadGenerationConfig(plan.flags.model, plan.model).status());
   }
   DS_ASSIGN(const auto before, checkpoint::ReadRunManifest(StateFolder(save)));

@@ -489,9 +489,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                    "Instead of --data: a JSON file with the texts, their weights and formats");
   AddReadingFlags(train, flags->text);
   Repeated(train.add_option("--special", flags->special,
-                            "A token that the tokenizer is given where it has it not, and the "
-                            "model a row for it; may be given several times. Conversations need "
-                            "'<|im_start|>' and '<|im_end|>'"));
+                            "A special token to add to the tokenizer, and a row for it to the "
+                            "model, unless it is there; may be given several times. "
+                            "Conversations need '<|im_start|>' and '<|im_end|>'"));
   train.add_option("--vocab", flags->asked_vocab,
                    "Ids that the model has, at least those of the tokenizer; for a file of ids "
                    "without one 50257");
@@ -564,10 +564,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   const auto group = [&](const char* name, std::initializer_list<const char*> options) {
     for (const char* option : options) train.get_option(option)->group(name);
   };
-  group("What is trained",
-        {"--data", "--mix", "--format", "--field", "--tokenizer", "--special", "--vocab", "--preset",
-         "--list-presets", "--model", "--base", "--family", "--layers", "--heads", "--width",
-         "--context"});
+  group("What is trained", {"--data", "--mix", "--format", "--field", "--tokenizer", "--special",
+                            "--vocab", "--preset", "--list-presets", "--model", "--base",
+                            "--family", "--layers", "--heads", "--width", "--context"});
   group("How it is trained",
         {"--config", "--batch", "--steps", "--lr", "--dropout", "--seed", "--dtype", "--lora-rank",
          "--lora-alpha", "--lora-targets", "--lora-rslora"});

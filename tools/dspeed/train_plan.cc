@@ -32,21 +32,31 @@ Result<int64_t> VocabOf(const TrainFlags& flags, const TrainText& text) {
   return InvalidArgument("--vocab is {}, expected {} to {}", asked, least, INT32_MAX);
 }
 
-// Those of --special that it has not; and how conversations are laid out with them, where nothing
-// beside it says so.
+// Those of --special that it has not.
 Status AddSpecialTokens(TrainFlags& flags, std::unique_ptr<token::Tokenizer>& tokenizer) {
   if (tokenizer != nullptr) flags.tokenizer_vocab = tokenizer->vocab();
   if (flags.special.empty()) return {};
   if (tokenizer == nullptr) {
-    return InvalidArgument("--special {} goes with a tokenizer: --tokenizer names one",
+    return InvalidArgument("--special {}: there is no tokenizer to add it to (--tokenizer)",
                            flags.special[0]);
   }
   auto more = token::WithSpecialTokens(*tokenizer, flags.special);
   if (!more.ok()) return Error(more.status().code(), "--special: {}", more.status().message());
+  flags.added_tokens = (*more)->vocab() - tokenizer->vocab();
   tokenizer = std::move(more).Take();
-  auto layout = data::ChatTemplate(*tokenizer);
-  if (layout.ok() && !token::HasChatTemplate(*tokenizer)) {
-    tokenizer->Carry({token::kChatTemplate, std::move(layout).Take()});
+  return {};
+}
+
+// What a model of conversations has to know: where an answer ends, and for others who ask it, how
+// they were laid out. Without the tokens for it the text is refused where it is read.
+Status FindLayout(TrainFlags& flags, token::Tokenizer& tokenizer) {
+  auto layout = data::ChatTemplate(tokenizer);
+  if (!layout.ok()) return {};
+  DS_ASSIGN(flags.end_of_turn, data::EndOfTurn(tokenizer));
+  flags.end_ids.push_back(*flags.end_of_turn);
+  // One that knows nothing of the new tokens is of another layout.
+  if (flags.added_tokens > 0 || !token::HasChatTemplate(tokenizer)) {
+    tokenizer.Carry({token::kChatTemplate, std::move(layout).Take()});
   }
   return {};
 }
@@ -94,13 +104,7 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
   const bool answers = std::any_of(sources.begin(), sources.end(), [](const data::Source& source) {
     return source.text == data::TextFormat::kChat;
   });
-  if (answers) {  // without such a token the text is refused where it is read
-    auto end = data::EndOfTurn(*text.tokenizer);
-    if (end.ok()) {
-      flags.end_of_turn = *end;
-      flags.end_ids.push_back(*end);
-    }
-  }
+  if (answers) DS_TRY(FindLayout(flags, *text.tokenizer));
   if (const auto end = text.tokenizer->end_of_text()) flags.end_ids.push_back(*end);
   return text;
 }
@@ -195,10 +199,14 @@ Result<model::DecoderConfig> ModelOfFolder(const TrainFlags& flags) {
     return InvalidArgument("the model in {} knows {} tokens, the tokenizer has {}", flags.model,
                            config.vocab, flags.tokenizer_vocab);
   }
-  if (!flags.special.empty()) config.vocab = std::max(config.vocab, flags.vocab);
+  if (flags.added_tokens > 0) config.vocab = std::max(config.vocab, flags.vocab);
   if (flags.asked_vocab.value_or(config.vocab) != config.vocab) {
     return InvalidArgument("the model in {} knows {} tokens, --vocab is {}", flags.model,
                            config.vocab, *flags.asked_vocab);
+  }
+  std::vector<int64_t>& ends = config.eos_tokens;
+  if (flags.end_of_turn && std::find(ends.begin(), ends.end(), *flags.end_of_turn) == ends.end()) {
+    ends.insert(ends.begin(), *flags.end_of_turn);
   }
   return config;
 }
@@ -441,7 +449,7 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
   SetDropout(flags, plan.model);
   DS_TRY(plan.model.Check());
   DS_ASSIGN(plan.lora, PlanLora(flags.model, flags.lora));
-  if (plan.lora.has_value() && flags.vocab > flags.tokenizer_vocab && !flags.special.empty()) {
+  if (plan.lora.has_value() && flags.added_tokens > 0) {
     return InvalidArgument(
         "--special {} and adapters (--lora-rank): what a model knows of new tokens is in its "
         "embedding, which adapters leave as it is",

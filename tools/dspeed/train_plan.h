@@ -33,7 +33,8 @@ struct TrainFlags {
   std::vector<std::string> special;    // --special: tokens that the tokenizer may not have
   std::optional<int64_t> asked_vocab;  // --vocab
   int64_t vocab = 256;                 // as it is, once the tokenizer is known
-  int64_t tokenizer_vocab = 0;         // ... of it, before --special
+  int64_t tokenizer_vocab = 0;         // ... of the tokenizer, before --special
+  int64_t added_tokens = 0;            // ... that --special added to it
   std::vector<int64_t> end_ids;        // ... of texts, and of answers where there are some
   std::optional<int32_t> end_of_turn;  // ... the latter
   std::optional<int64_t> layers, heads, width, context, batch;

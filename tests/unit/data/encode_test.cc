@@ -155,10 +155,11 @@ TEST(EncodeGolden, ConversationsWithoutAnAnswerAreLeftOut) {
   auto want = EncodeAll(alone, TextFormat::kChat, *tokenizer, 2);
   ASSERT_TRUE(want.ok()) << want.status().message();
   EXPECT_EQ(*EncodeAll(mixed, TextFormat::kChat, *tokenizer, 2), *want);
-  EXPECT_EQ(EncodeAll(none, TextFormat::kChat, *tokenizer, 2).status().message(),
-            none +
-                ": none of 2 conversations has an answer, a turn of the assistant's (role "
-                "assistant, or from gpt)");
+  EXPECT_EQ(
+      EncodeAll(none, TextFormat::kChat, *tokenizer, 2).status().message(),
+      none +
+          ": has nothing to learn: no turn is the assistant's (role assistant, or from gpt); 2 "
+          "without an answer");
 }
 
 // What stands before a text stands before a conversation.

@@ -49,27 +49,46 @@ TEST(SpecialTokensGolden, AreBehindTheOthers) {
   }
 }
 
+void ExpectRefused(const Tokenizer& tokenizer, const std::string& token, const std::string& part) {
+  const Status status = WithSpecialTokens(tokenizer, {{token}}).status();
+  EXPECT_FALSE(status.ok()) << token;
+  EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
+}
+
 TEST(SpecialTokens, ThatCannotBe) {
   BpeParts parts = SmallBpe({{"a", "b"}});
   AddToken(parts, {.content = "<plain>", .special = false});
   parts.files.push_back({"tokenizer.json", ToTokenizerJson(parts)});
   auto tokenizer = BpeTokenizer::Create(std::move(parts));
-  const auto refused = [&](const std::string& token, const std::string& part) {
-    const Status status = WithSpecialTokens(**tokenizer, {{token}}).status();
-    EXPECT_FALSE(status.ok()) << token;
-    EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
-  };
-  refused("", "0 bytes");
-  refused(std::string(2000, 'x'), "2000 bytes");
-  refused("\xff", "UTF-8");
-  refused("ab", "'ab' is a word of the vocabulary already");
-  refused("a", "'a' is a word of the vocabulary already");
-  refused("<plain>", "'<plain>' is there already");
+  ExpectRefused(**tokenizer, "", "0 bytes");
+  ExpectRefused(**tokenizer, std::string(2000, 'x'), "2000 bytes");
+  ExpectRefused(**tokenizer, "\xff", "UTF-8");
+  ExpectRefused(**tokenizer, "ab", "'ab' is a word of the vocabulary already");
+  ExpectRefused(**tokenizer, "a", "'a' is a word of the vocabulary already");
+  ExpectRefused(**tokenizer, "<plain>", "'<plain>' is there already, but not as a special token");
   EXPECT_EQ((*WithSpecialTokens(**tokenizer, kChat))->vocab(), (*tokenizer)->vocab() + 2);
+  // One twice, and one with all that a file has to escape.
+  const std::vector<std::string> odd = {"<\"\\\n\u00e9>", "<\"\\\n\u00e9>"};
+  auto added = WithSpecialTokens(**tokenizer, odd);
+  ASSERT_TRUE(added.ok()) << added.status().message();
+  EXPECT_EQ((*added)->vocab(), (*tokenizer)->vocab() + 1);
+  EXPECT_EQ(*(*added)->Encode(odd[0]), Ids{static_cast<int32_t>((*tokenizer)->vocab())});
   const Status bytes = WithSpecialTokens(**Tokenizer::Open("bytes"), kChat).status();
   EXPECT_EQ(bytes.code(), Code::kUnsupported);
   EXPECT_EQ(bytes.message(),
-            "the tokenizer (bytes) is none of a tokenizer.json, to which tokens are added");
+            "tokens can be added to a tokenizer.json only, and this tokenizer is: bytes");
+}
+
+// Words of a vocabulary of characters, and bytes that it spells.
+TEST(SpecialTokensGolden, AreNoWords) {
+  const auto tokenizer = Golden("llama2");
+  for (const char* word : {"\u2581the", "<0x0A>"}) {
+    ExpectRefused(*tokenizer, word, "is a word of the vocabulary already");
+  }
+  // The end of a text is what it will be when the file is opened again.
+  auto grown = WithSpecialTokens(*tokenizer, {{"<|endoftext|>"}});
+  ASSERT_TRUE(grown.ok()) << grown.status().message();
+  EXPECT_EQ((*grown)->end_of_text(), static_cast<int32_t>(tokenizer->vocab()));
 }
 
 }  // namespace
