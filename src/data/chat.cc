@@ -1,6 +1,9 @@
 #include "data/chat.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <vector>
 
 #include "data/tokens.h"
 #include "token/unicode.h"
@@ -25,16 +28,22 @@ bool HasToken(const token::Tokenizer& tokenizer, const char* token) {
 }
 
 Result<Layout> LayoutFor(const token::Tokenizer& tokenizer) {
+  std::string partly;  // of a layout some
   for (const Layout& layout : {kChatMl, kLlama3}) {
-    const bool closes = *layout.close == '\0' || HasToken(tokenizer, layout.close);
-    if (closes && HasToken(tokenizer, layout.open) && HasToken(tokenizer, layout.end)) {
-      return layout;
+    std::vector<std::string> there, missing;
+    for (const char* token : {layout.open, layout.close, layout.end}) {
+      if (*token != '\0') (HasToken(tokenizer, token) ? there : missing).emplace_back(token);
     }
+    if (missing.empty()) return layout;
+    if (there.empty() || !partly.empty()) continue;
+    partly = fmt::format("it has {} and no special {}", fmt::join(there, ", "),
+                         fmt::join(missing, ", "));
   }
   return Error(Code::kUnsupported,
                "a conversation needs the tokens <|im_start|> and <|im_end|>, or those of Llama 3; "
-               "this tokenizer has neither (dspeed train --special adds them to a model's, dspeed "
-               "tokenizer train --special to a new one)");
+               "this tokenizer has neither{} (dspeed train --special adds them to a model's, "
+               "dspeed tokenizer train --special to a new one)",
+               partly.empty() ? "" : ": " + partly);
 }
 
 // As the template's `trim` does, which is Python's strip().

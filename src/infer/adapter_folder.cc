@@ -109,14 +109,15 @@ Status AdapterFolder::CheckNames(const model::Model& model) const {
 }
 
 Result<ModelPlace> FindModel(const std::string& folder, const std::string& base) {
-  ModelPlace place{.base = folder, .adapters = {}};
+  ModelPlace place{.base = folder, .generation = folder, .adapters = {}};
   if (!Exists(folder + "/" + kConfigName)) {
-    if (base.empty()) return place;
+    if (base.empty() || !Exists(folder)) return place;  // who reads it says what there is not
     return InvalidArgument("{} has no {}: only adapters have a base (--base, options.base: {})",
                            folder, kConfigName, base);
   }
   DS_ASSIGN(AdapterFolder adapters, AdapterFolder::Open(folder, base));
   place.base = adapters.config().base;
+  if (!Exists(folder + "/generation_config.json")) place.generation = place.base;
   place.adapters.emplace(std::move(adapters));
   return place;
 }

@@ -39,6 +39,7 @@ class AdapterFolder {
 // A folder of a model, or of adapters and the model below them.
 struct ModelPlace {
   std::string base;
+  std::string generation;  // where generation_config.json is, if there is one
   std::optional<AdapterFolder> adapters;
 
   std::optional<model::LoraConfig> lora() const {

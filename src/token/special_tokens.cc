@@ -9,23 +9,34 @@ namespace ds::token {
 namespace {
 
 // The entry of an added token, or null.
-const Json* FindAdded(const Json& list, const std::string& content) {
-  for (const Json& entry : list) {
+Json* FindAdded(Json& list, const std::string& content) {
+  for (Json& entry : list) {
     if (entry.value("content", Json()) == content) return &entry;
   }
   return nullptr;
 }
 
-// Puts those of `tokens` that are not there into the file, with ids from `next` on.
+// Puts those of `tokens` that are not there into the file, with ids from `next` on; an added token
+// that is there becomes a special one.
 Status AddToFile(std::span<const std::string> tokens, int64_t next, Json& file) {
   Json& list = file["added_tokens"];
   if (list.is_null()) list = Json::array();
   const Json& vocab = file["model"]["vocab"];
+  const auto added =
+      static_cast<int64_t>(std::count_if(list.begin(), list.end(), [&](const Json& entry) {
+        return !vocab.contains(entry.value("content", ""));
+      }));
+  if (static_cast<int64_t>(vocab.size()) + added != next) {
+    return Error(Code::kUnsupported,
+                 "{}: {} tokens have ids up to {}, and those without a token would go to others in "
+                 "other programs",
+                 kTokenizerJson, static_cast<int64_t>(vocab.size()) + added, next - 1);
+  }
   for (const std::string& content : tokens) {
     DS_TRY(CheckSpecial(content));
-    if (const Json* entry = FindAdded(list, content); entry != nullptr) {
-      if (entry->value("special", false)) continue;
-      return InvalidArgument("'{}' is there already, but not as a special token", content);
+    if (Json* entry = FindAdded(list, content); entry != nullptr) {
+      (*entry)["special"] = true;
+      continue;
     }
     if (vocab.contains(content)) {
       return InvalidArgument("'{}' is a word of the vocabulary already", content);

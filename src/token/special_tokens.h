@@ -12,8 +12,8 @@
 namespace ds::token {
 
 // The same ids, and behind them one for each of `tokens` that is no special token yet. Fails where
-// the tokenizer is none of a tokenizer.json, and on a token that is a word of the vocabulary, that
-// is there but not special, or that CheckSpecial refuses.
+// the tokenizer is none of a tokenizer.json, or has ids without a token, and on a token that is a
+// word of the vocabulary or that CheckSpecial refuses.
 Result<std::unique_ptr<Tokenizer>> WithSpecialTokens(const Tokenizer& tokenizer,
                                                      std::span<const std::string> tokens);
 

@@ -95,7 +95,8 @@ Made MakeJsonTokenizer(std::string text, std::string_view what,
 
 bool HasChatTemplate(const Tokenizer& tokenizer) {
   const auto& files = tokenizer.files();
-  return !Configured(files, "chat_template").is_null() ||
+  const Json configured = Configured(files, "chat_template");
+  return !(configured.is_null() || configured == "") ||
          std::any_of(files.begin(), files.end(),
                      [](const TokenizerFile& file) { return file.name == kChatTemplate; });
 }

@@ -91,6 +91,17 @@ class Families(e2e.DspeedTest):
             self.assertLess(self.log(family + "-again")[0]["loss"], log[0]["loss"] - 0.2)
             self.assertIn(family, again.stdout)
 
+    def test_a_model_is_saved_over_itself(self):
+        folder = self.folder / "run/model"
+        shutil.copytree(GOLDEN / "llama", folder)
+        told = {"eos_token_id": 2, "temperature": 0.6}
+        (folder / "generation_config.json").write_text(json.dumps(told))
+        self.train("run", "--model", folder, *BYTES, "--context", 24, "--steps", 1, model=[])
+        self.assertEqual(json.loads((folder / "generation_config.json").read_text()), told)
+        # A model of another does not keep it.
+        self.train("run", "--model", GOLDEN / "mistral", *BYTES, "--context", 24, "--steps", 1, model=[])
+        self.assertNotIn("temperature", (folder / "generation_config.json").read_text())
+
     def test_adapters(self):
         for family in FAMILIES:
             folder = GOLDEN / family
@@ -231,6 +242,14 @@ class Families(e2e.DspeedTest):
             self.train("on", *at, *BYTES, "--context", 24, "--steps", 2, "--overwrite", model=[])
             told = json.loads((self.folder / "on/model/adapter_config.json").read_text())
             self.assertEqual(told["base_model_name_or_path"], str(base))
+        # A link before ".." leads where it leads.
+        (self.folder / "far/sub").mkdir(parents=True)
+        (self.folder / "link").symlink_to(self.folder / "far/sub")
+        shutil.copytree(base, self.folder / "far/base")
+        done = self.dspeed("eval", *BYTES, "--json", "--data", self.data, "--model", adapters, "--base",
+                           "link/../base")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["loss"], answers[2])
         eval_of = ["eval", *BYTES, "--data", self.data, "--model"]
         self.assert_refused(self.dspeed(*eval_of, base, "--base", base), base,
                             "no adapter_config.json", "base")
@@ -239,6 +258,7 @@ class Families(e2e.DspeedTest):
                             nowhere, "no such folder")
         self.assert_refused(self.dspeed("train", "--data", self.data, "--base", base), "--base",
                             "--model")
+        self.assert_refused(self.dspeed(*eval_of, nowhere, "--base", base), nowhere, "no such folder")
 
     def schedule(self):
         path = self.folder / "schedule.json"

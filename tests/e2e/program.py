@@ -163,6 +163,11 @@ class Refusals(e2e.DspeedTest):
         """A value that is empty, or very long; output that goes nowhere."""
         for words in (["--model", ""], ["--model="], ["--save", ""]):
             self.refuse(["--data", self.data, *words], words[0].strip("="), "is empty", status=2)
+        # A flag that forgot its value does not take the next flag for one, unless that is said.
+        self.refuse(["--data", self.data, "--save", "--resume"], "--save has no value", "--resume", status=2)
+        self.assertFalse((self.folder / "--resume").exists())
+        self.assertEqual(self.dspeed("train", "--data", self.data, *e2e.MODEL, "--steps", 1, "--save=--resume").returncode, 0)
+        self.assertTrue((self.folder / "--resume/config.json").exists())
         for words in (["--preset", "x" * 5000], ["--steps", "x" * 5000]):
             done = self.dspeed("train", "--data", self.data, *words)
             self.assert_refused(done, "x" * 80 + "...")

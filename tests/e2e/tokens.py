@@ -340,6 +340,50 @@ class Tokens(e2e.DspeedTest):
         refused = self.dspeed("train", "--data", chat, "--special", marks[0], *e2e.MODEL)
         self.assert_refused(refused, "--special", "bytes", "tokenizer.json")
 
+    def test_adapters_learn_to_answer(self):
+        """What they learned beside the model below goes with them: their tokenizer, and where an answer ends."""
+        chat, base = self.folder / "chat.jsonl", self.folder / "base/model"
+        qwen2 = GOLDEN / "hf/tokenizers/qwen2"
+        self.train("base", "--steps", 1, "--tokenizer", qwen2)
+        self.train("small", "--steps", 1)
+        row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "\U0001f389" * 8}]}
+        chat.write_text((json.dumps(row) + "\n") * 60)
+        self.data = chat
+        for name in (*(path.name for path in qwen2.iterdir()), "generation_config.json"):
+            (base / name).unlink(missing_ok=True)
+        lora = ["--format", "chat", "--lora-rank", 8, "--lora-targets", "all-linear"]
+        self.train("run", "--model", base, *lora, "--tokenizer", qwen2, "--steps", 1, model=[])
+        # Gone on from by itself, with the tokenizer that lies beside the adapters.
+        self.train("on", "--model", self.folder / "run/model", "--format", "chat", "--steps", 2, model=[])
+        end = json.loads((self.folder / "run/model/generation_config.json").read_text())["eos_token_id"][0]
+        out = self.folder / "merged"
+        self.ok("merge", "--model", self.folder / "on/model", "--out", out)
+        for folder in (out, self.folder / "on/model"):
+            ends = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+            self.assertEqual(ends[0], end)
+            self.assertEqual((folder / "tokenizer.json").read_bytes(), (qwen2 / "tokenizer.json").read_bytes())
+        refused = self.dspeed("merge", "--model", self.folder / "on/model", "--base", self.folder / "small/model",
+                              "--out", self.folder / "none")
+        self.assert_refused(refused, self.folder / "small/model", "256")
+        self.assertFalse((self.folder / "none/config.json").exists())
+
+    def test_an_answer_cut_within_a_character(self):
+        chat = self.folder / "chat.jsonl"
+        row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "\U0001f389" * 8}]}
+        chat.write_text((json.dumps(row, ensure_ascii=False) + "\n") * 60)
+        self.data = chat
+        self.train("run", "--format", "chat", "--tokenizer", GOLDEN / "hf/tokenizers/qwen2", "--steps", 80, "--lr",
+                   0.01, "--context", 64)
+        ask = ["generate", "--model", self.folder / "run/model", "--chat", "--turns", "--json", "--temperature", 0]
+        cut = 0
+        for tokens in range(1, 6):
+            rows = self.ok(*ask, "--tokens", tokens, "--prompt", "hi", "--prompt", "hi").splitlines()
+            self.assertEqual(len(rows), 2)
+            cut += "\ufffd" in json.loads(rows[0])["text"]
+        self.assertGreater(cut, 0)
+        self.assert_refused(self.dspeed(*ask, "--prompt", "hi", "--system", os.fsdecode(b"\xff")), "--system", "UTF-8")
+        self.assert_refused(self.dspeed(*ask, "--prompt", "hi", "--tokens", 2**31), "--tokens", 2**31)
+
     def test_conversations_give_the_gradient_of_their_loss(self):
         """The loss falls by lr * |gradient|^2 in a small step, if both are of the same mean: that over the
         answers of all ranks and micro-batches, a small part of the tokens."""

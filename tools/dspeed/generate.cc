@@ -12,6 +12,7 @@
 #include "line_reader.h"
 #include "loaded_model.h"
 #include "stop_text.h"
+#include "token/utf8.h"
 
 namespace ds::tool {
 namespace {
@@ -146,7 +147,7 @@ Status Speaker::Continue(const std::string& asked) {
   }
   writes = writes && show(text.Finish());
   if (flags_.turns) {
-    turns_.push_back({"assistant", shown});
+    turns_.push_back({"assistant", token::LossyUtf8(shown)});  // it may end within a character
   } else {
     turns_.resize(before);
   }
@@ -196,7 +197,10 @@ Status Generate(const GenerateFlags& flags) {
   if (!flags.chat && (flags.turns || !flags.system.empty())) {
     return InvalidArgument("{} goes with --chat", flags.turns ? "--turns" : "--system");
   }
-  if (flags.tokens < 0) return InvalidArgument("--tokens is {}, expected 0 or more", flags.tokens);
+  if (flags.tokens < 0 || flags.tokens > INT32_MAX) {
+    return InvalidArgument("--tokens is {}, expected 0 to {}", flags.tokens, INT32_MAX);
+  }
+  if (flags.chat) DS_TRY(token::CheckUtf8(flags.system, "--system"));
   infer::GenerateOptions options{.tokens = flags.tokens, .sampling = {.seed = flags.seed}};
   flags.asked.Apply(options.sampling);
   DS_TRY(options.sampling.Check());  // before the model is read

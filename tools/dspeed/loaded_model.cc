@@ -38,9 +38,15 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
   auto loaded = std::make_unique<LoadedModel>(CpuThreads(asked.threads));
   auto tokenizer =
       OpenModelTokenizer(asked.tokenizer, {asked.folder, place.base}, config.config.vocab);
-  if (asked.reads_text) DS_TRY(tokenizer.status());
-  if (tokenizer.ok()) loaded->tokenizer = std::move(tokenizer).Take();
-  DS_ASSIGN(loaded->generation, infer::ReadGenerationConfig(place.base, config.config));
+  if (tokenizer.ok()) {
+    loaded->tokenizer = std::move(tokenizer).Take();
+  } else {
+    const Code why = tokenizer.status().code();
+    const bool none = why == Code::kNotFound || why == Code::kUnsupported;
+    if (asked.reads_text || !none) return tokenizer.status();
+    loaded->no_tokenizer = tokenizer.status();
+  }
+  DS_ASSIGN(loaded->generation, infer::ReadGenerationConfig(place.generation, config.config));
   loaded->gemm = CreateGemm();
   loaded->weights.emplace(type, loaded->pool, loaded->account);
   const model::DecoderOptions options{

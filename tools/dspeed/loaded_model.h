@@ -28,7 +28,8 @@ struct LoadedModel {
   std::unique_ptr<kernels::Gemm> gemm;
   device::MemoryAccount account;
   std::optional<infer::WeightStore> weights;
-  std::unique_ptr<token::Tokenizer> tokenizer;
+  std::unique_ptr<token::Tokenizer> tokenizer;  // of a model that need not read text, or null
+  Status no_tokenizer;                          // ... and why
   infer::GenerationConfig generation;
   std::unique_ptr<model::Model> model;  // last: it refers to the others
 

@@ -155,6 +155,9 @@ int Run(int argc, char** argv) {
     }
     return refuse(e.what());
   }
+  if (const std::string flag = ds::tool::SwallowedFlag(app, words); !flag.empty()) {
+    return refuse(flag);
+  }
   if (const std::string wrong = ds::tool::WrongNumberOf(app); !wrong.empty()) return refuse(wrong);
   if (const ds::Status status = ds::CheckEnvironment(); !status.ok()) {
     std::fprintf(stderr, "dspeed: %s\n", OneLine(status.message()).c_str());

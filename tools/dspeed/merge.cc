@@ -53,13 +53,16 @@ Status Merge(const MergeFlags& flags) {
   DS_TRY(CheckModelOut(flags.out, flags.overwrite));
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
   DS_TRY(CheckFinite(*loaded, flags.out));
-  DS_TRY(ClearLeftovers(flags.out, loaded->tokenizer.get(), /*resumed=*/false));
+  DS_TRY(ClearLeftovers(flags.out, loaded->tokenizer.get(), place.generation, /*resumed=*/false));
   DS_TRY(infer::SaveModel(flags.out, *loaded->model, *loaded->weights, /*write=*/true));
   DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));
-  DS_TRY(infer::WriteGenerationConfig(flags.out, place.base, config.config));
+  DS_TRY(infer::WriteGenerationConfig(flags.out, place.generation, config.config));
   if (loaded->tokenizer != nullptr) DS_TRY(loaded->tokenizer->Save(flags.out));
   fmt::print("merged    {} -> {}, {}\n", flags.model.folder, flags.out,
              DTypeName(loaded->weights->dtype()));
+  if (loaded->no_tokenizer.code() == Code::kUnsupported) {
+    fmt::print("tokenizer not written: {}\n", loaded->no_tokenizer.message());
+  }
   return {};
 }
 

@@ -109,4 +109,20 @@ std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
   return say(NotConverted(*command, parser_says).value_or(parser_says));
 }
 
+std::string SwallowedFlag(const CLI::App& app, std::span<char*> words) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  const std::vector<std::string> flags = FlagNames(*command);
+  for (size_t i = 0; i + 1 < words.size(); ++i) {
+    const std::string_view word = words[i];
+    if (word == "--") break;  // what follows are no flags
+    if (!Holds(flags, word) || !Holds(flags, words[i + 1])) continue;
+    const CLI::Option* option = command->get_option_no_throw(std::string(word));
+    if (option == nullptr || option->get_items_expected_max() == 0) continue;
+    return fmt::format("{0} has no value: {1} is a flag ({0}={1}, if that is meant)", word,
+                       words[i + 1]);
+  }
+  return "";
+}
+
 }  // namespace ds::tool

@@ -13,4 +13,8 @@ namespace ds::tool {
 std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
                             const std::string& parser_says);
 
+// What is wrong with a flag that took the next one for its value, as "--save --resume" does; "":
+// none did. --save=--resume says that it is meant.
+std::string SwallowedFlag(const CLI::App& app, std::span<char*> words);
+
 }  // namespace ds::tool

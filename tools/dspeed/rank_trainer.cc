@@ -43,6 +43,7 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
     DS_ASSIGN(const auto place,
               infer::FindModel(lora.folder.empty() ? plan.flags.model : lora.folder, lora.base));
     DS_TRY(infer::LoadModelAt(place, *trainer->model_, engine.store(), fresh));
+    trainer->generation_ = place.generation;
   } else {
     DS_TRY(trainer->model_->RegisterParams(engine.store(), fresh));
   }
@@ -205,7 +206,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   const bool writes = comm_.rank() == 0;
   double save = 0;            // rank 0's; counts are exact in a double
   if (writes && !cleared_) {  // before any rank writes
-    DS_TRY(ClearLeftovers(folder, tokenizer_, resumed_));
+    DS_TRY(ClearLeftovers(folder, tokenizer_, generation_, resumed_));
     cleared_ = true;
   }
   if (writes) {
@@ -221,9 +222,11 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   DS_TRY(engine_->store().EndEvaluation());
   if (writes) {
     if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));
-    if (model_->lora() == nullptr) {
-      DS_TRY(infer::WriteGenerationConfig(folder, plan_.flags.model, plan_.model,
-                                          plan_.flags.end_of_turn));
+    // With adapters too, where it says more than that of the model below.
+    if (model_->lora() == nullptr || plan_.flags.end_of_turn.has_value() ||
+        generation_ != plan_.flags.model) {
+      DS_TRY(
+          infer::WriteGenerationConfig(folder, generation_, plan_.model, plan_.flags.end_of_turn));
     }
     const Engine::Counters counters = engine_->counters();
     Json facts = Facts();

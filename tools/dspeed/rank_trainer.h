@@ -84,8 +84,9 @@ class RankTrainer {
   const token::Tokenizer* const tokenizer_;       // null: the text came as ids
   comm::Communicator& comm_;
   const data::Sampler sampler_;
-  Json config_;       // what config.json says of the model
-  std::string base_;  // fingerprint of the weights that adapters stand beside, or ""
+  Json config_;             // what config.json says of the model
+  std::string base_;        // fingerprint of the weights that adapters stand beside, or ""
+  std::string generation_;  // folder of the generation_config.json that is gone on from, or ""
   bool resumed_ = false, cleared_ = false;  // the run; what others left in its folder
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<model::Model> model_;  // uses the engine

@@ -209,7 +209,8 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
   return resumed;
 }
 
-Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer, bool resumed) {
+Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer,
+                      const std::string& from, bool resumed) {
   DS_TRY(RemoveTemporaries(folder));
   DS_TRY(RemoveTemporaries(StateFolder(folder)));
   DS_TRY(checkpoint::RemoveUncommitted(StateFolder(folder)));
@@ -218,6 +219,8 @@ Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokeniz
   for (const std::string& name : OtherTokenizer(folder, tokenizer)) {
     DS_TRY(Remove(std::filesystem::path(folder) / name));
   }
+  std::error_code other;  // ... or none such
+  if (std::filesystem::equivalent(folder, from, other)) return {};
   return Remove(std::filesystem::path(folder) / "generation_config.json");
 }
 

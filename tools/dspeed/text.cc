@@ -73,7 +73,7 @@ Status CheckLearnedBytes(const Status& none, int64_t vocab) {
 Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& name,
                                                              std::vector<std::string> folders,
                                                              int64_t vocab) {
-  const std::string folder = folders.front();
+  const std::string folder = folders.back();
   if (!name.empty()) folders = {name};
   for (const std::string& path : folders) {
     auto tokenizer = token::Tokenizer::Open(path);

@@ -42,7 +42,8 @@ Result<std::unique_ptr<token::Tokenizer>> OpenTokenizer(const std::string& name,
 Status CheckLearnedBytes(const Status& none, int64_t vocab);
 
 // Of what the model of a folder was trained with: --tokenizer, or else what the first of the
-// folders that has one holds, or bytes where none does and the vocabulary is that of bytes.
+// folders that has one holds, or bytes where none does and the vocabulary is that of bytes. The
+// last folder is the one of the vocabulary.
 Result<std::unique_ptr<token::Tokenizer>> OpenModelTokenizer(const std::string& name,
                                                              std::vector<std::string> folders,
                                                              int64_t vocab);

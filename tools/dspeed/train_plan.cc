@@ -68,8 +68,13 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
   DS_TRY(FindAdapters(flags.model, flags.lora));
   Status none;  // of a tokenizer in the model's folder
   if (flags.text.tokenizer.empty() && !flags.model.empty()) {
-    none = token::Tokenizer::Open(flags.model).status();
-    if (none.code() != Code::kNotFound) flags.text.tokenizer = flags.model;
+    for (const std::string& folder : {flags.lora.folder, flags.model}) {
+      if (folder.empty()) continue;
+      none = token::Tokenizer::Open(folder).status();
+      if (none.code() == Code::kNotFound) continue;
+      flags.text.tokenizer = folder;
+      break;
+    }
   } else if (flags.text.tokenizer.empty()) {
     DS_ASSIGN(const Preset preset, FindPreset(flags.preset()));
     if (preset.tokenizer != "bytes") flags.text.tokenizer = preset.tokenizer;

@@ -65,7 +65,13 @@ TEST(SpecialTokens, ThatCannotBe) {
   ExpectRefused(**tokenizer, "\xff", "UTF-8");
   ExpectRefused(**tokenizer, "ab", "'ab' is a word of the vocabulary already");
   ExpectRefused(**tokenizer, "a", "'a' is a word of the vocabulary already");
-  ExpectRefused(**tokenizer, "<plain>", "'<plain>' is there already, but not as a special token");
+  // One that is there becomes special.
+  const int32_t plain = (*tokenizer)->Encode("<plain>")->front();
+  EXPECT_FALSE((*tokenizer)->IsSpecial(plain));
+  auto special = WithSpecialTokens(**tokenizer, {{"<plain>"}});
+  ASSERT_TRUE(special.ok()) << special.status().message();
+  EXPECT_EQ((*special)->vocab(), (*tokenizer)->vocab());
+  EXPECT_TRUE((*special)->IsSpecial(plain));
   EXPECT_EQ((*WithSpecialTokens(**tokenizer, kChat))->vocab(), (*tokenizer)->vocab() + 2);
   // One twice, and one with all that a file has to escape.
   const std::vector<std::string> odd = {"<\"\\\n\u00e9>", "<\"\\\n\u00e9>"};
@@ -73,6 +79,11 @@ TEST(SpecialTokens, ThatCannotBe) {
   ASSERT_TRUE(added.ok()) << added.status().message();
   EXPECT_EQ((*added)->vocab(), (*tokenizer)->vocab() + 1);
   EXPECT_EQ(*(*added)->Encode(odd[0]), Ids{static_cast<int32_t>((*tokenizer)->vocab())});
+  BpeParts holes = SmallBpe({});
+  holes.tokens.emplace_back();  // an id without a token
+  AddToken(holes, {.content = "<last>", .special = true});
+  holes.files.push_back({"tokenizer.json", ToTokenizerJson(holes)});
+  ExpectRefused(**BpeTokenizer::Create(std::move(holes)), "<new>", "257 tokens have ids up to 257");
   const Status bytes = WithSpecialTokens(**Tokenizer::Open("bytes"), kChat).status();
   EXPECT_EQ(bytes.code(), Code::kUnsupported);
   EXPECT_EQ(bytes.message(),
