@@ -96,9 +96,10 @@ Made MakeJsonTokenizer(std::string text, std::string_view what,
 bool HasChatTemplate(const Tokenizer& tokenizer) {
   const auto& files = tokenizer.files();
   const Json configured = Configured(files, "chat_template");
-  return !(configured.is_null() || configured == "") ||
-         std::any_of(files.begin(), files.end(),
-                     [](const TokenizerFile& file) { return file.name == kChatTemplate; });
+  const bool none =
+      configured.is_null() || (configured.is_string() && configured.get<std::string>().empty());
+  return !none || std::any_of(files.begin(), files.end(),
+                              [](const TokenizerFile& file) { return file.name == kChatTemplate; });
 }
 
 std::vector<TokenizerFile> ReadCompanions(const std::string& folder) {
