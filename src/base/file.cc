@@ -176,10 +176,13 @@ Status MakeDirectories(const std::string& path) {
 
 std::string AbsolutePath(const std::string& path) {
   std::error_code error;
-  const auto absolute = std::filesystem::absolute(path, error);
+  std::filesystem::path absolute = std::filesystem::absolute(path, error);
   if (error) return path;
-  const auto canonical = std::filesystem::weakly_canonical(absolute, error);
-  return error ? absolute.string() : canonical.string();
+  // Behind a link ".." is not what is before it in the path.
+  if (std::find(absolute.begin(), absolute.end(), "..") != absolute.end()) {
+    absolute = std::filesystem::weakly_canonical(absolute, error);
+  }
+  return error ? path : absolute.lexically_normal().string();
 }
 
 }  // namespace ds

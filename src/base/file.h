@@ -59,7 +59,8 @@ Status WriteFileAtomic(const std::string& path, std::string_view text);
 Result<std::string> ReadFile(const std::string& path, int64_t max_bytes = int64_t{64} << 20);
 // With parents; one that exists already is fine.
 Status MakeDirectories(const std::string& path);
-// From the root on, links followed: what means the same in another working directory.
+// From the root on: what means the same in another working directory. A path with ".." has its
+// links followed; one that cannot be resolved stays as it is.
 std::string AbsolutePath(const std::string& path);
 
 }  // namespace ds

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "infer/generation_config.h"
 #include "infer/model_folder.h"
 #include "infer/unit_walk.h"
 
@@ -117,7 +118,7 @@ Result<ModelPlace> FindModel(const std::string& folder, const std::string& base)
   }
   DS_ASSIGN(AdapterFolder adapters, AdapterFolder::Open(folder, base));
   place.base = adapters.config().base;
-  if (!Exists(folder + "/generation_config.json")) place.generation = place.base;
+  if (!Exists(folder + "/" + kGenerationConfig)) place.generation = place.base;
   place.adapters.emplace(std::move(adapters));
   return place;
 }

@@ -8,8 +8,6 @@
 namespace ds::infer {
 namespace {
 
-constexpr char kName[] = "/generation_config.json";
-
 template <typename T>
 Status Read(const Json& json, const char* key, std::optional<T>& out) {
   if (!json.contains(key) || json[key].is_null()) return {};
@@ -30,7 +28,7 @@ Status ReadEnds(const Json& json, std::vector<int32_t>& ends) {
   return {};
 }
 
-Result<GenerationConfig> Parse(const Json& json, GenerationConfig config) {
+Status ReadInto(const Json& json, GenerationConfig& config) {
   if (!json.is_object()) {
     return Error(Code::kConfig, "is {}, expected an object", JsonTypeName(json));
   }
@@ -45,8 +43,14 @@ Result<GenerationConfig> Parse(const Json& json, GenerationConfig config) {
   if (samples.has_value() && !*samples) config.temperature = 0;
   SamplingOptions all;
   config.Apply(all);
-  DS_TRY(all.Check());
-  return config;
+  return all.Check();
+}
+
+// What the file at `path` says, over `config`.
+Result<GenerationConfig> Parse(const Json& json, GenerationConfig config, const std::string& path) {
+  const Status status = ReadInto(json, config);
+  if (status.ok()) return config;
+  return Error(status.code(), "{}: {}", path, status.message());
 }
 
 GenerationConfig EndsOf(const model::DecoderConfig& config) {
@@ -67,38 +71,43 @@ void GenerationConfig::Apply(SamplingOptions& options) const {
 
 Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
                                               const model::DecoderConfig& config) {
-  GenerationConfig of_model = EndsOf(config);
-  const std::string path = folder + kName;
+  const std::string path = folder + "/" + kGenerationConfig;
   auto text = ReadFile(path);
-  if (text.status().code() == Code::kNotFound) return of_model;
+  if (text.status().code() == Code::kNotFound) return EndsOf(config);
   DS_TRY(text.status());
   DS_ASSIGN(const Json json, ParseJson(*text, path));
-  auto parsed = Parse(json, std::move(of_model));
-  if (parsed.ok()) return parsed;
-  return Error(parsed.status().code(), "{}: {}", path, parsed.status().message());
+  return Parse(json, EndsOf(config), path);
 }
 
 Status WriteGenerationConfig(const std::string& folder, const std::string& from,
                              const model::DecoderConfig& config, std::optional<int32_t> end) {
-  Json json = {{"_from_model_config", true}};
-  if (config.bos_token >= 0) json["bos_token_id"] = config.bos_token;
-  GenerationConfig of_model = EndsOf(config);
-  const std::string path = from + kName;
-  auto text =
-      from.empty() ? Result<std::string>(Error(Code::kNotFound, "no folder")) : ReadFile(path);
-  if (text.ok()) {
-    DS_ASSIGN(json, ParseJson(*text, path));
-    DS_ASSIGN(of_model, Parse(json, std::move(of_model)));
-  } else if (text.status().code() != Code::kNotFound) {
-    return text.status();
+  const std::string path = folder + "/" + kGenerationConfig;
+  std::vector<int32_t> ends;
+  const auto missing = [&] {
+    return end.has_value() && std::find(ends.begin(), ends.end(), *end) == ends.end();
+  };
+  Json json;
+  if (!from.empty()) {
+    const std::string source = from + "/" + kGenerationConfig;
+    auto text = ReadFile(source);
+    if (text.ok()) {
+      DS_ASSIGN(json, ParseJson(*text, source));
+      DS_ASSIGN(const GenerationConfig says, Parse(json, {}, source));
+      ends = says.end_ids;
+      if (!missing()) return WriteFileAtomic(path, *text);
+    } else if (text.status().code() != Code::kNotFound) {
+      return text.status();
+    }
   }
-  std::vector<int32_t>& ends = of_model.end_ids;
-  const bool has = !end.has_value() || std::find(ends.begin(), ends.end(), *end) != ends.end();
-  if (has && text.ok()) return WriteFileAtomic(folder + kName, *text);
-  if (!has) ends.insert(ends.begin(), *end);
+  if (ends.empty()) ends = EndsOf(config).end_ids;
+  if (missing()) ends.insert(ends.begin(), *end);
   if (ends.empty()) return {};
+  if (json.is_null()) {
+    json = {{"_from_model_config", true}};
+    if (config.bos_token >= 0) json["bos_token_id"] = config.bos_token;
+  }
   json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
-  return WriteFileAtomic(folder + kName, DumpJson(json) + "\n");
+  return WriteFileAtomic(path, DumpJson(json) + "\n");
 }
 
 }  // namespace ds::infer

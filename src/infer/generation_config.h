@@ -12,6 +12,8 @@
 
 namespace ds::infer {
 
+inline constexpr char kGenerationConfig[] = "generation_config.json";
+
 struct GenerationConfig {
   std::vector<int32_t> end_ids;  // each ends a text
   // What the file says of how to choose; nothing, where it says nothing.

@@ -17,8 +17,8 @@ Json* FindAdded(Json& list, const std::string& content) {
 }
 
 // Puts those of `tokens` that are not there into the file, with ids from `next` on; an added token
-// that is there becomes a special one.
-Status AddToFile(std::span<const std::string> tokens, int64_t next, Json& file) {
+// that is there becomes a special one. False: all were there.
+Result<bool> AddToFile(std::span<const std::string> tokens, int64_t next, Json& file) {
   Json& list = file["added_tokens"];
   if (list.is_null()) list = Json::array();
   const Json& vocab = file["model"]["vocab"];
@@ -32,10 +32,13 @@ Status AddToFile(std::span<const std::string> tokens, int64_t next, Json& file) 
                  "other programs",
                  kTokenizerJson, static_cast<int64_t>(vocab.size()) + added, next - 1);
   }
+  bool changed = false;
   for (const std::string& content : tokens) {
     DS_TRY(CheckSpecial(content));
     if (Json* entry = FindAdded(list, content); entry != nullptr) {
-      (*entry)["special"] = true;
+      Json& special = (*entry)["special"];
+      changed |= special != true;
+      special = true;
       continue;
     }
     if (vocab.contains(content)) {
@@ -45,8 +48,9 @@ Status AddToFile(std::span<const std::string> tokens, int64_t next, Json& file) 
                                 .id = static_cast<int32_t>(next++),
                                 .normalized = false,
                                 .special = true})));
+    changed = true;
   }
-  return {};
+  return changed;
 }
 
 }  // namespace
@@ -63,9 +67,10 @@ Result<std::unique_ptr<Tokenizer>> WithSpecialTokens(const Tokenizer& tokenizer,
   }
   // What is made is what the new file says, so that it is the same when it is opened again.
   DS_ASSIGN(Json json, ParseJson(file->text, kTokenizerJson, TokenizerJsonLimits()));
-  DS_TRY(AddToFile(tokens, tokenizer.vocab(), json));
+  DS_ASSIGN(const bool changed, AddToFile(tokens, tokenizer.vocab(), json));
+  std::string text = changed ? DumpJson(json, -1) : std::move(file->text);
   files.erase(file);
-  return MakeJsonTokenizer(DumpJson(json, -1), kTokenizerJson, std::move(files));
+  return MakeJsonTokenizer(std::move(text), kTokenizerJson, std::move(files));
 }
 
 }  // namespace ds::token

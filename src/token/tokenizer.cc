@@ -95,11 +95,12 @@ Made MakeJsonTokenizer(std::string text, std::string_view what,
 
 bool HasChatTemplate(const Tokenizer& tokenizer) {
   const auto& files = tokenizer.files();
-  const Json configured = Configured(files, "chat_template");
+  const Json configured = Configured(files, "chat_template");  // a text, or several by name
   const bool none =
       configured.is_null() || (configured.is_string() && configured.get<std::string>().empty());
-  return !none || std::any_of(files.begin(), files.end(),
-                              [](const TokenizerFile& file) { return file.name == kChatTemplate; });
+  return !none || std::any_of(files.begin(), files.end(), [](const TokenizerFile& file) {
+    return file.name == kChatTemplate && !file.text.empty();
+  });
 }
 
 std::vector<TokenizerFile> ReadCompanions(const std::string& folder) {

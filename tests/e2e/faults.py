@@ -166,6 +166,11 @@ class Folders(e2e.DspeedTest):
         words = ["train", "--model", base, "--data", self.data, "--steps", 1, "--save", "tuned"]
         self.assert_refused(self.dspeed(*words), "generation_config.json", "temperature")
         (base / "generation_config.json").unlink()
+        self.train("adapters", "--model", base, "--lora-rank", 2, "--steps", 1, model=[])
+        adapters = self.folder / "adapters/model"
+        (adapters / "generation_config.json").write_text('{"eos_token_id": "x"}')
+        self.assert_refused(self.dspeed("train", "--model", adapters, *words[3:]),
+                            adapters / "generation_config.json", "eos_token_id", "x")
         config = json.loads((base / "config.json").read_text())
         for key, value in (("dtype", "float64"), ("torch_dtype", "int4")):
             (base / "config.json").write_text(json.dumps({**config, "dtype": None, key: value}))

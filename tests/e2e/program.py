@@ -164,8 +164,12 @@ class Refusals(e2e.DspeedTest):
         for words in (["--model", ""], ["--model="], ["--save", ""]):
             self.refuse(["--data", self.data, *words], words[0].strip("="), "is empty", status=2)
         # A flag that forgot its value does not take the next flag for one, unless that is said.
-        self.refuse(["--data", self.data, "--save", "--resume"], "--save has no value", "--resume", status=2)
-        self.assertFalse((self.folder / "--resume").exists())
+        train = ["train", "--data", self.data]
+        for words, flag in (([*train, "--save", "--resume"], "--save"), ([*train, "--save", "-h"], "--save"),
+                            (["train", "--data", "--save", "x"], "--data"),
+                            (["generate", "--prompt", "--model", "x"], "--prompt"),
+                            (["tokenizer", "train", "--data", "--vocab", "300", "--out", "t"], "--data")):
+            self.assert_refused(self.dspeed(*words), f"{flag} has no value")
         self.assertEqual(self.dspeed("train", "--data", self.data, *e2e.MODEL, "--steps", 1, "--save=--resume").returncode, 0)
         self.assertTrue((self.folder / "--resume/config.json").exists())
         for words in (["--preset", "x" * 5000], ["--steps", "x" * 5000]):

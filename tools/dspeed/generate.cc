@@ -200,7 +200,7 @@ Status Generate(const GenerateFlags& flags) {
   if (flags.tokens < 0 || flags.tokens > INT32_MAX) {
     return InvalidArgument("--tokens is {}, expected 0 to {}", flags.tokens, INT32_MAX);
   }
-  if (flags.chat) DS_TRY(token::CheckUtf8(flags.system, "--system"));
+  DS_TRY(token::CheckUtf8(flags.system, "--system"));
   infer::GenerateOptions options{.tokens = flags.tokens, .sampling = {.seed = flags.seed}};
   flags.asked.Apply(options.sampling);
   DS_TRY(options.sampling.Check());  // before the model is read

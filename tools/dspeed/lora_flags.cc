@@ -1,7 +1,6 @@
 #include "lora_flags.h"
 
 #include "base/file.h"
-#include "infer/adapter_folder.h"
 
 namespace ds::tool {
 namespace {
@@ -41,18 +40,16 @@ Status FindAdapters(std::string& model, LoraFlags& flags) {
   if (model.empty()) {
     return InvalidArgument("--base {} goes with --model DIR, a folder of adapters", flags.base);
   }
-  DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(model, flags.base));
-  if (place.adapters.has_value()) flags.folder = model;
-  model = place.base;
+  DS_ASSIGN(flags.place, infer::FindModel(model, flags.base));
+  if (flags.place->adapters.has_value()) flags.folder = model;
+  model = flags.place->base;
   return {};
 }
 
 Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
                                                   const LoraFlags& flags) {
   if (!flags.folder.empty()) {
-    DS_ASSIGN(const infer::AdapterFolder adapters,
-              infer::AdapterFolder::Open(flags.folder, flags.base));
-    model::LoraConfig config = adapters.config();
+    model::LoraConfig config = *flags.place->lora();
     DS_TRY(Agree("--lora-rank", flags.rank, config.rank, flags.folder));
     DS_TRY(Agree("--lora-alpha", flags.alpha, config.alpha, flags.folder));
     if (flags.targets.has_value() && model::SplitTargets(*flags.targets) != config.targets) {

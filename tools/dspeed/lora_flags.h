@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/status.h"
+#include "infer/adapter_folder.h"
 #include "model/lora.h"
 
 namespace ds::tool {
@@ -17,8 +18,9 @@ struct LoraFlags {
   std::optional<double> alpha;
   std::optional<std::string> targets;
   bool rank_stabilised = false;
-  std::string folder;  // of adapters to go on from; "": fresh ones, or none
-  std::string base;    // the model below these; "": as they name it
+  std::string folder;                      // of adapters to go on from; "": fresh ones, or none
+  std::string base;                        // the model below these; "": as they name it
+  std::optional<infer::ModelPlace> place;  // of --model, once it was found
 };
 
 // Of a command that reads adapters: where the model below them is.

@@ -144,6 +144,9 @@ int Run(int argc, char** argv) {
   if (const std::string empty = EmptyWord(argc, argv); !empty.empty()) {
     return refuse(empty + " is empty, expected a value");
   }
+  if (const std::string flag = ds::tool::SwallowedFlag(app, words); !flag.empty()) {
+    return refuse(flag);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -154,9 +157,6 @@ int Run(int argc, char** argv) {
       return status.ok() ? 0 : 1;
     }
     return refuse(e.what());
-  }
-  if (const std::string flag = ds::tool::SwallowedFlag(app, words); !flag.empty()) {
-    return refuse(flag);
   }
   if (const std::string wrong = ds::tool::WrongNumberOf(app); !wrong.empty()) return refuse(wrong);
   if (const ds::Status status = ds::CheckEnvironment(); !status.ok()) {

@@ -54,6 +54,15 @@ bool Holds(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+// The command that the words name; `at` becomes the place of the first that is none.
+const CLI::App& CommandOf(const CLI::App& app, std::span<char*> words, size_t& at) {
+  const CLI::App* command = &app;
+  while (at < words.size() && Holds(CommandNames(*command), words[at])) {
+    command = command->get_subcommand(words[at++]);
+  }
+  return *command;
+}
+
 // Of "Could not convert: --ranks = 9999999999" what is wrong with the value.
 std::optional<std::string> NotConverted(const CLI::App& command, std::string_view parser_says) {
   constexpr std::string_view kSaid = "Could not convert: ", kSign = " = ";
@@ -73,17 +82,14 @@ std::optional<std::string> NotConverted(const CLI::App& command, std::string_vie
 
 std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
                             const std::string& parser_says) {
-  const CLI::App* command = &app;
-  std::string program = app.get_name();
   size_t at = 0;
-  while (at < words.size() && Holds(CommandNames(*command), words[at])) {
-    command = command->get_subcommand(words[at]);
-    program += fmt::format(" {}", words[at++]);
-  }
+  const CLI::App& command = CommandOf(app, words, at);
+  std::string program = app.get_name();
+  for (size_t i = 0; i < at; ++i) program += fmt::format(" {}", words[i]);
   const auto say = [&](std::string_view what) {
     return fmt::format("{}: {} (see {} --help)", program, what, program);
   };
-  const std::vector<std::string> commands = CommandNames(*command), flags = FlagNames(*command);
+  const std::vector<std::string> commands = CommandNames(command), flags = FlagNames(command);
   if (!commands.empty() && at < words.size() && words[at][0] != '-') {
     return say(fmt::format("there is no command {}{}", words[at], Suggestion(words[at], commands)));
   }
@@ -106,21 +112,23 @@ std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
     }
     return say(fmt::format("there is no flag {}{}", word, Suggestion(word, flags)));
   }
-  return say(NotConverted(*command, parser_says).value_or(parser_says));
+  return say(NotConverted(command, parser_says).value_or(parser_says));
 }
 
 std::string SwallowedFlag(const CLI::App& app, std::span<char*> words) {
-  const CLI::App* command = &app;
-  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
-  const std::vector<std::string> flags = FlagNames(*command);
-  for (size_t i = 0; i + 1 < words.size(); ++i) {
-    const std::string_view word = words[i];
+  size_t at = 0;
+  const CLI::App& command = CommandOf(app, words, at);
+  const auto flag = [&](std::string_view word) {
+    return word.starts_with('-') ? command.get_option_no_throw(std::string(word)) : nullptr;
+  };
+  for (; at + 1 < words.size(); ++at) {
+    const std::string_view word = words[at];
     if (word == "--") break;  // what follows are no flags
-    if (!Holds(flags, word) || !Holds(flags, words[i + 1])) continue;
-    const CLI::Option* option = command->get_option_no_throw(std::string(word));
+    const CLI::Option* option = flag(word);
     if (option == nullptr || option->get_items_expected_max() == 0) continue;
+    if (flag(words[at + 1]) == nullptr) continue;
     return fmt::format("{0} has no value: {1} is a flag ({0}={1}, if that is meant)", word,
-                       words[i + 1]);
+                       words[at + 1]);
   }
   return "";
 }

@@ -38,12 +38,8 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   const auto fresh = [&](const model::Param& param) {
     return model::RandomValues(pool, plan.flags.seed, param);
   };
-  if (!plan.flags.model.empty()) {
-    const LoraFlags& lora = plan.flags.lora;
-    DS_ASSIGN(const auto place,
-              infer::FindModel(lora.folder.empty() ? plan.flags.model : lora.folder, lora.base));
-    DS_TRY(infer::LoadModelAt(place, *trainer->model_, engine.store(), fresh));
-    trainer->generation_ = place.generation;
+  if (const auto& place = plan.flags.lora.place) {
+    DS_TRY(infer::LoadModelAt(*place, *trainer->model_, engine.store(), fresh));
   } else {
     DS_TRY(trainer->model_->RegisterParams(engine.store(), fresh));
   }
@@ -158,8 +154,6 @@ Json RankTrainer::Facts() const {
   const model::LoraConfig* lora = model_->lora();
   const double dropout = model.attention_dropout + model.embedding_dropout + model.residual_dropout;
   facts["vocabulary"] = model.vocab != 256 ? Json(model.vocab) : Json();
-  const auto& special = plan_.flags.special;
-  facts["special tokens"] = special.empty() ? Json() : Json(special);
   facts["bias"] = plan_.bias ? Json() : Json(false);  // without, its state has other arrays
   facts["dropout"] = Json();
   if (dropout > 0) {
@@ -206,7 +200,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   const bool writes = comm_.rank() == 0;
   double save = 0;            // rank 0's; counts are exact in a double
   if (writes && !cleared_) {  // before any rank writes
-    DS_TRY(ClearLeftovers(folder, tokenizer_, generation_, resumed_));
+    DS_TRY(ClearLeftovers(folder, tokenizer_, plan_.flags.generation(), resumed_));
     cleared_ = true;
   }
   if (writes) {
@@ -222,12 +216,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   DS_TRY(engine_->store().EndEvaluation());
   if (writes) {
     if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));
-    // With adapters too, where it says more than that of the model below.
-    if (model_->lora() == nullptr || plan_.flags.end_of_turn.has_value() ||
-        generation_ != plan_.flags.model) {
-      DS_TRY(
-          infer::WriteGenerationConfig(folder, generation_, plan_.model, plan_.flags.end_of_turn));
-    }
+    DS_TRY(SaveGenerationConfig(folder));
     const Engine::Counters counters = engine_->counters();
     Json facts = Facts();
     facts["steps"] = plan_.flags.steps;
@@ -246,6 +235,14 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
     DS_TRY(checkpoint::CommitRun(state, manifest));
   }
   return comm_.Barrier("saved");
+}
+
+Status RankTrainer::SaveGenerationConfig(const std::string& folder) {
+  const TrainFlags& flags = plan_.flags;
+  // With adapters where it says more than that of the model below.
+  const bool more = flags.end_of_turn.has_value() || flags.generation() != flags.model;
+  if (model_->lora() != nullptr && !more) return {};
+  return infer::WriteGenerationConfig(folder, flags.generation(), plan_.model, flags.end_of_turn);
 }
 
 std::vector<std::string> RankTrainer::Differences(const Json& saved) const {

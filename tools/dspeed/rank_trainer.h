@@ -73,6 +73,7 @@ class RankTrainer {
   Status AddLosses(data::TokenSpan text, int64_t most, std::span<double, 2> sums);
   Json Facts() const;
   Json Parts() const;  // of the texts
+  Status SaveGenerationConfig(const std::string& folder);
   // What this run has otherwise than the one whose facts were saved, each for people.
   std::vector<std::string> Differences(const Json& saved) const;
   // That adapters go on beside the weights that they were trained beside.
@@ -84,9 +85,8 @@ class RankTrainer {
   const token::Tokenizer* const tokenizer_;       // null: the text came as ids
   comm::Communicator& comm_;
   const data::Sampler sampler_;
-  Json config_;             // what config.json says of the model
-  std::string base_;        // fingerprint of the weights that adapters stand beside, or ""
-  std::string generation_;  // folder of the generation_config.json that is gone on from, or ""
+  Json config_;       // what config.json says of the model
+  std::string base_;  // fingerprint of the weights that adapters stand beside, or ""
   bool resumed_ = false, cleared_ = false;  // the run; what others left in its folder
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<model::Model> model_;  // uses the engine

@@ -116,14 +116,14 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
         "--save is {}, which has {}: {} would be mixed with it; give another folder", save, other,
         lora ? "adapters" : "a model");
   }
-  for (const char* name : {"config.json", "model.safetensors", kIndex, "generation_config.json",
+  for (const char* name : {"config.json", "model.safetensors", kIndex, infer::kGenerationConfig,
                            "adapter_config.json", "adapter_model.safetensors"}) {
     if (!std::filesystem::is_directory(save + "/" + name, none)) continue;
     return InvalidArgument("--save is {}, where {} is a folder: a file is to be written there",
                            save, name);
   }
-  if (!plan.flags.model.empty()) {  // it goes with what is saved
-    DS_TRY(infer::ReadGenerationConfig(plan.flags.model, plan.model).status());
+  if (const auto& place = plan.flags.lora.place) {  // it goes with what is saved
+    DS_TRY(infer::ReadGenerationConfig(place->generation, plan.model).status());
   }
   DS_ASSIGN(const auto before, checkpoint::ReadRunManifest(StateFolder(save)));
   // A run that was killed within its first save has left its lock.
@@ -221,7 +221,7 @@ Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokeniz
   }
   std::error_code other;  // ... or none such
   if (std::filesystem::equivalent(folder, from, other)) return {};
-  return Remove(std::filesystem::path(folder) / "generation_config.json");
+  return Remove(std::filesystem::path(folder) / infer::kGenerationConfig);
 }
 
 Result<FolderLock> FolderLock::TakeLog(const std::string& folder) {

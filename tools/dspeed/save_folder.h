@@ -38,8 +38,8 @@ Status ClearTokenizer(const std::string& folder, const token::Tokenizer& tokeniz
 Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks);
 
 // Before the first save of a run: what killed writers left half-written goes, and, unless it is
-// `resumed`, of what was here before the tokenizer, how to generate, and a model in parts. `from`
-// is the folder whose way to generate is gone on with.
+// `resumed`, of what was here before the tokenizer, how to generate (but in `from`, where that is
+// gone on from), and a model in parts.
 Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer,
                       const std::string& from, bool resumed);
 

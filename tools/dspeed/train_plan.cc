@@ -47,16 +47,23 @@ Status AddSpecialTokens(TrainFlags& flags, std::unique_ptr<token::Tokenizer>& to
   return {};
 }
 
+// How it lays out conversations; "": it cannot.
+std::string LayoutOf(const token::Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) return "";
+  auto layout = data::ChatTemplate(*tokenizer);
+  return layout.ok() ? std::move(layout).Take() : "";
+}
+
 // What a model of conversations has to know: where an answer ends, and for others who ask it, how
-// they were laid out. Without the tokens for it the text is refused where it is read.
-Status FindLayout(TrainFlags& flags, token::Tokenizer& tokenizer) {
-  auto layout = data::ChatTemplate(tokenizer);
-  if (!layout.ok()) return {};
+// they were laid out, where that is not what it was `before` or is said nowhere. Without the tokens
+// for it the text is refused where it is read.
+Status FindLayout(const std::string& before, TrainFlags& flags, token::Tokenizer& tokenizer) {
+  const std::string layout = LayoutOf(&tokenizer);
+  if (layout.empty()) return {};
   DS_ASSIGN(flags.end_of_turn, data::EndOfTurn(tokenizer));
   flags.end_ids.push_back(*flags.end_of_turn);
-  // One that knows nothing of the new tokens is of another layout.
-  if (flags.added_tokens > 0 || !token::HasChatTemplate(tokenizer)) {
-    tokenizer.Carry({token::kChatTemplate, std::move(layout).Take()});
+  if (layout != before || !token::HasChatTemplate(tokenizer)) {
+    tokenizer.Carry({token::kChatTemplate, layout});
   }
   return {};
 }
@@ -103,13 +110,14 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
     DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(flags.model));
     DS_TRY(CheckLearnedBytes(none, hf.config.vocab));
   }
+  const std::string layout = LayoutOf(text.tokenizer.get());
   DS_TRY(AddSpecialTokens(flags, text.tokenizer));
   DS_ASSIGN(flags.vocab, VocabOf(flags, text));
   if (text.tokenizer == nullptr) return text;
   const bool answers = std::any_of(sources.begin(), sources.end(), [](const data::Source& source) {
     return source.text == data::TextFormat::kChat;
   });
-  if (answers) DS_TRY(FindLayout(flags, *text.tokenizer));
+  if (answers) DS_TRY(FindLayout(layout, flags, *text.tokenizer));
   if (const auto end = text.tokenizer->end_of_text()) flags.end_ids.push_back(*end);
   return text;
 }

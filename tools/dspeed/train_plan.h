@@ -29,6 +29,8 @@ struct TrainFlags {
   std::string config;
   std::string model;  // a Hugging Face folder to go on from; empty: fresh weights
   LoraFlags lora;
+  // The folder of the generation_config.json that is gone on from; "": there is no model before.
+  std::string generation() const { return lora.place ? lora.place->generation : ""; }
   std::optional<std::string> family;
   std::vector<std::string> special;    // --special: tokens that the tokenizer may not have
   std::optional<int64_t> asked_vocab;  // --vocab

@@ -158,8 +158,8 @@ TEST(EncodeGolden, ConversationsWithoutAnAnswerAreLeftOut) {
   EXPECT_EQ(
       EncodeAll(none, TextFormat::kChat, *tokenizer, 2).status().message(),
       none +
-          ": has nothing to learn: no turn is the assistant's (role assistant, or from gpt); 2 "
-          "without an answer");
+          ": has nothing to learn: no turn is the assistant's (role assistant, or from gpt), of 2 "
+          "conversations that are left out");
 }
 
 // What stands before a text stands before a conversation.
