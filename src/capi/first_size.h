@@ -28,6 +28,10 @@ inline constexpr size_t kFirstSize<ds_grad_hook> = 32;
 template <>
 inline constexpr size_t kFirstSize<ds_param_desc> = 48;
 template <>
+inline constexpr size_t kFirstSize<ds_model_options> = 56;
+template <>
+inline constexpr size_t kFirstSize<ds_model_open_options> = 24;
+template <>
 inline constexpr size_t kFirstSize<ds_optim_options> = 24;
 template <>
 inline constexpr size_t kFirstSize<ds_optim_span> = 72;

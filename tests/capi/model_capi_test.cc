@@ -56,6 +56,11 @@ TEST(ModelC, Adapters) {
   ds_model_open_options where = DS_MODEL_OPEN_OPTIONS_INIT;
   where.base = base.c_str();
   EXPECT_EQ(Model::Open(moved, &where).Loss(batch).mean, model.Loss(batch).mean);
+  // Who was compiled before there was a base has none.
+  where.struct_size = offsetof(ds_model_open_options, base);
+  ds_model* none = nullptr;
+  Refused(ds_model_open(moved.c_str(), &where, &none), DS_ERR_NOT_FOUND, "someone/llama");
+  EXPECT_EQ(Model::Open(Folder("lora"), &where).Loss(batch).mean, model.Loss(batch).mean);
   OK(ds_model_save_merged(model.get(), dir.file("merged").c_str()));
   EXPECT_NEAR(Model::Open(dir.file("merged")).Loss(batch).mean, want, 1e-4 * want);
   for (const bool fresh : {false, true}) {
@@ -133,7 +138,7 @@ TEST(ModelC, AdaptersThatAreRefused) {
   refused("llama", "no adapter_config.json");
   Refused(ds_model_create(trainer.engine, config.c_str(), &options, &model),
           DS_ERR_INVALID_ARGUMENT, base.c_str());
-  options.base = nullptr;
+  options.struct_size = offsetof(ds_model_options, base);  // not read, then
   options.lora_rank = 2;
   options.lora_targets = "c_attn";
   Refused(ds_model_load(trainer.engine, Folder("llama").c_str(), &options, &model), DS_ERR_CONFIG,
