@@ -53,7 +53,7 @@ Status Merge(const MergeFlags& flags) {
   DS_TRY(CheckModelOut(flags.out, flags.overwrite));
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
   DS_TRY(CheckFinite(*loaded, flags.out));
-  DS_TRY(ClearLeftovers(flags.out, loaded->tokenizer.get(), place.generation, /*resumed=*/false));
+  DS_TRY(ClearLeftovers(flags.out, loaded->tokenizer.get(), /*from=*/"", /*resumed=*/false));
   DS_TRY(infer::SaveModel(flags.out, *loaded->model, *loaded->weights, /*write=*/true));
   DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));
   DS_TRY(infer::WriteGenerationConfig(flags.out, place.generation, config.config));

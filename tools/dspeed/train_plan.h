@@ -38,7 +38,7 @@ struct TrainFlags {
   int64_t tokenizer_vocab = 0;         // ... of the tokenizer, before --special
   int64_t added_tokens = 0;            // ... that --special added to it
   std::vector<int64_t> end_ids;        // ... of texts, and of answers where there are some
-  std::optional<int32_t> end_of_turn;  // ... the latter
+  std::optional<int32_t> end_of_turn;  // ... that of answers
   std::optional<int64_t> layers, heads, width, context, batch;
   std::optional<double> lr, dropout;
   std::optional<double> lr_of_run;  // of the run that is to go on, where nobody says another
