@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -92,9 +93,11 @@ LAYOUTS = {"ChatML": ("<|im_start|>", "<|im_end|>"),
 
 def compare_chat(dspeed, folder):
     """A tokenizer and a model of conversations, learned from nothing or from a model of plain text: the layout
-    by transformers' own run of the template, the prompt's ids, and the loss of the answers."""
+    by transformers' own run of the template, the prompt's ids, and the loss of the answers: of each
+    conversation alone, of all of one file, and of an epoch of training on them."""
     bad = 0
-    print(f"\n{'layout':<10}{'prompts':>8}{'answers':>9}{'tokens':>8}{'loss':>11}   limit {LIMIT:g}")
+    print(f"\n{'layout':<10}{'prompts':>8}{'answers':>9}{'tokens':>8}{'loss':>11}{'of a file':>11}"
+          f"{'an epoch':>11}   limit {LIMIT:g}")
     before = ("", "\n\n\n", "\u3000", "\n  ")  # what a template trims, or a word that reaches over its border
     talks = [[("user", f"{before[(a + b) % 4]}add {a} and {b}"), ("assistant", f"{a} and {b} are {a + b}")] +
              [("user", " and twice that?\n"), ("assistant", f" {2 * (a + b)} ")] * (b % 2)
@@ -121,8 +124,9 @@ def compare_chat(dspeed, folder):
             return tokenizer.apply_chat_template(messages, tokenize=False, **more)
         def encode(text):
             return tokenizer.encode(text, add_special_tokens=False)
-        differ, far, prompts, answers, tokens = "", 0.0, 0, 0, 0
-        for row in rows[::7]:
+        differ, far, prompts, answers, each_of, sizes = "", 0.0, 0, 0, [], []
+        some = rows[::7]
+        for row in some:
             messages = row["messages"]
             told = json.loads(run(dspeed, "generate", "--model", saved, "--chat", "--prompt",
                                   messages[0]["content"], "--tokens", 1, "--json"))
@@ -147,11 +151,29 @@ def compare_chat(dspeed, folder):
                                   "--dtype", "fp32", "--json"))
             if told["predicted"] != len(learned):
                 differ = f"{told['predicted']} are learned of {row}, theirs: {len(learned)}"
-            tokens += len(learned)
             far = max(far, abs(told["loss"] + float(each.mean())))
-        verdict = "" if far <= LIMIT and not differ else f"   DIFFERS {differ}"
+            each_of.append(each)
+            sizes.append(len(ids) + len(encode(text[done:])))
+        # Packed into sequences with others, a conversation is what it is alone.
+        data.write_text("".join(json.dumps(row) + "\n" for row in some))
+        told = json.loads(run(dspeed, "eval", "--model", saved, "--data", data, "--format", "chat",
+                              "--dtype", "fp32", "--json"))
+        if told["tokens"] != sum(sizes):
+            differ = f"{told['tokens']} tokens, theirs: {sum(sizes)}"
+        file_far = abs(told["loss"] + float(np.concatenate(each_of).mean()))
+        begins = np.cumsum([0, *sizes])
+        split = int(np.searchsorted(begins, sum(sizes) - sum(sizes) // 10, side="right")) - 1
+        learn = ["train", "--model", saved, "--data", data, "--format", "chat", "--epochs", 1, "--lr", 0, "--log",
+                 folder / f"log-{layout}"]
+        sequences = int(re.search(r"epochs    1 of (\d+) sequences", run(dspeed, *learn, "--batch", 1))[1])
+        run(dspeed, *learn, "--batch", sequences)
+        log = json.loads((folder / f"log-{layout}/log.jsonl").read_text())
+        epoch_far = max(abs(log[key] + float(np.concatenate(part).mean()))
+                        for key, part in (("loss", each_of[:split]), ("val_loss", each_of[split:])))
+        verdict = "" if max(far, file_far, epoch_far) <= LIMIT and not differ else f"   DIFFERS {differ}"
         bad += verdict != ""
-        print(f"{layout:<10}{prompts:>8}{answers:>9}{tokens:>8}{far:>11.2e}{verdict}", flush=True)
+        print(f"{layout:<10}{prompts:>8}{answers:>9}{sum(map(len, each_of)):>8}{far:>11.2e}{file_far:>11.2e}"
+              f"{epoch_far:>11.2e}{verdict}", flush=True)
     return bad
 
 

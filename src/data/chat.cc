@@ -103,18 +103,21 @@ class TurnEncoder {
     if (part == Part::kAsked) Mark(from);
     return {};
   }
+  // All that was added is a conversation.
+  void MarkBegin() { Set(from_, TokenSpan::kBegins); }
   // Of all that was added.
   void ClearMarks() {
     for (size_t i = from_; i < ids_.size(); ++i) {
-      ids_[i] = static_cast<int32_t>(static_cast<uint32_t>(ids_[i]) & ~TokenSpan::kNoLoss);
+      ids_[i] = static_cast<int32_t>(TokenSpan::Id(static_cast<uint32_t>(ids_[i])));
     }
   }
 
  private:
+  void Set(size_t i, uint32_t mark) {
+    ids_[i] = static_cast<int32_t>(static_cast<uint32_t>(ids_[i]) | mark);
+  }
   void Mark(size_t from) {
-    for (size_t i = from; i < ids_.size(); ++i) {
-      ids_[i] = static_cast<int32_t>(static_cast<uint32_t>(ids_[i]) | TokenSpan::kNoLoss);
-    }
+    for (size_t i = from; i < ids_.size(); ++i) Set(i, TokenSpan::kNoLoss);
   }
 
   const Layout& layout_;
@@ -140,6 +143,7 @@ Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer
   }
   TurnEncoder encoder(layout, tokenizer, cache, ids);
   for (const Turn& turn : turns) DS_TRY(encoder.Add(turn));
+  encoder.MarkBegin();
   return {};
 }
 

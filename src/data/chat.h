@@ -15,14 +15,14 @@ namespace ds::data {
 // Whether there is something to learn from a conversation: a turn of role "assistant".
 bool HasAnswer(std::span<const Turn> turns);
 
-// Appends a conversation. What is not an answer (role "assistant", and the token that ends it) has
-// TokenSpan::kNoLoss. Fails where the tokenizer has neither <|im_start|> and <|im_end|> nor the
-// headers of Llama 3, or where a conversation has no answer.
+// Appends a conversation. Its first id has TokenSpan::kBegins, and what is not an answer (role
+// "assistant", and the token that ends it) has kNoLoss. Fails where the tokenizer has neither
+// <|im_start|> and <|im_end|> nor the headers of Llama 3, or where a conversation has no answer.
 Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
                   token::WordCache& cache, token::Ids& ids);
 
 // Appends a conversation up to where the next answer begins: the ids that EncodeChat has before it,
-// without kNoLoss. Fails where EncodeChat does for want of tokens.
+// without marks. Fails where EncodeChat does for want of tokens.
 Status EncodeQuestion(std::span<const Turn> turns, const token::Tokenizer& tokenizer,
                       token::WordCache& cache, token::Ids& ids);
 

@@ -28,8 +28,11 @@ Result<Source> Source::Find(const std::string& path, std::string_view format, st
 }
 
 Result<Corpus> Corpus::Open(const Source& source, const token::Tokenizer* tokenizer, int64_t vocab,
-                            int64_t window, TaskPool& pool) {
-  if (window < 2) return InvalidArgument("a window of {} tokens, expected at least 2", window);
+                            int64_t tokens, TaskPool& pool) {
+  if (tokens < 1) return InvalidArgument("sequences of {} tokens, expected at least 1", tokens);
+  if (vocab > TokenSpan::kBegins) {
+    return InvalidArgument("a vocabulary of {}, at most {}", vocab, TokenSpan::kBegins);
+  }
   Corpus corpus(source.path);
   const char* unit = tokenizer == nullptr ? "token" : tokenizer->unit();
   if (!source.text.has_value()) {
@@ -44,31 +47,38 @@ Result<Corpus> Corpus::Open(const Source& source, const token::Tokenizer* tokeni
   } else {
     DS_TRY(corpus.Encode(source, *tokenizer, pool));
   }
-  const auto size = static_cast<int64_t>(corpus.all().size());
-  if (size == 0) return InvalidArgument("{}: is empty", source.path);
-  if (window > size / 2) {
-    return InvalidArgument(
-        "{}: has {} {}s, at least {} are needed: a window of {} for training and one for "
-        "validation",
-        source.path, size, unit, 2 * static_cast<uint64_t>(window), window);
-  }
-  corpus.train_ = static_cast<size_t>(size - std::max(size / 10, window));
-  corpus.learned_ = size;
-  if (source.text == TextFormat::kChat) DS_TRY(corpus.CountAnswers());
+  const TokenSpan all = corpus.all();
+  if (all.size() == 0) return InvalidArgument("{}: is empty", source.path);
+  DS_ASSIGN(const size_t split, corpus.FindSplit(tokens, unit));
+  corpus.train_ = Windows(all.first(split), tokens);
+  corpus.validation_ = Windows(all.subspan(split), tokens);
+  corpus.learned_ = all.learned();
   return corpus;
 }
 
-Status Corpus::CountAnswers() {
-  learned_ = 0;
-  for (const auto& [part, where] :
-       {std::pair(train(), "before its last tenth, which is for validation"),
-        std::pair(validation(), "in its last tenth, which is for validation")}) {
-    const int64_t learned = part.learned();
-    learned_ += learned;
-    if (learned > 0) continue;
-    return InvalidArgument("{}: has no answer {}", path_, where);
+Result<size_t> Corpus::FindSplit(int64_t tokens, const char* unit) const {
+  const TokenSpan all = this->all();
+  const auto size = static_cast<int64_t>(all.size());
+  const auto tenth = static_cast<size_t>(size - size / 10);
+  if (all.BeginsAt(0)) {  // at a conversation, which has an answer each
+    size_t split = std::min(tenth, all.size() - 1);
+    while (split > 0 && !all.BeginsAt(split)) --split;
+    if (split > 0) return split;
+    while (++split < all.size() && !all.BeginsAt(split)) {
+    }
+    if (split < all.size()) return split;
+    return InvalidArgument(
+        "{}: has 1 conversation with an answer, at least 2 are needed: one for training and one "
+        "for validation",
+        path_);
   }
-  return {};
+  if (tokens >= size / 2) {
+    return InvalidArgument(
+        "{}: has {} {}s, at least {} are needed: a window of {} for training and one for "
+        "validation",
+        path_, size, unit, 2 * (static_cast<uint64_t>(tokens) + 1), tokens + 1);
+  }
+  return static_cast<size_t>(size - std::max(size / 10, tokens + 1));
 }
 
 Status Corpus::Encode(const Source& source, const token::Tokenizer& tokenizer, TaskPool& pool) {

@@ -14,7 +14,7 @@
 #include "base/task_pool.h"
 #include "data/documents.h"
 #include "data/token_file.h"
-#include "data/tokens.h"
+#include "data/windows.h"
 #include "token/tokenizer.h"
 
 namespace ds::data {
@@ -32,18 +32,19 @@ struct Source {
 
 class Corpus {
  public:
-  // `window` is tokens + 1: a sequence and the token after it. Validation is the last tenth, and at
-  // least one window; training is what is before it, at least one window too. Every id is below
-  // the vocabulary. A file of ids needs no tokenizer, which may be null then.
+  // For sequences of `tokens`. Validation is the last tenth, and at least a sequence and the token
+  // after it; training is what is before it, at least as much. Of conversations they are whole
+  // ones, at least one each. Every id is below the vocabulary. A file of ids needs no tokenizer,
+  // which may be null then.
   static Result<Corpus> Open(const Source& source, const token::Tokenizer* tokenizer, int64_t vocab,
-                             int64_t window, TaskPool& pool);
+                             int64_t tokens, TaskPool& pool);
 
   TokenSpan all() const;
-  TokenSpan train() const { return all().first(train_); }
-  TokenSpan validation() const { return all().subspan(train_); }
+  const Windows& train() const { return train_; }
+  const Windows& validation() const { return validation_; }
   // Of all(), those that are learned: of conversations the answers, else all.
   int64_t learned() const { return learned_; }
-  bool conversations() const { return learned_ < static_cast<int64_t>(all().size()); }
+  bool conversations() const { return train_.packed(); }
   // Conversations that are left out, for they have no answer.
   int64_t unanswered() const { return unanswered_; }
   const std::string& path() const { return path_; }
@@ -51,12 +52,12 @@ class Corpus {
  private:
   explicit Corpus(std::string path) : path_(std::move(path)) {}
   Status Encode(const Source& source, const token::Tokenizer& tokenizer, TaskPool& pool);
-  // Of conversations: a part without an answer has no loss.
-  Status CountAnswers();
+  // Where validation begins.
+  Result<size_t> FindSplit(int64_t tokens, const char* unit) const;
 
   std::string path_;
   std::variant<std::vector<uint16_t>, std::vector<uint32_t>, MappedFile, TokenFile> tokens_;
-  size_t train_ = 0;
+  Windows train_, validation_;  // of all()
   int64_t learned_ = 0, unanswered_ = 0;
 };
 

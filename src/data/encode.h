@@ -22,8 +22,8 @@ struct EncodeProgress {
 // Where there may be several documents, the ids that the tokenizer puts before a text stand before
 // each, and its end-of-text behind it; a tokenizer without one ends it with a line end.
 //
-// `sink` gets the ids piece by piece; those of conversations have TokenSpan::kNoLoss where it
-// belongs, and those without an answer are left out; a file of these alone is refused. `progress`
+// `sink` gets the ids piece by piece; those of conversations have the marks of TokenSpan where they
+// belong, and those without an answer are left out; a file of these alone is refused. `progress`
 // is called now and then; false ends it with kCancelled. Memory is bounded by the largest document,
 // and some 16 MiB of text.
 Status EncodeDocuments(Documents& documents, const token::Tokenizer& tokenizer, TaskPool& pool,

@@ -100,18 +100,28 @@ Result<std::vector<WeightedSource>> ReadMixFile(const std::string& path) {
 }
 
 Result<Mix> Mix::Open(std::span<const WeightedSource> sources, const token::Tokenizer* tokenizer,
-                      int64_t vocab, int64_t window, TaskPool& pool) {
+                      int64_t vocab, int64_t tokens, Order order, TaskPool& pool) {
   Mix mix;
   double sum = 0;
   for (const WeightedSource& one : sources) sum += one.weight;
   for (const WeightedSource& one : sources) {
+    if (order == Order::kDealt && one.weight != sources.front().weight) {
+      return InvalidArgument(
+          "{} has weight {} and {} weight {}: --epochs takes each of their windows once, --steps "
+          "goes by weights",
+          sources.front().source.path, sources.front().weight, one.source.path, one.weight);
+    }
     if (!std::isfinite(sum) || one.weight / sum < kLeastPart) {
       return InvalidArgument("{}: its weight is {} of {}, expected a part of {} or more",
                              one.source.path, one.weight, sum, kLeastPart);
     }
-    DS_ASSIGN(Corpus corpus, Corpus::Open(one.source, tokenizer, vocab, window, pool));
+    DS_ASSIGN(Corpus corpus, Corpus::Open(one.source, tokenizer, vocab, tokens, pool));
     mix.corpora_.push_back(std::move(corpus));
     mix.parts_.push_back(one.weight / sum);
+  }
+  for (size_t i = 0; order == Order::kDealt && i < mix.size(); ++i) {
+    mix.parts_[i] = static_cast<double>(mix.corpora_[i].train().size()) /
+                    static_cast<double>(mix.train_windows());
   }
   return mix;
 }
@@ -122,10 +132,16 @@ std::string Mix::name() const {
   return name;
 }
 
-std::vector<WeightedText> Mix::train() const {
-  std::vector<WeightedText> texts;
-  for (size_t i = 0; i < size(); ++i) texts.push_back({corpora_[i].train(), parts_[i]});
+std::vector<WeightedWindows> Mix::train() const {
+  std::vector<WeightedWindows> texts;
+  for (size_t i = 0; i < size(); ++i) texts.push_back({&corpora_[i].train(), parts_[i]});
   return texts;
+}
+
+int64_t Mix::train_windows() const {
+  int64_t windows = 0;
+  for (const Corpus& corpus : corpora_) windows += corpus.train().size();
+  return windows;
 }
 
 std::vector<WeightedText> Mix::all() const {

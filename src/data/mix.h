@@ -10,7 +10,7 @@
 #include "base/status.h"
 #include "base/task_pool.h"
 #include "data/corpus.h"
-#include "data/tokens.h"
+#include "data/sampler.h"
 #include "token/tokenizer.h"
 
 namespace ds::data {
@@ -32,16 +32,19 @@ Result<std::vector<WeightedSource>> ReadMixFile(const std::string& path);
 class Mix {
  public:
   // As Corpus::Open for each of them: every one has a part for training and one for validation.
+  // Dealt, each has as much of the samples as it has of the windows, so that weights which differ
+  // are refused.
   static Result<Mix> Open(std::span<const WeightedSource> sources,
-                          const token::Tokenizer* tokenizer, int64_t vocab, int64_t window,
-                          TaskPool& pool);
+                          const token::Tokenizer* tokenizer, int64_t vocab, int64_t tokens,
+                          Order order, TaskPool& pool);
 
   size_t size() const { return corpora_.size(); }
   const Corpus& corpus(size_t i) const { return corpora_[i]; }
   double part(size_t i) const { return parts_[i]; }  // of the samples; they add up to 1
   // The paths, for people.
   std::string name() const;
-  std::vector<WeightedText> train() const;
+  std::vector<WeightedWindows> train() const;
+  int64_t train_windows() const;  // of all
   std::vector<WeightedText> all() const;
 
  private:

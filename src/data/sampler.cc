@@ -1,46 +1,63 @@
 #include "data/sampler.h"
 
 #include <algorithm>
-#include <array>
+#include <bit>
 #include <cmath>
+#include <utility>
 
 #include "base/rng.h"
 
 namespace ds::data {
 namespace {
 
-// Keep the draws apart from others of the same seed; the step takes the lower bits.
-constexpr uint64_t kStream = uint64_t{0x5A} << 56, kMixStream = uint64_t{0x5B} << 56;
+// Keep the draws apart from others of the same seed; the step, or the epoch, takes the lower bits.
+constexpr uint64_t kStream = uint64_t{0x5A} << 56, kMixStream = uint64_t{0x5B} << 56,
+                   kDealStream = uint64_t{0x5C} << 56;
 // From sample to sample, the golden section of the circle: of all steps the one whose places lie
 // most evenly, however many there are (Knuth, "The Art of Computer Programming" 3, section 6.4).
 constexpr uint64_t kGoldenSection = 0x9E3779B97F4A7C15;
-// Windows that a sample tries until one has something to learn. Their draws are apart from those of
-// other samples, of which a step has fewer than two to the shift.
-constexpr uint64_t kDraws = 64, kDrawShift = 48;
 
-// Whether anything is learned of them.
-bool IsLearned(TokenSpan targets) {
-  return targets.Typed([n = targets.size()](const auto* ids) {
-    return std::any_of(ids, ids + n, TokenSpan::IsLearned);
-  });
+// The place of i in an order of 0 ... n - 1 that the seed and the stream choose, without a table:
+// rounds of a Feistel network permute the numbers of an even count of bits, and who falls out of
+// the range goes on until he is back in it (Black and Rogaway, "Ciphers with Arbitrary Finite
+// Domains", 2002). The range is at least a quarter of those numbers.
+uint64_t Permuted(uint64_t seed, uint64_t stream, uint64_t i, uint64_t n) {
+  constexpr uint64_t kRounds = 6;
+  const int half = (std::bit_width(n - 1) + 1) / 2;
+  const uint64_t mask = (uint64_t{1} << half) - 1;
+  do {
+    uint64_t left = i >> half, right = i & mask;
+    for (uint64_t round = 0; round < kRounds; ++round) {
+      const uint64_t bits = RandomBits(seed, stream, right << 8 | round)[0];
+      left = std::exchange(right, left ^ (bits & mask));
+    }
+    i = left << half | right;
+  } while (i >= n);
+  return i;
+}
+
+uint64_t WindowsOf(std::span<const Windows* const> texts) {
+  uint64_t windows = 0;
+  for (const Windows* text : texts) windows += static_cast<uint64_t>(text->size());
+  return windows;
 }
 
 }  // namespace
 
-Result<Sampler> Sampler::Create(TokenSpan text, int64_t tokens, uint64_t seed) {
-  return Create(std::array{WeightedText{text}}, 1, tokens, seed);
-}
-
-Result<Sampler> Sampler::Create(std::span<const WeightedText> texts, int64_t batch, int64_t tokens,
+Result<Sampler> Sampler::Create(std::span<const WeightedWindows> texts, Order order, int64_t batch,
                                 uint64_t seed) {
   if (texts.empty()) return InvalidArgument("no texts to draw from");
   if (batch < 1) return InvalidArgument("steps of {} samples, expected 1 or more", batch);
-  Sampler sampler(batch, tokens, seed);
+  Sampler sampler(order, batch, seed);
   double sum = 0, end = 0;
-  for (const auto& [text, weight] : texts) {
-    if (tokens < 1 || static_cast<int64_t>(text.size()) < tokens + 1) {
-      return InvalidArgument("a text of {} tokens has no window of {} and one after it",
-                             text.size(), tokens);
+  for (const auto& [windows, weight] : texts) {
+    if ((order == Order::kDrawn ? windows->places() : windows->size()) == 0) {
+      return InvalidArgument("a text of {} tokens has no window of {} to learn from",
+                             windows->text().size(), windows->tokens());
+    }
+    if (windows->tokens() != texts.front().windows->tokens()) {
+      return InvalidArgument("windows of {} and of {} tokens, expected one length",
+                             texts.front().windows->tokens(), windows->tokens());
     }
     if (!(std::isfinite(weight) && weight > 0)) {
       return InvalidArgument("a text of weight {}, expected a finite number above 0", weight);
@@ -48,9 +65,9 @@ Result<Sampler> Sampler::Create(std::span<const WeightedText> texts, int64_t bat
     sum += weight;
   }
   if (!std::isfinite(sum)) return InvalidArgument("the weights of the texts add up to {}", sum);
-  for (const auto& [text, weight] : texts) {
+  for (const auto& [windows, weight] : texts) {
     end += weight / sum;
-    sampler.texts_.push_back(text);
+    sampler.texts_.push_back(windows);
     sampler.ends_.push_back(end < 1 ? static_cast<uint64_t>(end * 0x1p64) : UINT64_MAX);
   }
   const auto bits = RandomBits(seed, kMixStream, 0);
@@ -58,75 +75,48 @@ Result<Sampler> Sampler::Create(std::span<const WeightedText> texts, int64_t bat
   return sampler;
 }
 
-size_t Sampler::TextOf(int64_t step, int64_t index) const {
+bool Sampler::packed() const {
+  return std::any_of(texts_.begin(), texts_.end(), [](const Windows* w) { return w->packed(); });
+}
+
+Sampler::Sample Sampler::SampleOf(int64_t step, int64_t index) const {
   const auto sample =
       static_cast<uint64_t>(step) * static_cast<uint64_t>(batch_) + static_cast<uint64_t>(index);
+  if (order_ == Order::kDealt) return Deal(sample);
   const uint64_t place = first_ + sample * kGoldenSection;
   size_t text = 0;
   while (text + 1 < ends_.size() && place >= ends_[text]) ++text;
-  return text;
+  const Windows& windows = *texts_[text];
+  const uint64_t drawn =
+      RandomBelow(seed_, kStream + static_cast<uint64_t>(step), static_cast<uint64_t>(index),
+                  static_cast<uint64_t>(windows.places()));
+  return {text, windows.at_place(static_cast<int64_t>(drawn))};
 }
 
-int64_t Sampler::WindowStart(int64_t step, int64_t index) const {
-  const TokenSpan text = texts_[TextOf(step, index)];
-  const uint64_t places = text.size() - static_cast<uint64_t>(tokens_);
-  uint64_t start = 0;
-  for (uint64_t draw = 0; draw < kDraws; ++draw) {
-    start = RandomBelow(seed_, kStream + static_cast<uint64_t>(step),
-                        static_cast<uint64_t>(index) + (draw << kDrawShift), places);
-    if (IsLearned(text.subspan(start + 1, static_cast<size_t>(tokens_)))) break;
-  }
-  return static_cast<int64_t>(start);
+Sampler::Sample Sampler::Deal(uint64_t sample) const {
+  const uint64_t n = WindowsOf(texts_);
+  auto window = static_cast<int64_t>(Permuted(seed_, kDealStream + sample / n, sample % n, n));
+  size_t text = 0;
+  while (window >= texts_[text]->size()) window -= texts_[text++]->size();
+  return {text, (*texts_[text])[window]};
 }
 
-void Sampler::Fill(int64_t step, int64_t first, int64_t count, int32_t* ids,
-                   int32_t* targets) const {
+void Sampler::Fill(int64_t step, int64_t first, int64_t count, const WindowRow& rows) const {
   for (int64_t i = 0; i < count; ++i) {
-    FillWindow(texts_[TextOf(step, first + i)], WindowStart(step, first + i), tokens_,
-               ids + i * tokens_, targets + i * tokens_);
+    const Sample sample = SampleOf(step, first + i);
+    const int64_t at = i * tokens();
+    texts_[sample.text]->Fill(sample.window,
+                              {rows.ids + at, rows.targets + at, rows.first_keys + at});
   }
 }
 
 int64_t Sampler::Learned(int64_t step) const {
   int64_t learned = 0;
   for (int64_t i = 0; i < batch_; ++i) {
-    const auto start = static_cast<size_t>(WindowStart(step, i));
-    learned += texts_[TextOf(step, i)].subspan(start + 1, static_cast<size_t>(tokens_)).learned();
+    const Sample sample = SampleOf(step, i);
+    learned += texts_[sample.text]->Learned(sample.window);
   }
   return learned;
-}
-
-void FillWindow(TokenSpan text, int64_t start, int64_t tokens, int32_t* ids, int32_t* targets) {
-  text.Typed([&](const auto* all) {
-    for (int64_t i = 0; i < tokens; ++i) {
-      const uint32_t id = all[start + i], next = all[start + i + 1];
-      ids[i] = static_cast<int32_t>(id & ~TokenSpan::kNoLoss);
-      targets[i] = TokenSpan::IsLearned(next) ? static_cast<int32_t>(next) : -1;
-    }
-  });
-}
-
-std::vector<int64_t> EvenWindows(TokenSpan text, int64_t tokens, int64_t count) {
-  const int64_t window = tokens + 1, most = static_cast<int64_t>(text.size()) / window;
-  // The numbers of `n` among `all`, in order.
-  const auto spread = [](int64_t n, int64_t all) {
-    std::vector<int64_t> numbers;
-    for (int64_t i = 0; i < n; ++i) numbers.push_back(n == 1 ? 0 : i * (all - 1) / (n - 1));
-    return numbers;
-  };
-  const int64_t places = static_cast<int64_t>(text.size()) - window + 1;
-  const auto teaches_nothing = [&](int64_t start) {
-    return !IsLearned(text.subspan(static_cast<size_t>(start) + 1, static_cast<size_t>(tokens)));
-  };
-  std::vector<int64_t> starts = spread(std::min(count, most), places);
-  if (std::none_of(starts.begin(), starts.end(), teaches_nothing)) return starts;
-  std::vector<int64_t> all = spread(most, places);
-  std::erase_if(all, teaches_nothing);
-  starts.clear();
-  for (const int64_t i : spread(std::min(count, std::ssize(all)), std::ssize(all))) {
-    starts.push_back(all[static_cast<size_t>(i)]);
-  }
-  return starts;
 }
 
 }  // namespace ds::data

@@ -8,51 +8,53 @@
 #include <vector>
 
 #include "base/status.h"
-#include "data/tokens.h"
+#include "data/windows.h"
 
 namespace ds::data {
 
+enum class Order : uint8_t {
+  // Each sample for itself, from all places of the texts, of each text as often as its weight says.
+  kDrawn,
+  // All windows of all texts, each once an epoch, in an order of its own; weights say nothing.
+  kDealt,
+};
+
 class Sampler {
  public:
-  // Windows of `tokens` and the one token after them, of `text` that outlives the sampler.
-  static Result<Sampler> Create(TokenSpan text, int64_t tokens, uint64_t seed);
-  // Of several texts, for steps of `batch` samples. Of the first n samples of a run a text has its
-  // part of n, and at most a few more or less: they are dealt out evenly, not drawn.
-  static Result<Sampler> Create(std::span<const WeightedText> texts, int64_t batch, int64_t tokens,
+  // For steps of `batch` samples from windows that outlive the sampler, all of as many tokens.
+  // Drawn, of the first n samples of a run a text has its part of n, and at most a few more or
+  // less: what is drawn from is dealt out evenly.
+  static Result<Sampler> Create(std::span<const WeightedWindows> texts, Order order, int64_t batch,
                                 uint64_t seed);
 
-  int64_t tokens() const { return tokens_; }
-  // Which text sample `index` of the global batch of `step` is of, and where in it it begins. Of
-  // conversations it begins where there is an answer before its end, if some tries find such a
-  // place: a window of questions alone would teach nothing.
-  size_t TextOf(int64_t step, int64_t index) const;
-  int64_t WindowStart(int64_t step, int64_t index) const;
-  // Samples first ... first + count - 1 of the step: ids and targets [count, tokens]. A micro-batch
-  // of b on rank r of w in accumulation step a has first = (a * w + r) * b.
-  void Fill(int64_t step, int64_t first, int64_t count, int32_t* ids, int32_t* targets) const;
+  int64_t tokens() const { return texts_.front()->tokens(); }
+  // Whether some text has windows in which not all is seen.
+  bool packed() const;
+
+  struct Sample {
+    size_t text = 0;
+    Window window;
+  };
+  // Sample `index` of the global batch of `step`.
+  Sample SampleOf(int64_t step, int64_t index) const;
+  // Samples first ... first + count - 1 of the step: arrays [count, tokens]. A micro-batch of b on
+  // rank r of w in accumulation step a has first = (a * w + r) * b.
+  void Fill(int64_t step, int64_t first, int64_t count, const WindowRow& rows) const;
   // Targets of the global batch of `step` that are learned: what its loss and gradients are the
   // mean over. Every rank can say it, for what it is of follows from the step alone.
   int64_t Learned(int64_t step) const;
 
  private:
-  Sampler(int64_t batch, int64_t tokens, uint64_t seed)
-      : batch_(batch), tokens_(tokens), seed_(seed) {}
+  Sampler(Order order, int64_t batch, uint64_t seed) : order_(order), batch_(batch), seed_(seed) {}
+  Sample Deal(uint64_t sample) const;
 
-  std::vector<TokenSpan> texts_;
+  Order order_;
+  std::vector<const Windows*> texts_;
   // Where on a circle of 2^64 places the part of each text ends; that of the last is the whole.
   std::vector<uint64_t> ends_;
   uint64_t first_ = 0;  // the place of the first sample of the run
-  int64_t batch_, tokens_;
+  int64_t batch_;
   uint64_t seed_;
 };
-
-// ids [tokens] and targets [tokens] (the next token, -1 where it has kNoLoss) of the window that
-// begins at `start`.
-void FillWindow(TokenSpan text, int64_t start, int64_t tokens, int32_t* ids, int32_t* targets);
-
-// Starts of at most `count` windows of `tokens` + 1, evenly spaced from the first token to the
-// last; fewer when they would overlap. Where some would have nothing to learn, they are spaced
-// evenly among those that have. Always the same, so losses can be compared.
-std::vector<int64_t> EvenWindows(TokenSpan text, int64_t tokens, int64_t count);
 
 }  // namespace ds::data

@@ -15,7 +15,11 @@ class TokenSpan {
  public:
   // Set in an id of four bytes that is to be read, and not to be learned to predict.
   static constexpr uint32_t kNoLoss = uint32_t{1} << 31;
+  // ... in the first id of a conversation; a text that has any has it in its own first.
+  static constexpr uint32_t kBegins = uint32_t{1} << 30;
   static bool IsLearned(uint32_t id) { return (id & kNoLoss) == 0; }
+  static bool Begins(uint32_t id) { return (id & kBegins) != 0; }
+  static uint32_t Id(uint32_t id) { return id & ~(kNoLoss | kBegins); }
 
   TokenSpan() = default;
   TokenSpan(std::span<const uint8_t> ids) : TokenSpan(ids.data(), ids.size(), 1) {}
@@ -48,10 +52,9 @@ class TokenSpan {
         return f(reinterpret_cast<const uint32_t*>(ids_));
     }
   }
-  // The id, without kNoLoss.
-  uint32_t operator[](size_t i) const {
-    return Typed([i](const auto* ids) -> uint32_t { return ids[i]; }) & ~kNoLoss;
-  }
+  // The id, without its marks.
+  uint32_t operator[](size_t i) const { return Id(Marked(i)); }
+  bool BeginsAt(size_t i) const { return Begins(Marked(i)); }
   // How many are learned to predict.
   int64_t learned() const {
     if (width_ < sizeof(kNoLoss)) return static_cast<int64_t>(size_);  // no room for the mark
@@ -59,6 +62,10 @@ class TokenSpan {
   }
 
  private:
+  uint32_t Marked(size_t i) const {
+    return Typed([i](const auto* ids) -> uint32_t { return ids[i]; });
+  }
+
   const std::byte* ids_ = nullptr;
   size_t size_ = 0, width_ = 1;
 };

@@ -18,23 +18,47 @@ struct Window {
 
 class Windows {
  public:
-  Windows(int64_t tokens, const ScoreOptions& options)
-      : predictions_(tokens - 1), context_(options.context), stride_(options.stride) {}
+  Windows(std::span<const int64_t> begins, int64_t tokens, const ScoreOptions& options)
+      : begins_(begins), tokens_(tokens), context_(options.context), stride_(options.stride) {}
 
-  bool done() const { return done_ == predictions_; }
-  Window Next() {
-    if (done_ == 0) {
-      done_ = std::min(context_, predictions_);
-      return {0, done_, 0};
+  // The next one; false at the end.
+  bool Next(Window& window) {
+    window = {};
+    while (window.tokens == 0 && document_ < begins_.size()) {
+      const int64_t predictions = End(document_) - 1 - begins_[document_];
+      window = predictions > context_ ? NextOfLong(predictions) : WholeOnes();
     }
-    const int64_t fresh = std::min(stride_, predictions_ - done_);
-    done_ += fresh;
-    return {done_ - context_, context_, context_ - fresh};
+    return window.tokens > 0;
   }
 
  private:
-  const int64_t predictions_, context_, stride_;
-  int64_t done_ = 0;  // predictions so far
+  int64_t End(size_t document) const {
+    return document + 1 < begins_.size() ? begins_[document + 1] : tokens_;
+  }
+  Window NextOfLong(int64_t predictions) {
+    const int64_t begin = begins_[document_];
+    const int64_t fresh = done_ == 0 ? context_ : std::min(stride_, predictions - done_);
+    done_ += fresh;
+    const Window window = {begin + done_ - context_, context_, context_ - fresh};
+    if (done_ == predictions) {
+      ++document_;
+      done_ = 0;
+    }
+    return window;
+  }
+  Window WholeOnes() {
+    const int64_t begin = begins_[document_];
+    int64_t last = End(document_++) - 1;  // it is predicted, and not read
+    while (document_ < begins_.size() && End(document_) - 1 - begin <= context_) {
+      last = End(document_++) - 1;
+    }
+    return {begin, last - begin, 0};
+  }
+
+  const std::span<const int64_t> begins_;
+  const int64_t tokens_, context_, stride_;
+  size_t document_ = 0;
+  int64_t done_ = 0;  // predictions of the document so far, where it is a long one
 };
 
 // NaN where a logit is not finite.
@@ -48,23 +72,29 @@ double LogProbability(std::span<const float> logits, int32_t token) {
 // Windows of one shape, run as one batch.
 class Scorer {
  public:
-  Scorer(model::Model& model, TaskPool& pool, std::span<const int32_t> tokens)
-      : model_(model), pool_(pool), tokens_(tokens) {}
+  Scorer(model::Model& model, TaskPool& pool, std::span<const int32_t> tokens,
+         std::span<const int64_t> begins)
+      : model_(model), pool_(pool), tokens_(tokens), begins_(begins) {}
 
   Status Run(std::span<const Window> windows) {
     const Window& shape = windows.front();
     const int64_t fresh = shape.tokens - shape.first, vocab = model_.vocab();
     const auto count = static_cast<int64_t>(windows.size());
     ids_.clear();
+    first_keys_.clear();
     for (const Window& w : windows) {
+      AddFirstKeys(w);
       const auto read =
           tokens_.subspan(static_cast<size_t>(w.begin), static_cast<size_t>(w.tokens));
       ids_.insert(ids_.end(), read.begin(), read.end());
     }
     logits_.resize(static_cast<size_t>(count * fresh * vocab));
     scores_.resize(static_cast<size_t>(count * fresh));
-    DS_TRY(model_.Logits({.batch = count, .tokens = shape.tokens, .ids = ids_.data()}, shape.first,
-                         logits_.data()));
+    DS_TRY(model_.Logits({.batch = count,
+                          .tokens = shape.tokens,
+                          .ids = ids_.data(),
+                          .first_keys = begins_.size() > 1 ? first_keys_.data() : nullptr},
+                         shape.first, logits_.data()));
     pool_.Run(count * fresh, [&](int64_t row, int) {
       const Window& w = windows[static_cast<size_t>(row / fresh)];
       const int64_t target = w.begin + w.first + row % fresh + 1;
@@ -77,13 +107,46 @@ class Scorer {
   std::span<const double> scores() const { return scores_; }
 
  private:
+  // Where the document of each token of a window begins in it.
+  void AddFirstKeys(const Window& w) {
+    auto document = std::upper_bound(begins_.begin(), begins_.end(), w.begin);
+    int64_t key = 0;
+    for (int64_t i = 0; i < w.tokens; ++i) {
+      if (document != begins_.end() && *document == w.begin + i) {
+        key = i;
+        ++document;
+      }
+      first_keys_.push_back(static_cast<int32_t>(key));
+    }
+  }
+
   model::Model& model_;
   TaskPool& pool_;
   const std::span<const int32_t> tokens_;
-  std::vector<int32_t> ids_;
+  const std::span<const int64_t> begins_;
+  std::vector<int32_t> ids_, first_keys_;
   std::vector<float> logits_;
   std::vector<double> scores_;
 };
+
+Status CheckText(std::span<const int32_t> tokens, std::span<const int64_t> begins, int64_t vocab) {
+  if (tokens.size() < 2) {
+    return InvalidArgument("{} tokens, at least 2 are needed: the first is not predicted",
+                           tokens.size());
+  }
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= vocab) {
+      return InvalidArgument("token {} is {}, the vocabulary has {}", i, tokens[i], vocab);
+    }
+  }
+  if (begins.empty() || begins[0] != 0) return InvalidArgument("no document begins at token 0");
+  for (size_t i = 1; i < begins.size(); ++i) {
+    if (begins[i] > begins[i - 1] && begins[i] < std::ssize(tokens)) continue;
+    return InvalidArgument("document {} begins at token {}, expected {} to {}", i, begins[i],
+                           begins[i - 1] + 1, std::ssize(tokens) - 1);
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -103,49 +166,61 @@ Result<ScoreOptions> ResolveScore(const ScoreOptions& options, const model::Mode
 }
 
 Status ScoreText(model::Model& model, TaskPool& pool, std::span<const int32_t> tokens,
-                 const ScoreOptions& options, ScoreCallback callback) {
+                 std::span<const int64_t> begins, const ScoreOptions& options,
+                 ScoreCallback callback) {
   DS_ASSIGN(const ScoreOptions resolved, ResolveScore(options, model));
-  if (tokens.size() < 2) {
-    return InvalidArgument("{} tokens, at least 2 are needed: the first is not predicted",
-                           tokens.size());
-  }
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || tokens[i] >= model.vocab()) {
-      return InvalidArgument("token {} is {}, the vocabulary has {}", i, tokens[i], model.vocab());
-    }
-  }
+  DS_TRY(CheckText(tokens, begins, model.vocab()));
   const int64_t rows = resolved.stride * model.vocab();
   const int64_t most =
       std::max<int64_t>(1, std::min(kLogits / rows, kBatchTokens / resolved.context));
-  Scorer scorer(model, pool, tokens);
-  Windows windows(static_cast<int64_t>(tokens.size()), resolved);
-  std::vector<Window> batch;
-  int64_t token = 1;
-  const auto run = [&]() -> Result<bool> {
-    DS_TRY(scorer.Run(batch));
-    batch.clear();
-    for (const double score : scorer.scores()) {
-      if (!std::isfinite(score)) {
-        return InvalidState("the log-probability of token {} is {}: the model is broken", token,
-                            score);
-      }
-      ++token;
-      if (!callback(score)) return false;
+  Scorer scorer(model, pool, tokens, begins);
+  const auto size = static_cast<int64_t>(tokens.size());
+  int64_t token = 1;  // the next one
+  auto document = begins.begin() + 1;
+  // What begins documents, up to `end` or what does not.
+  const auto skip = [&](int64_t end) {
+    for (; token < end && document != begins.end() && *document == token; ++token, ++document) {
+      if (!callback(std::nan(""))) return false;
     }
     return true;
   };
-  while (!windows.done()) {
-    const Window next = windows.Next();
+  const auto run = [&](std::span<const Window> batch) -> Result<bool> {
+    DS_TRY(scorer.Run(batch));
+    size_t at = 0;
+    for (const Window& w : batch) {
+      for (int64_t i = w.first; i < w.tokens; ++i, ++at) {
+        if (!skip(w.begin + i + 2)) return false;
+        if (token != w.begin + i + 1) continue;
+        const double score = scorer.scores()[at];
+        if (!std::isfinite(score)) {
+          return InvalidState("the log-probability of token {} is {}: the model is broken", token,
+                              score);
+        }
+        ++token;
+        if (!callback(score)) return false;
+      }
+    }
+    return true;
+  };
+  Windows windows(begins, size, resolved);
+  std::vector<Window> batch;
+  for (Window next; windows.Next(next);) {
     const bool fits = batch.empty() ||
                       (batch.front().tokens == next.tokens && batch.front().first == next.first &&
                        static_cast<int64_t>(batch.size()) < most);
     if (!fits) {
-      DS_ASSIGN(const bool more, run());
+      DS_ASSIGN(const bool more, run(batch));
       if (!more) return {};
+      batch.clear();
     }
     batch.push_back(next);
   }
-  return run().status();
+  if (!batch.empty()) {
+    DS_ASSIGN(const bool more, run(batch));
+    if (!more) return {};
+  }
+  skip(size);
+  return {};
 }
 
 }  // namespace ds::infer

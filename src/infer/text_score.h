@@ -7,6 +7,8 @@
 //
 //   first   [a b c d e f g h]
 //   second          [e f g h i j k l]         context 8, stride 4: i j k l are new
+//
+// Documents, where there are several, do not see each other. Whole ones that fit are read at once.
 #pragma once
 
 #include <cstdint>
@@ -27,11 +29,14 @@ struct ScoreOptions {
 // The options with their zeros replaced, checked against the model.
 Result<ScoreOptions> ResolveScore(const ScoreOptions& options, const model::Model& model);
 
-// Called once a token, in order, from token 1 on; false ends the scoring (not an error).
+// Called once a token, in order, from token 1 on; false ends the scoring (not an error). NaN: the
+// token begins a document, which nothing foretells.
 using ScoreCallback = FunctionRef<bool(double log_probability)>;
 
-// Needs at least two tokens. On sharded weights every rank makes the same call.
+// Needs at least two tokens. `begins`: where documents begin, ascending from 0. On sharded weights
+// every rank makes the same call.
 Status ScoreText(model::Model& model, TaskPool& pool, std::span<const int32_t> tokens,
-                 const ScoreOptions& options, ScoreCallback callback);
+                 std::span<const int64_t> begins, const ScoreOptions& options,
+                 ScoreCallback callback);
 
 }  // namespace ds::infer

@@ -168,6 +168,54 @@ class Tokens(e2e.DspeedTest):
         refused = self.dspeed("train", "--data", f"{alone}=0", *e2e.MODEL)
         self.assert_refused(refused, alone, "weight is 0")
 
+    def test_epochs(self):
+        """A text and conversations of several lengths, each sequence once an epoch: equal bits for every stage,
+        after a resume, and where a sequence holds several that do not see each other."""
+        chat, draw = self.folder / "chat.jsonl", random.Random(2)
+        rows = [[{"role": role, "content": " ".join(draw.choices(("one", "two", "three"), k=draw.randint(1, 9)))}
+                 for role in ("user", "assistant")] * draw.randint(1, 2) for _ in range(40)]
+        chat.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+        tok, file = self.folder / "tok", self.folder / "mix.json"
+        self.ok("tokenizer", "train", "--data", chat, "--format", "chat", "--vocab", 280, "--out", tok,
+                "--special", "<|im_start|>", "--special", "<|im_end|>")
+        file.write_text(json.dumps({"sources": [{"path": "chat.jsonl", "format": "chat"},
+                                                {"path": self.data.name}]}))
+        self.data.write_text(e2e.text()[:2000])
+
+        def run(name, *arguments, stage=0):
+            config = {"train_batch_size": 8, "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 2}},
+                      "zero_optimization": {"stage": stage}}
+            (self.folder / "run.json").write_text(json.dumps(config))
+            where = self.folder / name
+            return self.ok("train", "--mix", file, "--tokenizer", tok, *e2e.MODEL, "--context", 40, "--dropout", 0.1,
+                           "--ranks", 2, "--config", self.folder / "run.json", "--log", where / "log", "--save",
+                           where / "model", "--eval-every", 5, *arguments)
+
+        told = run("run", "--epochs", 1.5)
+        sequences, steps = map(int, re.search(r"epochs    1.5 of (\d+) sequences: (\d+) steps", told).groups())
+        self.assertEqual(steps, -(-sequences * 3 // 16))
+        self.assertEqual(len(self.log("run")), steps)
+        self.assertIn("of them of answers", told)
+        for stage in (1, 2, 3):
+            run("other", "--epochs", 1.5, "--overwrite", "--recompute", "--threads", 1, stage=stage)
+            self.assertEqual(self.curve("other"), self.curve("run"), stage)
+            self.assertEqual(self.weights("other"), self.weights("run"), stage)
+        run("part", "--epochs", 0.5)
+        run("part", "--epochs", 1.5, "--resume", stage=3)
+        self.assertEqual(self.weights("part"), self.weights("run"))
+        self.assertEqual([row["loss"] for row in self.log("part")], [row["loss"] for row in self.log("run")])
+        train = ["train", "--mix", file, "--tokenizer", tok, *e2e.MODEL]
+        again = [*train, "--context", 40, "--dropout", 0.1, "--config", self.folder / "run.json", "--ranks", 2,
+                 "--save", self.folder / "part/model", "--resume", "--steps", 99]
+        self.assert_refused(self.dspeed(*again), "cannot resume", 'order of samples is "epochs"')
+        for flags, parts in ((["--epochs", 2, "--steps", 3], ("--epochs 2", "--steps 3")),
+                             (["--epochs", 0], ("--epochs is 0",)), (["--epochs", "nan"], ("--epochs is nan",)),
+                             (["--epochs", 1e7], ("--epochs is 1e+07", "1e+06"))):
+            self.assert_refused(self.dspeed(*train, *flags), *parts)
+        self.assert_refused(self.dspeed("train", "--data", f"{self.data}=2", "--data", self.data, *e2e.MODEL,
+                                        "--epochs", 1), "weight 2", "weight 1", "--epochs")
+        self.assertIn("It fits", self.ok("plan", *train[1:], "--epochs", 3))
+
     def test_conversations(self):
         chat = self.folder / "chat.jsonl"
         draw = random.Random(1)
@@ -201,7 +249,9 @@ class Tokens(e2e.DspeedTest):
         chat, out = self.folder / "chat.jsonl", self.folder / "tok"
         row = {"messages": [{"role": "user", "content": "count"},
                             {"role": "assistant", "content": "one two three"}]}
-        chat.write_text((json.dumps(row) + "\n") * 200)
+        lengths = [1 + i % 9 for i in range(200)]
+        answers = sum(lengths)
+        chat.write_text("".join(json.dumps({"messages": row["messages"] * n}) + "\n" for n in lengths))
         learn = ["tokenizer", "train", "--data", chat, "--format", "chat", "--vocab", 300, "--out", out]
         marks = ["<|im_start|>", "<|im_end|>"]
         self.ok(*learn, *(word for mark in marks for word in ("--special", mark)))
@@ -258,10 +308,11 @@ class Tokens(e2e.DspeedTest):
         self.assertEqual(sizes[-1], sizes[0] + turn * (len(rows) - 1 - len(drops)))
         self.assert_refused(self.dspeed(*ask, "--prompt", "a", "--turns"), "--turns", "--chat")
         answer = json.loads(told.splitlines()[0])["ids"]
-        # Of 200 answers each token counts, and no other; a model that knows them is sure of it.
+        # Of answers each token counts, and no other; a model that knows them is sure of it.
         measure = ["eval", "--model", self.folder / "run/model", "--data", chat, "--format", "chat"]
         told = json.loads(self.ok(*measure, "--json"))
-        self.assertEqual((told["predicted"], told["bytes"]), (200 * len(answer), 200 * len("one two three")))
+        self.assertEqual((told["predicted"], told["bytes"]),
+                         (answers * len(answer), answers * len("one two three")))
         self.assertLess(told["loss"], 0.1)
         self.assertIn(f"{told['predicted']} of them of answers", self.ok(*measure))
         config = self.folder / "run/model/generation_config.json"
@@ -281,7 +332,7 @@ class Tokens(e2e.DspeedTest):
         """Its tokenizer is given the tokens of conversations, and the model rows for them."""
         tok, chat, base = self.folder / "tok", self.folder / "chat.jsonl", self.folder / "base/model"
         self.ok("tokenizer", "train", "--data", self.data, "--vocab", 290, "--out", tok)
-        self.train("base", "--steps", 2, "--tokenizer", tok)
+        self.train("base", "--steps", 2, "--tokenizer", tok, "--context", 64)
         size = json.loads((self.folder / "base/model/config.json").read_text())["vocab_size"]
         self.train("padded", "--steps", 2, "--tokenizer", tok, "--vocab", size + 9)
         row = {"messages": [{"role": "user", "content": "count"},
@@ -294,7 +345,7 @@ class Tokens(e2e.DspeedTest):
         self.assert_refused(self.dspeed(*self.train_arguments("x", *tune, model=[])), marks[0], "--special")
         weights = {}
         for stage in (0, 3):
-            self.train(f"run-{stage}", *tune, *special, "--steps", 150, "--lr", 0.01, "--ranks", 2,
+            self.train(f"run-{stage}", *tune, *special, "--steps", 60, "--lr", 0.01, "--ranks", 2,
                        config={"train_batch_size": 8, "zero_optimization": {"stage": stage}}, model=[])
             weights[stage] = self.weights(f"run-{stage}")
         self.assertEqual(weights[0], weights[3])
@@ -310,9 +361,9 @@ class Tokens(e2e.DspeedTest):
         ask = ["generate", "--model", out, "--temperature", 0, "--chat", "--prompt", "count"]
         self.assertEqual(self.ok(*ask), "one two three\n")
         # It goes on as it is, with the tokens that it has now, and is gone on from so.
-        self.train("run-3", *tune, *special, "--steps", 152, "--lr", 0.01, "--ranks", 2, "--resume",
+        self.train("run-3", *tune, *special, "--steps", 62, "--lr", 0.01, "--ranks", 2, "--resume",
                    config={"train_batch_size": 8, "zero_optimization": {"stage": 3}}, model=[])
-        self.assertEqual(self.log("run-3")[-1]["step"], 152)
+        self.assertEqual(self.log("run-3")[-1]["step"], 62)
         self.assertEqual(json.loads((out / "tokenizer.json").read_text()), read["tokenizer"])
         refused = self.dspeed(*self.train_arguments(
             "run-3", *tune, *special, "--special", "<|end|>", "--lr", 0.01, "--resume", model=[]))
@@ -404,17 +455,18 @@ class Tokens(e2e.DspeedTest):
         for before, after in list(zip(self.log("run"), self.log("run")[1:]))[1:]:
             fall = before["lr"] * before["grad_norm"] ** 2
             self.assertAlmostEqual((before["loss"] - after["loss"]) / fall, 1, delta=0.03)
-        # A step none of whose windows holds an answer has no loss, and is not one that fell to 0.
+        # Where it is longer than a sequence, those without an answer are left out.
         row["messages"][0]["content"] = "so " * 1400
         self.data.write_text((json.dumps(row) + "\n") * 2)
-        done = self.train("some", *chat, "--steps", 40, "--context", 6, config=config)
-        losses = [row["loss"] for row in self.log("some")]
-        self.assertIn(None, losses)
-        self.assertGreater(min(loss for loss in losses if loss is not None), 1)
-        self.assertIn("no loss", done.stdout)
+        done = self.train("some", *chat, "--epochs", 20, "--context", 6, config=config)
+        sequences = -(-(len(answer) + 1) // 6) + 1  # at most, for it may begin within one
+        told = re.search(r"epochs    20 of (\d+) sequences: (\d+) steps", done.stdout)
+        self.assertIn(int(told[1]), (sequences - 1, sequences))
+        self.assertEqual(int(told[2]), 20 * int(told[1]) // 4)
+        self.assertEqual(len(self.log("some")), int(told[2]))
+        self.assertGreater(min(row["loss"] for row in self.log("some")), 1)
         self.assertIn(f"{2 * (len(answer) + 1)} of them of answers", done.stdout)
-        rows = (self.folder / "some/log/log.csv").read_text().splitlines()[1:]
-        self.assertEqual([row.split(",")[3] == "" for row in rows], [loss is None for loss in losses])
+        self.assertIn("2 conversations longer than --context 6", done.stdout)
 
     def test_learned_tokenizer(self):
         out = self.folder / "tok"

@@ -43,9 +43,10 @@ struct Score {
 // What is measured.
 struct Tokens {
   std::vector<int32_t> ids;
-  std::vector<bool> asked;  // those of conversations that are no answer; empty: none
-  int64_t bytes = 0;        // that the predicted ids stand for
-  int64_t unanswered = 0;   // conversations that are left out
+  std::vector<bool> asked;            // those of conversations that are no answer; empty: none
+  std::vector<int64_t> begins = {0};  // of conversations, which do not see each other
+  int64_t bytes = 0;                  // that the predicted ids stand for
+  int64_t unanswered = 0;             // conversations that are left out
 
   // Whether the loss of an id counts.
   bool counts(size_t i) const { return asked.empty() || !asked[i]; }
@@ -68,7 +69,7 @@ Status Measure(const EvalFlags& flags, LoadedModel& loaded, const Tokens& tokens
     if (file.has_value()) written = file->Append(static_cast<float>(log_probability));
     return written.ok() && Interrupted() == 0;
   };
-  DS_TRY(infer::ScoreText(*loaded.model, loaded.pool, tokens.ids, flags.score, add));
+  DS_TRY(infer::ScoreText(*loaded.model, loaded.pool, tokens.ids, tokens.begins, flags.score, add));
   DS_TRY(written);
   if (at + 1 < tokens.ids.size()) {
     LeaveUnfinished();
@@ -121,7 +122,9 @@ Result<Tokens> ReadText(const std::string& path, const LoadedModel& loaded) {
                               file.bytes().size());
   auto ids = loaded.Encode(text);
   if (!ids.ok()) return Error(ids.status().code(), "{}: {}", path, ids.status().message());
-  Tokens tokens{std::move(ids).Take(), {}, std::ssize(text)};
+  Tokens tokens;
+  tokens.ids = std::move(ids).Take();
+  tokens.bytes = std::ssize(text);
   if (!tokens.ids.empty()) tokens.bytes -= std::ssize(loaded.Decode(tokens.ids.front()));
   return tokens;
 }
@@ -150,9 +153,13 @@ Result<Tokens> ReadTokens(const data::Source& source, LoadedModel& loaded) {
     file.tokens().Typed([&](const auto* ids) { all.assign(ids, ids + file.tokens().size()); });
   }
   if (source.text == data::TextFormat::kChat) {
-    for (int32_t& id : all) {
-      tokens.asked.push_back(!data::TokenSpan::IsLearned(static_cast<uint32_t>(id)));
-      id = static_cast<int32_t>(static_cast<uint32_t>(id) & ~data::TokenSpan::kNoLoss);
+    for (size_t i = 0; i < all.size(); ++i) {
+      const auto id = static_cast<uint32_t>(all[i]);
+      tokens.asked.push_back(!data::TokenSpan::IsLearned(id));
+      if (i > 0 && data::TokenSpan::Begins(id)) {
+        tokens.begins.push_back(static_cast<int64_t>(i));
+      }
+      all[i] = static_cast<int32_t>(data::TokenSpan::Id(id));
     }
   }
   for (size_t i = 1; i < all.size(); ++i) {

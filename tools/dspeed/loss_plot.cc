@@ -55,8 +55,7 @@ double LastStep(std::span<const LogEntry> entries) {
 std::string LossPanel(std::span<const LogEntry> entries, const PlotOptions& options,
                       const Box& box) {
   const double entropy = options.unigram_entropy;
-  const Points train =
-      Curve(entries, [](const LogEntry& e) { return e.loss.value_or(std::nan("")); });
+  const Points train = Curve(entries, [](const LogEntry& e) { return e.loss; });
   const Points validation =
       Curve(entries, [](const LogEntry& e) { return e.val_loss.value_or(std::nan("")); });
   Extent extent;

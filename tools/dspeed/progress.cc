@@ -24,10 +24,6 @@ size_t Columns() {
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-std::string LossText(const LogEntry& entry) {
-  return entry.loss.has_value() ? fmt::format("loss {:.4f}", *entry.loss) : "no loss";
-}
-
 }  // namespace
 
 std::string Counted(int64_t count, std::string_view noun) {
@@ -88,7 +84,7 @@ std::vector<Progress::Field> Progress::Fields(const LogEntry& entry) const {
   const double each = elapsed / static_cast<double>(entry.step - work_.first);
   const double speed = work_.tokens_a_step / each;
   std::vector<Field> fields = {{fmt::format("step {}/{}", entry.step, work_.steps), 0},
-                               {LossText(entry), 0},
+                               {fmt::format("loss {:.4f}", entry.loss), 0},
                                {fmt::format("norm {:.3f}", entry.grad_norm), 6},
                                {fmt::format("lr {:.2e}", entry.lr), 5},
                                {fmt::format("{:.0f} tokens/s", speed), 2}};

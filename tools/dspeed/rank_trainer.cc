@@ -22,9 +22,9 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
                                                          const token::Tokenizer* tokenizer,
                                                          comm::Communicator& comm, TaskPool& pool,
                                                          kernels::Gemm& gemm) {
-  DS_ASSIGN(
-      const data::Sampler sampler,
-      data::Sampler::Create(texts.train(), plan.engine.train_batch, plan.context, plan.flags.seed));
+  DS_ASSIGN(const data::Sampler sampler,
+            data::Sampler::Create(texts.train(), plan.flags.order(), plan.engine.train_batch,
+                                  plan.flags.seed));
   std::unique_ptr<RankTrainer> trainer(
       new RankTrainer(plan, texts, checksums, tokenizer, comm, sampler));
   DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
@@ -50,13 +50,23 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.context);
   DS_ASSIGN(trainer->config_,
             ParseJson(model::ToHfConfig(plan.model, DType::kF32), "the config of the model"));
-  trainer->ids_.resize(tokens);
-  trainer->targets_.resize(tokens);
+  for (auto* array : {&trainer->ids_, &trainer->targets_, &trainer->first_keys_}) {
+    array->resize(tokens);
+  }
   return trainer;
 }
 
-model::TokenBatch RankTrainer::Batch(int64_t count) const {
-  return {.batch = count, .tokens = plan_.context, .ids = ids_.data(), .targets = targets_.data()};
+model::TokenBatch RankTrainer::Batch() const {
+  return {.batch = plan_.engine.micro_batch,
+          .tokens = plan_.context,
+          .ids = ids_.data(),
+          .targets = targets_.data(),
+          .first_keys = sampler_.packed() ? first_keys_.data() : nullptr};
+}
+
+data::WindowRow RankTrainer::Row(int64_t sequence) {
+  const int64_t at = sequence * plan_.context;
+  return {ids_.data() + at, targets_.data() + at, first_keys_.data() + at};
 }
 
 Result<StepResult> RankTrainer::Step(int64_t step) {
@@ -65,15 +75,15 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
   // The engine takes the mean over micro-batches and ranks, which is to be that over the tokens.
   const int64_t learned = sampler_.Learned(step);
   const auto micros = static_cast<double>(config.accumulation * comm_.size());
-  const double each = std::max(1.0, static_cast<double>(learned)) / micros;
+  const double each = static_cast<double>(learned) / micros;
   const TraceSpan span(TraceLane::kStep, "step", std::to_string(step + 1));
   StepResult result;
   double loss = 0;
   for (int64_t a = 0; a < config.accumulation; ++a) {
     const int64_t first = (a * comm_.size() + comm_.rank()) * micro;
-    sampler_.Fill(step, first, micro, ids_.data(), targets_.data());
+    sampler_.Fill(step, first, micro, Row(0));
     const double scale = engine_->loss_scale() / each;
-    model::TokenBatch batch = Batch(micro);
+    model::TokenBatch batch = Batch();
     batch.first_sequence = step * config.train_batch + first;
     DS_ASSIGN(const double sum, model_->ForwardBackward(batch, static_cast<float>(scale)));
     loss += sum;
@@ -81,7 +91,7 @@ Result<StepResult> RankTrainer::Step(int64_t step) {
   }
   double sums[2] = {loss, Interrupted() != 0 ? 1.0 : 0.0};
   DS_TRY(comm_.AllReduce("loss", sums));
-  if (learned > 0) result.loss = sums[0] / static_cast<double>(learned);
+  result.loss = sums[0] / static_cast<double>(learned);
   result.stop = sums[1] > 0;
   return result;
 }
@@ -98,37 +108,25 @@ Result<ValidationLosses> RankTrainer::ValidationLoss() {
   DS_TRY(engine_->store().EndEvaluation());
   DS_TRY(comm_.AllReduce("validation loss", sums));
   ValidationLosses losses;
-  double sum = 0, parts = 0;
   for (size_t i = 0; i < texts_.size(); ++i) {
-    const double learned = sums[2 * i + 1];
-    losses.each.push_back(learned > 0 ? sums[2 * i] / learned : std::nan(""));
-    if (learned > 0) {
-      sum += texts_.part(i) * losses.each.back();
-      parts += texts_.part(i);
-    }
+    losses.each.push_back(sums[2 * i] / sums[2 * i + 1]);
+    losses.mean += texts_.part(i) * losses.each.back();
   }
-  if (parts > 0) losses.mean = texts_.size() == 1 ? losses.each[0] : sum / parts;
+  if (texts_.size() == 1) losses.mean = losses.each[0];
   return losses;
 }
 
-Status RankTrainer::AddLosses(data::TokenSpan text, int64_t most, std::span<double, 2> sums) {
-  const int64_t context = plan_.context, micro = plan_.engine.micro_batch;
-  const auto starts = data::EvenWindows(text, context, most);
-  const auto windows = static_cast<int64_t>(starts.size());
+Status RankTrainer::AddLosses(const data::Windows& text, int64_t most, std::span<double, 2> sums) {
+  const int64_t micro = plan_.engine.micro_batch;
+  const std::vector<data::Window> windows = text.Even(most);
+  const auto count = std::ssize(windows);
   // Every rank makes as many passes as the others: what is beyond the last window counts nothing.
-  for (int64_t round = 0; round * micro * comm_.size() < windows; ++round) {
+  for (int64_t round = 0; round * micro * comm_.size() < count; ++round) {
     for (int64_t i = 0; i < micro; ++i) {
       const int64_t window = (round * comm_.size() + comm_.rank()) * micro + i;
-      int32_t* ids = ids_.data() + i * context;
-      int32_t* targets = targets_.data() + i * context;
-      if (window < windows) {
-        data::FillWindow(text, starts[static_cast<size_t>(window)], context, ids, targets);
-      } else {
-        std::fill_n(ids, context, 0);
-        std::fill_n(targets, context, -1);
-      }
+      text.Fill(window < count ? windows[static_cast<size_t>(window)] : data::Window(), Row(i));
     }
-    DS_ASSIGN(const double loss, model_->ForwardLoss(Batch(micro)));
+    DS_ASSIGN(const double loss, model_->ForwardLoss(Batch()));
     sums[0] += loss;
     sums[1] += static_cast<double>(targets_.size()) -
                static_cast<double>(std::count(targets_.begin(), targets_.end(), -1));
@@ -159,10 +157,10 @@ Json RankTrainer::Facts() const {
   if (dropout > 0) {
     facts["dropout"] = {model.attention_dropout, model.embedding_dropout, model.residual_dropout};
   }
-  // Those of conversations were once divided by all tokens.
-  bool answers = false;
-  for (size_t i = 0; i < texts_.size(); ++i) answers |= texts_.corpus(i).conversations();
-  facts["gradient"] = answers ? Json("the mean of what is learned") : Json();
+  facts["order of samples"] = plan_.flags.epochs.has_value() ? Json("epochs") : Json();
+  // Those of conversations were once windows from anywhere, and before that divided by all tokens.
+  facts["gradient"] = sampler_.packed() ? Json("the mean of what is learned") : Json();
+  facts["conversations"] = sampler_.packed() ? Json("whole") : Json();
   facts["adapters"] = Json();
   if (lora != nullptr) {
     facts["adapters"] = {{"rank", lora->rank}, {"scale", lora->scale()}, {"of", lora->targets}};
@@ -247,9 +245,12 @@ Status RankTrainer::SaveGenerationConfig(const std::string& folder) {
 
 std::vector<std::string> RankTrainer::Differences(const Json& saved) const {
   std::vector<std::string> differences;
+  const auto text = [](const Json& fact) {
+    return fact.is_null() ? "as by default" : DumpJson(fact, -1);
+  };
   const auto add = [&](const std::string& name, const Json& theirs, const Json& ours) {
-    differences.push_back(fmt::format("its {} is {}, this run's is {}", name, DumpJson(theirs, -1),
-                                      DumpJson(ours, -1)));
+    differences.push_back(
+        fmt::format("its {} is {}, this run's is {}", name, text(theirs), text(ours)));
   };
   const Json mine = Facts();
   bool data = false;

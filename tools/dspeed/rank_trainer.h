@@ -20,16 +20,14 @@
 namespace ds::tool {
 
 struct StepResult {
-  // Mean over the tokens of the global batch that are learned, in nats; absent when none is.
-  std::optional<double> loss;
+  double loss = 0;  // mean over the tokens of the global batch that are learned, in nats
   StepInfo info;
   bool stop = false;  // some rank was interrupted
 };
 
 struct ValidationLosses {
-  // Over the texts, each as its part of the samples says, but for those with nothing to learn.
-  std::optional<double> mean;
-  std::vector<double> each;  // in their order; NaN: nothing to learn
+  double mean = 0;           // over the texts, each as its part of the samples says
+  std::vector<double> each;  // in their order
 };
 
 class RankTrainer {
@@ -68,9 +66,11 @@ class RankTrainer {
         comm_(comm),
         sampler_(std::move(sampler)) {}
 
-  model::TokenBatch Batch(int64_t count) const;
+  // Of the micro-batch that lies in the arrays.
+  model::TokenBatch Batch() const;
+  data::WindowRow Row(int64_t sequence);
   // The losses of a text's windows, and the tokens that have one, of this rank.
-  Status AddLosses(data::TokenSpan text, int64_t most, std::span<double, 2> sums);
+  Status AddLosses(const data::Windows& text, int64_t most, std::span<double, 2> sums);
   Json Facts() const;
   Json Parts() const;  // of the texts
   Status SaveGenerationConfig(const std::string& folder);
@@ -89,8 +89,8 @@ class RankTrainer {
   std::string base_;  // fingerprint of the weights that adapters stand beside, or ""
   bool resumed_ = false, cleared_ = false;  // the run; what others left in its folder
   std::unique_ptr<Engine> engine_;
-  std::unique_ptr<model::Model> model_;  // uses the engine
-  std::vector<int32_t> ids_, targets_;   // of one micro-batch
+  std::unique_ptr<model::Model> model_;              // uses the engine
+  std::vector<int32_t> ids_, targets_, first_keys_;  // of one micro-batch
 };
 
 }  // namespace ds::tool

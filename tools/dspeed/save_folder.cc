@@ -202,7 +202,7 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
           "anew in its place",
           flags.save, done ? "done at" : "at", resumed->step,
           done ? "" : fmt::format(" of {}", steps),
-          done ? "with more --steps continues it" : "continues it");
+          done ? "with more --steps or --epochs continues it" : "continues it");
     }
     resumed.reset();
   }

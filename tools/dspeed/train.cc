@@ -91,11 +91,21 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
     fmt::print("text      {}: {} {}s, {}{} of them for validation{}{}\n", text.path(),
                text.all().size(), run.unit(),
                text.conversations() ? fmt::format("{} of them of answers, ", text.learned()) : "",
-               text.validation().size(),
+               text.validation().text().size(),
                run.texts.size() == 1
                    ? ""
                    : fmt::format("; {:.1f} % of the samples", 100 * run.texts.part(i)),
                LeftOutText(text.unanswered()));
+    if (const int64_t cut = text.train().cut() + text.validation().cut(); cut > 0) {
+      fmt::print(
+          "          {} longer than --context {}: cut into sequences that do not see "
+          "each other\n",
+          Counted(cut, "conversation"), plan.context);
+    }
+  }
+  if (const auto epochs = plan.flags.epochs) {
+    fmt::print("epochs    {:g} of {}: {}\n", *epochs,
+               Counted(run.texts.train_windows(), "sequence"), Counted(plan.flags.steps, "step"));
   }
   const model::DecoderConfig& model = plan.model;
   if (model.attention_dropout + model.embedding_dropout + model.residual_dropout > 0) {
@@ -140,8 +150,8 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   const double tokens = static_cast<double>(last.tokens) * static_cast<double>(steps_now) /
                         static_cast<double>(std::max<int64_t>(1, last.step));
   if (steps_now == 0 && !stopped) {
-    fmt::print("done      nothing is left to train: the run is at step {}, --steps is {}\n",
-               last.step, flags.steps);
+    fmt::print("done      nothing is left to train: the run is at step {} of {}\n", last.step,
+               flags.steps);
   } else {
     fmt::print("{}{} of {} steps; {} in {}, {:.0f} tokens/s\n",
                stopped ? "stopped   " : "done      ", last.step, flags.steps, steps_now,
@@ -150,8 +160,8 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   if (const int64_t skipped = trainer.engine().stats().skipped; skipped > 0) {
     fmt::print("skipped   {} of {} steps: their gradients were not finite\n", skipped, last.step);
   }
-  if (steps_now > 0 && last.loss.has_value()) {
-    fmt::print("training loss      {:.4f} nats a {} (the last step)\n", *last.loss, run.unit());
+  if (steps_now > 0) {
+    fmt::print("training loss      {:.4f} nats a {} (the last step)\n", last.loss, run.unit());
   }
   if (last.val_loss.has_value()) {
     fmt::print("validation loss    {:.4f} nats a {} = {:.4f} bits\n", *last.val_loss, run.unit(),
@@ -238,9 +248,9 @@ class RankLoop {
     DS_ASSIGN(const StepResult result, trainer_.Step(entry.step));
     const std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
     // In fp16 such a step is skipped, and the loss scale falls.
-    if (result.loss.has_value() && !std::isfinite(*result.loss) && config.dtype != DType::kF16) {
+    if (!std::isfinite(result.loss) && config.dtype != DType::kF16) {
       return Error(Code::kInvalidState, "step {}: the loss is {}: nothing more is trained or saved",
-                   entry.step + 1, *result.loss);
+                   entry.step + 1, result.loss);
     }
     ++entry.step;
     entry = {.step = entry.step,
@@ -294,8 +304,7 @@ class RankLoop {
   Status TellMonitor(const LogEntry& entry) {
     Monitor* monitor = trainer_.engine().monitor();
     if (monitor == nullptr) return {};
-    std::vector<Scalar> losses;
-    if (entry.loss.has_value()) losses.push_back({"Train/Samples/train_loss", *entry.loss});
+    std::vector<Scalar> losses = {{"Train/Samples/train_loss", entry.loss}};
     if (entry.val_loss.has_value()) losses.push_back({"Train/Samples/val_loss", *entry.val_loss});
     monitor->Write(entry.samples, losses);
     return monitor->status();
@@ -311,11 +320,10 @@ class RankLoop {
   // skipped left the weights as they were.
   Status Save(const LogEntry& entry) {
     const double validation = entry.val_loss.value_or(0);
-    const double loss = entry.loss.value_or(0);
-    const bool trained = entry.skipped || std::isfinite(loss);
+    const bool trained = entry.skipped || std::isfinite(entry.loss);
     if (!trained || !std::isfinite(validation)) {
       return Error(Code::kInvalidState, "step {}: the {} is {}: it is not saved", entry.step,
-                   trained ? "validation loss" : "loss", trained ? validation : loss);
+                   trained ? "validation loss" : "loss", trained ? validation : entry.loss);
     }
     saved_ = entry.step;
     return trainer_.Save(flags_.save, entry.step);
@@ -375,10 +383,13 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
   DS_ASSIGN(const TrainText source, OpenTrainText(flags));
   const token::Tokenizer* const tokenizer = source.tokenizer.get();
   DS_TRY(TakeRate(flags));
-  DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));
+  DS_ASSIGN(TrainPlan plan, PlanTraining(flags));
   TaskPool pool(PoolThreads(flags, group));
-  DS_ASSIGN(const data::Mix texts,
-            data::Mix::Open(source.sources, tokenizer, plan.model.vocab, plan.context + 1, pool));
+  DS_ASSIGN(const data::Mix texts, data::Mix::Open(source.sources, tokenizer, plan.model.vocab,
+                                                   plan.context, flags.order(), pool));
+  if (flags.epochs.has_value()) {
+    DS_ASSIGN(plan, PlanEpochs(flags, plan.engine.train_batch, texts.train_windows()));
+  }
   const bool speaks = group == nullptr || group->rank() == 0;
   std::optional<FolderLock> lock, log_lock;
   const auto gemm = CreateGemm();
@@ -515,7 +526,11 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   train.add_option("--batch", flags->batch,
                    "Sequences of a step, over all ranks and micro-batches");
   train.add_option("--steps", flags->asked_steps,
-                   "Steps to train; default: as the preset says, else 500");
+                   "Steps to train, on sequences that are drawn at random; default: as the preset "
+                   "says, else 500");
+  train.add_option("--epochs", flags->epochs,
+                   "Instead: how often to go through the texts, each sequence once an epoch, in "
+                   "an order of its own");
   train.add_option(
       "--lr", flags->lr,
       "Learning rate, after warm-up; default: as the config or the preset says, and of a "
@@ -568,8 +583,8 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                             "--vocab", "--preset", "--list-presets", "--model", "--base",
                             "--family", "--layers", "--heads", "--width", "--context"});
   group("How it is trained",
-        {"--config", "--batch", "--steps", "--lr", "--dropout", "--seed", "--dtype", "--lora-rank",
-         "--lora-alpha", "--lora-targets", "--lora-rslora"});
+        {"--config", "--batch", "--steps", "--epochs", "--lr", "--dropout", "--seed", "--dtype",
+         "--lora-rank", "--lora-alpha", "--lora-targets", "--lora-rslora"});
   group("Where it runs", {"--ranks", "--mpi", "--threads", "--recompute", "--timeout"});
   group("What it leaves", {"--log", "--eval-every", "--trace", "--trace-events", "--save",
                            "--save-every", "--resume", "--overwrite"});

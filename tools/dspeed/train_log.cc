@@ -14,8 +14,6 @@ using device::MemoryKind;
 
 // JSON has no infinity: what is not finite is null.
 Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(); }
-// Neither has a step that learned from nothing a loss, nor a line that is read again an infinity.
-bool HasLoss(const LogEntry& entry) { return entry.loss.has_value() && std::isfinite(*entry.loss); }
 
 double Micro(double ms) { return std::round(ms * 1e3) / 1e3; }
 
@@ -23,12 +21,9 @@ const char* KindName(int kind) { return device::MemoryKindName(static_cast<Memor
 
 // `before`: the entry of the line above, or null. Memory is written where it changes.
 std::string ToJsonLine(const LogEntry& entry, const LogEntry* before) {
-  nlohmann::ordered_json json = {{"step", entry.step},
-                                 {"loss", HasLoss(entry) ? Json(*entry.loss) : Json()},
-                                 {"grad_norm", Number(entry.grad_norm)},
-                                 {"lr", entry.lr},
-                                 {"tokens", entry.tokens},
-                                 {"ms", Micro(entry.ms)}};
+  nlohmann::ordered_json json = {
+      {"step", entry.step}, {"loss", Number(entry.loss)}, {"grad_norm", Number(entry.grad_norm)},
+      {"lr", entry.lr},     {"tokens", entry.tokens},     {"ms", Micro(entry.ms)}};
   json["samples"] = entry.samples;
   json["phase_ms"] = {{"gather", Micro(entry.phases.gather)},
                       {"reduce", Micro(entry.phases.reduce)},
@@ -62,7 +57,7 @@ std::string ToCsvLine(const LogEntry& entry) {
   const PhaseMs& phases = entry.phases;
   std::string line = fmt::format(
       "{},{},{},{},{},{},{},{},{},{:.3f},{:.1f},{:.3f},{:.3f},{:.3f},{:.3f}", entry.step,
-      entry.samples, entry.tokens, HasLoss(entry) ? fmt::format("{}", *entry.loss) : "",
+      entry.samples, entry.tokens, std::isfinite(entry.loss) ? fmt::format("{}", entry.loss) : "",
       entry.val_loss.has_value() ? fmt::format("{}", *entry.val_loss) : "", entry.grad_norm,
       entry.lr, entry.loss_scale, entry.skipped ? 1 : 0, entry.ms, entry.tokens_per_second(),
       phases.gather, phases.reduce, phases.norm, phases.update);
@@ -72,12 +67,11 @@ std::string ToCsvLine(const LogEntry& entry) {
 
 // The first three under DeepSpeed's tags.
 std::string ToEvent(const LogEntry& entry, double wall_time) {
-  std::vector<Scalar> scalars;
-  if (entry.loss.has_value()) scalars.push_back({"Train/Samples/train_loss", *entry.loss});
-  scalars.insert(scalars.end(), {{"Train/Samples/lr", entry.lr},
+  std::vector<Scalar> scalars = {{"Train/Samples/train_loss", entry.loss},
+                                 {"Train/Samples/lr", entry.lr},
                                  {"Train/Samples/loss_scale", entry.loss_scale},
                                  {"Train/Samples/grad_norm", entry.grad_norm},
-                                 {"Train/Samples/tokens_per_second", entry.tokens_per_second()}});
+                                 {"Train/Samples/tokens_per_second", entry.tokens_per_second()}};
   if (entry.val_loss.has_value()) scalars.push_back({"Train/Samples/val_loss", *entry.val_loss});
   return ScalarRecord(wall_time, entry.samples, scalars);
 }
@@ -111,7 +105,7 @@ std::optional<LogEntry> FromLine(std::string_view line) {
   if (!RequireKey(object, "step", entry.step).ok() || !object.contains("loss")) {
     return std::nullopt;
   }
-  if (object["loss"].is_number()) entry.loss = object["loss"].get<double>();
+  entry.loss = NumberAt(object, "loss");
   entry.grad_norm = NumberAt(object, "grad_norm");
   entry.lr = NumberAt(object, "lr");
   if (!ReadKey(object, "tokens", entry.tokens).ok()) return std::nullopt;

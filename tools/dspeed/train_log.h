@@ -22,9 +22,9 @@ struct PhaseMs {
 };
 
 struct LogEntry {
-  int64_t step = 0;            // from 1
-  std::optional<double> loss;  // nats a token; absent when the step learned from none
-  double grad_norm = 0;        // before clipping
+  int64_t step = 0;      // from 1
+  double loss = 0;       // nats a token
+  double grad_norm = 0;  // before clipping
   double lr = 0;
   int64_t tokens = 0;    // trained on so far, over all ranks
   double ms = 0;         // of this step, without evaluation and saving

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kMostBatch = 1 << 24;           // sequences of a step
 constexpr int64_t kMostSteps = int64_t{1} << 53;  // so far a double counts
+constexpr double kMostEpochs = 1e6;
 
 // Usual ones, of all weights of a model that exists and of adapters beside it.
 constexpr double kFineTuningRate = 2e-5, kAdapterRate = 2e-4;
@@ -142,6 +143,16 @@ Status CheckFlags(const TrainFlags& flags) {
     DS_TRY(least("--steps", *flags.asked_steps, 1));
     if (*flags.asked_steps > kMostSteps) {
       return InvalidArgument("--steps is {}, at most {}", *flags.asked_steps, kMostSteps);
+    }
+  }
+  if (flags.epochs.has_value()) {
+    if (flags.asked_steps.has_value()) {
+      return InvalidArgument("--epochs {:g} and --steps {}: either says how long the run is",
+                             *flags.epochs, *flags.asked_steps);
+    }
+    if (!(*flags.epochs > 0 && *flags.epochs <= kMostEpochs)) {
+      return InvalidArgument("--epochs is {:g}, expected more than 0 and up to {:g}", *flags.epochs,
+                             kMostEpochs);
     }
   }
   DS_TRY(least("--trace-events", flags.trace_events(), 1));
@@ -454,7 +465,8 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
   const Preset& preset = plan.preset;
   plan.flags = asked;
   TrainFlags& flags = plan.flags;
-  flags.steps = asked.asked_steps.value_or(preset.steps.value_or(flags.steps));
+  const std::optional<int64_t> steps = asked.epochs ? asked.epoch_steps : asked.asked_steps;
+  flags.steps = steps.value_or(preset.steps.value_or(flags.steps));
   if (flags.eval_every == 0) {
     flags.eval_every = preset.eval_every.value_or(std::max<int64_t>(1, flags.steps / 10));
   }
@@ -502,6 +514,17 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
                            kMostBatch);
   }
   return plan;
+}
+
+Result<TrainPlan> PlanEpochs(TrainFlags asked, int64_t batch, int64_t windows) {
+  const double samples = asked.epochs.value() * static_cast<double>(windows);
+  const double steps = std::ceil(samples / static_cast<double>(batch));
+  if (steps > static_cast<double>(kMostSteps)) {
+    return InvalidArgument("--epochs {:g} of {} sequences are {:g} steps, at most {}",
+                           *asked.epochs, windows, steps, kMostSteps);
+  }
+  asked.epoch_steps = static_cast<int64_t>(steps);
+  return PlanTraining(asked);
 }
 
 }  // namespace ds::tool

@@ -44,7 +44,10 @@ struct TrainFlags {
   std::optional<double> lr_of_run;  // of the run that is to go on, where nobody says another
   std::optional<std::string> dtype;
   std::optional<int64_t> asked_steps;  // --steps
-  int64_t steps = 500;                 // as they are: asked for, or of the preset
+  std::optional<double> epochs;        // --epochs
+  std::optional<int64_t> epoch_steps;  // ... in steps, once the texts are known
+  data::Order order() const { return epochs ? data::Order::kDealt : data::Order::kDrawn; }
+  int64_t steps = 500;  // as they are: asked for, or of the preset
   uint64_t seed = 0;
   std::optional<int> asked_ranks;  // --ranks
   int ranks = 1;                   // as they are: threads, or the processes of a job
@@ -86,6 +89,8 @@ struct TrainText {
 // the preset. The flags learn what it knows.
 Result<TrainText> OpenTrainText(TrainFlags& flags);
 Result<TrainPlan> PlanTraining(const TrainFlags& asked);
+// With as many steps as --epochs are, of texts with so many windows for training.
+Result<TrainPlan> PlanEpochs(TrainFlags asked, int64_t batch, int64_t windows);
 
 // Where a model that exists could read longer sequences than it will: how long, and how to ask for
 // them. "" where it cannot.

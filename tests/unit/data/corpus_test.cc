@@ -17,13 +17,13 @@ using test::TempDir;
 
 class CorpusTest : public testing::Test {
  protected:
-  Result<Corpus> Open(const std::string& path, int64_t window, const std::string& format = "auto") {
+  Result<Corpus> Open(const std::string& path, int64_t tokens, const std::string& format = "auto") {
     DS_ASSIGN(const Source source, Source::Find(path, format, "text"));
-    return Corpus::Open(source, bytes_.get(), 256, window, pool_);
+    return Corpus::Open(source, bytes_.get(), 256, tokens, pool_);
   }
-  std::string Refusal(const std::string& path, int64_t window = 9,
+  std::string Refusal(const std::string& path, int64_t tokens = 8,
                       const std::string& format = "auto") {
-    return Open(path, window, format).status().message();
+    return Open(path, tokens, format).status().message();
   }
   static std::string Text(TokenSpan tokens) {
     std::string text;
@@ -38,15 +38,17 @@ class CorpusTest : public testing::Test {
 
 TEST_F(CorpusTest, SplitsOffTheLastTenth) {
   const std::string path = dir_.Write("t", std::string(900, 'a') + std::string(100, '\xff'));
-  auto corpus = Open(path, 9);
+  auto corpus = Open(path, 8);
   ASSERT_TRUE(corpus.ok());
-  EXPECT_EQ(corpus->train().size(), 900u);
-  EXPECT_EQ(corpus->validation().size(), 100u);
-  EXPECT_EQ(corpus->train()[899], 'a');
-  EXPECT_EQ(corpus->validation()[0], 255u);
-  EXPECT_EQ(corpus->all().width(), 1u);                   // mapped
-  EXPECT_EQ(Open(path, 300)->validation().size(), 300u);  // at least one window
-  EXPECT_EQ(Open(path, 500)->train().size(), 500u);
+  const TokenSpan train = corpus->train().text(), validation = corpus->validation().text();
+  EXPECT_EQ(train.size(), 900u);
+  EXPECT_EQ(validation.size(), 100u);
+  EXPECT_EQ(train[899], 'a');
+  EXPECT_EQ(validation[0], 255u);
+  EXPECT_EQ(corpus->train().tokens(), 8);
+  EXPECT_EQ(corpus->all().width(), 1u);                          // mapped
+  EXPECT_EQ(Open(path, 299)->validation().text().size(), 300u);  // at least one window
+  EXPECT_EQ(Open(path, 499)->train().text().size(), 500u);
 }
 
 TEST_F(CorpusTest, NamesWhatIsWrong) {
@@ -57,12 +59,12 @@ TEST_F(CorpusTest, NamesWhatIsWrong) {
   EXPECT_EQ(Refusal(dir_.Write("e", "")), dir_.file("e") + ": is empty");
   EXPECT_EQ(Refusal(dir_.file("none")),
             dir_.file("none") + ": cannot open: No such file or directory");
-  EXPECT_FALSE(Open(path, 1).ok());
+  EXPECT_FALSE(Open(path, 0).ok());
   EXPECT_FALSE(Open(path, INT64_MAX).ok());
-  EXPECT_EQ(Refusal(path, 9, "csv"), "--format is csv, expected auto, text, jsonl, chat or tokens");
+  EXPECT_EQ(Refusal(path, 8, "csv"), "--format is csv, expected auto, text, jsonl, chat or tokens");
   TempDir empty;
   EXPECT_EQ(Refusal(empty.path()), empty.path() + ": holds no files");
-  EXPECT_EQ(Refusal(empty.path(), 9, "tokens"), empty.path() + ": is a directory, expected a file");
+  EXPECT_EQ(Refusal(empty.path(), 8, "tokens"), empty.path() + ": is a directory, expected a file");
 }
 
 TEST_F(CorpusTest, FoldersInTheOrderOfTheirPaths) {
@@ -73,14 +75,14 @@ TEST_F(CorpusTest, FoldersInTheOrderOfTheirPaths) {
   dir_.Write("c/a", "first");
   dir_.Write("c/.hidden", "no");
   dir_.Write("c/.git/config", "no");
-  EXPECT_EQ(Text(Open(dir_.file("c"), 2)->all()), "first\nsecond\nlast\n");
+  EXPECT_EQ(Text(Open(dir_.file("c"), 1)->all()), "first\nsecond\nlast\n");
 }
 
 TEST_F(CorpusTest, LinesOfJson) {
   const std::string path = dir_.Write(
       "t.jsonl",
       "{\"text\": \"one\\n\"}\n\n \r\n{\"id\": 2, \"text\": \"two\"}\r\n{\"text\": \"\"}");
-  EXPECT_EQ(Text(Open(path, 2)->all()), "one\n\ntwo\n\n");
+  EXPECT_EQ(Text(Open(path, 1)->all()), "one\n\ntwo\n\n");
   EXPECT_EQ(Refusal(dir_.Write("a.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}\n")),
             dir_.file("a.jsonl") + ": line 2: has no \"text\": --field names another key");
   EXPECT_EQ(Refusal(dir_.Write("b.jsonl", "{\"text\": 5}")),
@@ -93,28 +95,46 @@ TEST_F(CorpusTest, LinesOfJson) {
             std::string::npos);
 }
 
-TEST_F(CorpusTest, GoldenConversationsHaveAnswersInBothParts) {
+TEST_F(CorpusTest, GoldenConversationsAreSplitWhole) {
   const auto tokenizer = token::Tokenizer::Open(test::GoldenPath("hf/tokenizers/qwen2")).Take();
   const std::string answered =
       R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
-  const std::string asked = R"({"messages": [{"role": "assistant", "content": "b"}, )"
-                            R"({"role": "user", "content": ")" +
-                            std::string(4000, '.') + R"("}]})";
+  const std::string asked = R"({"messages": [{"role": "user", "content": "a"}]})";
+  const std::string long_one = R"({"messages": [{"role": "assistant", "content": "b"}, )"
+                               R"({"role": "user", "content": ")" +
+                               std::string(4000, '.') + R"("}]})";
   TaskPool pool(1);
-  const auto open = [&](const std::string& text) {
+  const auto open = [&](const std::string& text, int64_t tokens = 8) {
     dir_.Write("t", text);
     return Corpus::Open({dir_.file("t"), TextFormat::kChat, "text"}, tokenizer.get(),
-                        tokenizer->vocab(), 8, pool);
+                        tokenizer->vocab(), tokens, pool);
   };
-  EXPECT_EQ(open(asked).status().message(),
-            dir_.file("t") + ": has no answer in its last tenth, which is for validation");
+  for (const std::string& text : {answered, asked + "\n" + long_one + "\n" + asked}) {
+    EXPECT_EQ(open(text).status().message(),
+              dir_.file("t") +
+                  ": has 1 conversation with an answer, at least 2 are needed: one for training "
+                  "and one for validation");
+  }
   std::string many;
   for (int i = 0; i < 20; ++i) many += answered + "\n";
-  auto corpus = open(many);
-  ASSERT_TRUE(corpus.ok()) << corpus.status().message();
-  // Of an answer "b" and its end are learned, one as often as the other.
-  const WeightedText texts[] = {{corpus->all(), 1.0}};
-  EXPECT_NEAR(UnigramEntropy(texts, tokenizer->vocab()), std::log(2.0), 1e-12);
+  for (const int64_t tokens : {1, 8, 100000}) {
+    auto corpus = open(many, tokens);
+    ASSERT_TRUE(corpus.ok()) << corpus.status().message();
+    EXPECT_TRUE(corpus->conversations());
+    EXPECT_EQ(corpus->train().text().size(), corpus->all().size() / 10 * 9);
+    EXPECT_TRUE(corpus->validation().text().BeginsAt(0));
+    EXPECT_EQ(corpus->validation().packed(), corpus->train().packed());
+    // Of an answer "b" and its end are learned, one as often as the other.
+    EXPECT_EQ(corpus->learned(), 40);
+    const WeightedText texts[] = {{corpus->all(), 1.0}};
+    EXPECT_NEAR(UnigramEntropy(texts, tokenizer->vocab()), std::log(2.0), 1e-12);
+  }
+  // The tenth is within the long one: it is of validation, unless it is all before.
+  auto last = open(answered + "\n" + long_one), first = open(long_one + "\n" + answered);
+  ASSERT_TRUE(last.ok() && first.ok());
+  EXPECT_GT(first->train().text().size(), last->train().text().size());
+  EXPECT_EQ(first->train().text().size(), last->validation().text().size());
+  EXPECT_EQ(first->validation().text().size(), last->train().text().size());
 }
 
 TEST(Documents, ConversationsOfShareGpt) {
@@ -162,7 +182,7 @@ TEST_F(CorpusTest, LinesOfConversations) {
          "an array)"},
         {"{\"messages\": [1]}", "role: looked up in an integer, expected an object"}}) {
     dir_.Write("t", line);
-    EXPECT_EQ(Refusal(path, 9, "chat"), path + ": line 1: " + why);
+    EXPECT_EQ(Refusal(path, 8, "chat"), path + ": line 1: " + why);
   }
 }
 
@@ -172,15 +192,15 @@ TEST_F(CorpusTest, Characters) {
   auto documents = Documents::Open(path, TextFormat::kText, "text");
   const auto tokenizer = CharactersOf({&*documents, 1}).Take();
   EXPECT_EQ(tokenizer->vocab(), 3);
-  auto corpus = Corpus::Open(*source, tokenizer.get(), 3, 2, pool_);
+  auto corpus = Corpus::Open(*source, tokenizer.get(), 3, 1, pool_);
   ASSERT_TRUE(corpus.ok()) << corpus.status().message();
   EXPECT_EQ(corpus->all().width(), 2u);
   EXPECT_EQ(corpus->all()[1], 2u);
   dir_.Write("t", "b\u00e9x");
-  EXPECT_EQ(Corpus::Open(*source, tokenizer.get(), 3, 2, pool_).status().message(),
+  EXPECT_EQ(Corpus::Open(*source, tokenizer.get(), 3, 1, pool_).status().message(),
             path + ": character \"x\" (U+0078) at byte 3 is none of the 3 of the vocabulary");
   dir_.Write("t", "b\xc3");
-  EXPECT_EQ(Corpus::Open(*source, tokenizer.get(), 3, 2, pool_).status().message(),
+  EXPECT_EQ(Corpus::Open(*source, tokenizer.get(), 3, 1, pool_).status().message(),
             path + ": byte 1 is 0xc3, which is not UTF-8");
 }
 

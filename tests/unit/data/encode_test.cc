@@ -86,7 +86,8 @@ TEST(EncodeGolden, QuestionsAsTheirPrompts) {
       ids.resize(want.size());
       for (int32_t& id : ids) {
         EXPECT_LT(id, 0);  // asked, not learned
-        id = static_cast<int32_t>(static_cast<uint32_t>(id) & ~TokenSpan::kNoLoss);
+        EXPECT_EQ(TokenSpan::Begins(static_cast<uint32_t>(id)), &id == &ids.front());
+        id = static_cast<int32_t>(TokenSpan::Id(static_cast<uint32_t>(id)));
       }
       EXPECT_EQ(ids, want) << name << " '" << question << "'";
       if (std::string_view(name) != "qwen2") continue;  // which trims nothing
@@ -126,7 +127,7 @@ TEST(EncodeGolden, ConversationsAsTheirTemplateWritesThem) {
       size_t learned = 0;
       for (const int32_t id : ids) {
         learned += id >= 0;
-        plain.push_back(static_cast<int32_t>(static_cast<uint32_t>(id) & ~TokenSpan::kNoLoss));
+        plain.push_back(static_cast<int32_t>(TokenSpan::Id(static_cast<uint32_t>(id))));
       }
       EXPECT_EQ(plain, want);
       EXPECT_GT(learned, 0u);

@@ -14,13 +14,13 @@ using test::TempDir;
 
 class MixTest : public testing::Test {
  protected:
-  Result<Mix> Open(const std::vector<std::string>& paths, int64_t window = 9) {
+  Result<Mix> Open(const std::vector<std::string>& paths, Order order = Order::kDrawn) {
     std::vector<WeightedSource> sources;
     for (const std::string& path : paths) {
       DS_ASSIGN(WeightedSource source, WeightedSource::Find(path, "auto", "text"));
       sources.push_back(std::move(source));
     }
-    return Mix::Open(sources, bytes_.get(), 256, window, pool_);
+    return Mix::Open(sources, bytes_.get(), 256, 8, order, pool_);
   }
   std::string Refusal(const std::vector<std::string>& paths) {
     return Open(paths).status().message();
@@ -40,11 +40,25 @@ TEST_F(MixTest, EveryTextIsSplitByItself) {
   EXPECT_EQ(mix->part(0), 0.75);
   EXPECT_EQ(mix->part(1), 0.25);
   EXPECT_EQ(mix->name(), a + " + " + b);
-  EXPECT_EQ(mix->train()[0].text.size(), 900u);
-  EXPECT_EQ(mix->train()[1].text.size(), 180u);
-  EXPECT_EQ(mix->train()[1].text[0], 'b');
-  EXPECT_EQ(mix->corpus(1).validation().size(), 20u);
+  EXPECT_EQ(mix->train()[0].windows->text().size(), 900u);
+  EXPECT_EQ(mix->train()[1].windows->text().size(), 180u);
+  EXPECT_EQ(mix->train()[1].windows->text()[0], 'b');
+  EXPECT_EQ(mix->corpus(1).validation().text().size(), 20u);
+  EXPECT_EQ(mix->train_windows(), 113 + 23);  // of 899 and 179 targets, 8 each
   EXPECT_EQ(mix->all()[1].weight, 0.25);
+}
+
+TEST_F(MixTest, DealtGoesByTheWindows) {
+  const std::string a = dir_.Write("a", std::string(1000, 'a'));
+  const std::string b = dir_.Write("b", std::string(200, 'b'));
+  auto mix = Open({a, b}, Order::kDealt);
+  ASSERT_TRUE(mix.ok()) << mix.status().message();
+  EXPECT_EQ(mix->part(0), 113.0 / 136);
+  EXPECT_EQ(mix->part(1), 23.0 / 136);
+  EXPECT_EQ(Open({a + "=2", b}, Order::kDealt).status().message(),
+            a + " has weight 2 and " + b +
+                " weight 1: --epochs takes each of their windows once, --steps goes by weights");
+  EXPECT_TRUE(Open({a + "=2", b + "=2"}, Order::kDealt).ok());
 }
 
 TEST_F(MixTest, NamesMayHaveASignOfTheirOwn) {

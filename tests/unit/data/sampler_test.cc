@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <set>
 
 namespace ds::data {
@@ -13,72 +16,119 @@ std::vector<uint8_t> Text(size_t n) {
   return text;
 }
 
+// Rows of a batch as arrays.
+struct Rows {
+  explicit Rows(int64_t count, int64_t tokens)
+      : ids(static_cast<size_t>(count * tokens)), targets(ids.size()), first_keys(ids.size()) {}
+  WindowRow at(int64_t place) {
+    return {ids.data() + place, targets.data() + place, first_keys.data() + place};
+  }
+  bool operator==(const Rows&) const = default;
+
+  std::vector<int32_t> ids, targets, first_keys;
+};
+
+Result<Sampler> Drawing(const Windows& windows, int64_t batch, uint64_t seed) {
+  return Sampler::Create(std::array{WeightedWindows{&windows}}, Order::kDrawn, batch, seed);
+}
+
+// Conversations of 3 + i % `most` tokens, of which all but the first two are learned.
+std::vector<uint32_t> Talk(int count, int most) {
+  std::vector<uint32_t> talk;
+  for (int i = 0; i < count; ++i) {
+    const auto id = static_cast<uint32_t>(i % 250);
+    talk.push_back(id | TokenSpan::kNoLoss | TokenSpan::kBegins);
+    talk.push_back(id | TokenSpan::kNoLoss);
+    talk.insert(talk.end(), static_cast<size_t>(1 + i % most), id);
+  }
+  return talk;
+}
+
 // The global batch is the same however it is cut over ranks and accumulation steps.
 TEST(Sampler, TheGlobalBatchIsIndependentOfRanksAndAccumulation) {
   const auto text = Text(5000);
+  const auto talk = Talk(300, 7);
   const int64_t tokens = 16, global = 12;
-  auto sampler = Sampler::Create(text, tokens, 42);
-  ASSERT_TRUE(sampler.ok());
-  for (const int64_t step : {0, 1, 1000000}) {
-    std::vector<int32_t> ids(global * tokens), targets(global * tokens);
-    sampler->Fill(step, 0, global, ids.data(), targets.data());
-    for (const auto& [world, accumulation] :
-         {std::pair<int64_t, int64_t>(1, 1), {2, 3}, {3, 2}, {4, 1}, {1, 12}}) {
-      const int64_t micro = global / (world * accumulation);
-      std::vector<int32_t> part(ids.size()), part_targets(ids.size());
-      for (int64_t a = 0; a < accumulation; ++a) {
-        for (int64_t rank = 0; rank < world; ++rank) {
-          const int64_t first = (a * world + rank) * micro;
-          sampler->Fill(step, first, micro, &part[static_cast<size_t>(first * tokens)],
-                        &part_targets[static_cast<size_t>(first * tokens)]);
+  const Windows a(text, tokens), b(talk, tokens);
+  const WeightedWindows texts[] = {{&a, 1}, {&b, 1}};
+  for (const Order order : {Order::kDrawn, Order::kDealt}) {
+    auto sampler = Sampler::Create(texts, order, global, 42);
+    ASSERT_TRUE(sampler.ok());
+    EXPECT_TRUE(sampler->packed());
+    for (const int64_t step : {0, 1, 1000000}) {
+      Rows whole(global, tokens);
+      sampler->Fill(step, 0, global, whole.at(0));
+      for (const auto& [world, accumulation] :
+           {std::pair<int64_t, int64_t>(1, 1), {2, 3}, {3, 2}, {4, 1}, {1, 12}}) {
+        const int64_t micro = global / (world * accumulation);
+        Rows parts(global, tokens);
+        for (int64_t a = 0; a < accumulation; ++a) {
+          for (int64_t rank = 0; rank < world; ++rank) {
+            const int64_t first = (a * world + rank) * micro;
+            sampler->Fill(step, first, micro, parts.at(first * tokens));
+          }
         }
+        EXPECT_EQ(parts, whole);
       }
-      EXPECT_EQ(part, ids);
-      EXPECT_EQ(part_targets, targets);
     }
   }
 }
 
 TEST(Sampler, DrawsEveryPlaceAndNothingBeyond) {
   const auto text = Text(20);
-  auto sampler = Sampler::Create(text, 16, 1);
+  const Windows windows(text, 16);
+  auto sampler = Drawing(windows, 20, 1);
   std::set<int64_t> starts;
-  for (int64_t i = 0; i < 400; ++i) starts.insert(sampler->WindowStart(i / 20, i % 20));
+  for (int64_t i = 0; i < 400; ++i) {
+    const Sampler::Sample sample = sampler->SampleOf(i / 20, i % 20);
+    EXPECT_EQ(sample.window.tokens, 16);
+    starts.insert(sample.window.begin);
+  }
   EXPECT_EQ(starts, (std::set<int64_t>{0, 1, 2, 3}));  // 20 - 17 is the last
-  std::vector<int32_t> ids(16), targets(16);
-  sampler->Fill(3, 5, 1, ids.data(), targets.data());
-  const auto start = static_cast<size_t>(sampler->WindowStart(3, 5));
-  EXPECT_EQ(ids[0], text[start]);
-  EXPECT_EQ(targets[15], text[start + 16]);
-  EXPECT_TRUE(std::equal(ids.begin() + 1, ids.end(), targets.begin()));
+  EXPECT_FALSE(sampler->packed());
 }
 
 TEST(Sampler, SeedsAndStepsDiffer) {
   const auto text = Text(100000);
-  auto a = Sampler::Create(text, 16, 1), b = Sampler::Create(text, 16, 2);
+  const Windows windows(text, 16);
+  auto a = Drawing(windows, 4, 1), b = Drawing(windows, 4, 2);
   std::set<int64_t> starts;
   for (int64_t step = 0; step < 4; ++step) {
     for (int64_t i = 0; i < 4; ++i) {
-      starts.insert(a->WindowStart(step, i));
-      starts.insert(b->WindowStart(step, i));
+      starts.insert(a->SampleOf(step, i).window.begin);
+      starts.insert(b->SampleOf(step, i).window.begin);
     }
   }
   EXPECT_EQ(starts.size(), 32u);
-  EXPECT_FALSE(Sampler::Create(text, 100000, 1).ok());
-  EXPECT_TRUE(Sampler::Create(text, 99999, 1).ok());
+}
+
+// Of conversations the windows are drawn that hold whole ones.
+TEST(Sampler, DrawsWholeConversations) {
+  const auto talk = Talk(100, 5);
+  const Windows windows(talk, 16);
+  auto sampler = Drawing(windows, 1, 9);
+  std::set<int64_t> starts;
+  for (int64_t step = 0; step < 1000; ++step) {
+    const Window window = sampler->SampleOf(step, 0).window;
+    EXPECT_TRUE(TokenSpan(talk).BeginsAt(static_cast<size_t>(window.begin)));
+    starts.insert(window.begin);
+  }
+  EXPECT_EQ(std::ssize(starts), windows.size());
 }
 
 // Of every beginning of a run, as many samples as the weights say.
 TEST(Sampler, TextsHaveTheirPartsOfTheSamples) {
   const auto text = Text(100);
-  const WeightedText texts[] = {{text, 3.5}, {text, 1}, {text, 0.5}, {text, 1e-3}};
+  const Windows windows(text, 16);
+  const WeightedWindows texts[] = {
+      {&windows, 3.5}, {&windows, 1}, {&windows, 0.5}, {&windows, 1e-3}};
   const double parts[] = {3.5 / 5.001, 1 / 5.001, 0.5 / 5.001, 1e-3 / 5.001};
   for (const auto& [seed, batch] : {std::pair<uint64_t, int64_t>(1, 1), {2, 8}, {3, 12}}) {
-    auto sampler = Sampler::Create(texts, batch, 16, seed);
+    auto sampler = Sampler::Create(texts, Order::kDrawn, batch, seed);
     ASSERT_TRUE(sampler.ok()) << sampler.status().message();
     double counts[4] = {};
     for (int64_t n = 0; n < 60000; ++n) {
-      ++counts[sampler->TextOf(n / batch, n % batch)];
+      ++counts[sampler->SampleOf(n / batch, n % batch).text];
       for (int i = 0; i < 4; ++i) {
         ASSERT_NEAR(counts[i], parts[i] * static_cast<double>(n + 1), 6) << n << " samples";
       }
@@ -89,122 +139,134 @@ TEST(Sampler, TextsHaveTheirPartsOfTheSamples) {
 TEST(Sampler, ASampleOfSeveralTextsIsOfTheOneThatItNames) {
   const std::vector<uint8_t> a(40, 1);
   const std::vector<uint16_t> b(3000, 2);
-  const WeightedText texts[] = {{a, 1}, {b, 2}};
-  auto sampler = Sampler::Create(texts, 6, 16, 7), again = Sampler::Create(texts, 6, 16, 7);
-  auto other = Sampler::Create(texts, 6, 16, 8);
+  const Windows short_one(a, 16), long_one(b, 16);
+  const WeightedWindows texts[] = {{&short_one, 1}, {&long_one, 2}};
+  const auto make = [&](uint64_t seed) { return Sampler::Create(texts, Order::kDrawn, 6, seed); };
+  auto sampler = make(7), again = make(7), other = make(8);
   ASSERT_TRUE(sampler.ok());
-  std::vector<int32_t> ids(16 * 6), targets(ids.size());
-  std::set<int64_t> starts;
+  Rows rows(6, 16);
+  int64_t furthest = 0;
   int differ = 0;
   for (const int64_t step : {5, 0, 1000000, 5}) {  // in any order
-    sampler->Fill(step, 0, 6, ids.data(), targets.data());
+    sampler->Fill(step, 0, 6, rows.at(0));
     for (int64_t i = 0; i < 6; ++i) {
-      const size_t text = sampler->TextOf(step, i);
-      EXPECT_EQ(text, again->TextOf(step, i));
-      EXPECT_EQ(sampler->WindowStart(step, i), again->WindowStart(step, i));
-      EXPECT_EQ(ids[static_cast<size_t>(i) * 16], static_cast<int32_t>(text + 1));
-      if (text == 1) starts.insert(sampler->WindowStart(step, i));
-      EXPECT_LE(sampler->WindowStart(step, i), text == 0 ? 40 - 17 : 3000 - 17);
-      differ += sampler->TextOf(step, i) != other->TextOf(step, i);
+      const Sampler::Sample sample = sampler->SampleOf(step, i);
+      EXPECT_EQ(sample.text, again->SampleOf(step, i).text);
+      EXPECT_EQ(sample.window, again->SampleOf(step, i).window);
+      EXPECT_EQ(rows.ids[static_cast<size_t>(i) * 16], static_cast<int32_t>(sample.text + 1));
+      if (sample.text == 1) furthest = std::max(furthest, sample.window.begin);
+      EXPECT_LE(sample.window.begin, sample.text == 0 ? 40 - 17 : 3000 - 17);
+      differ += sample.text != other->SampleOf(step, i).text;
     }
   }
-  EXPECT_GT(*starts.rbegin(), 40);
+  EXPECT_GT(furthest, 40);
   EXPECT_GT(differ, 0);
 }
 
-// One text of a list is what the text is alone.
+// One text of a list is what the text is alone, and a sample does not go by how many a step has.
 TEST(Sampler, OneOfOneIsAsAlone) {
   const auto text = Text(5000);
-  const WeightedText texts[] = {{text, 0.3}};
-  auto alone = Sampler::Create(text, 16, 42), listed = Sampler::Create(texts, 12, 16, 42);
+  const Windows windows(text, 16);
+  const WeightedWindows texts[] = {{&windows, 0.3}};
+  auto alone = Drawing(windows, 1, 42), listed = Sampler::Create(texts, Order::kDrawn, 12, 42);
   for (int64_t i = 0; i < 100; ++i) {
-    EXPECT_EQ(alone->WindowStart(i, i % 12), listed->WindowStart(i, i % 12));
+    EXPECT_EQ(alone->SampleOf(i, i % 12).window, listed->SampleOf(i, i % 12).window);
   }
 }
 
-// One answer of 3 tokens in 300: a window of 16 has some of it once in 17, and every sample does.
-TEST(Sampler, WindowsHaveSomethingToLearn) {
-  std::vector<uint32_t> talk(3000);
-  for (size_t i = 0; i < talk.size(); ++i) {
-    talk[i] = 5 | (i % 300 < 3 ? 0 : TokenSpan::kNoLoss);
+// Every window once an epoch, whatever the batch, in another order in the next and of another seed.
+TEST(Sampler, DealsEachWindowOnceAnEpoch) {
+  const auto text = Text(1000);
+  const auto talk = Talk(77, 6);
+  for (const int64_t tokens : {1, 7, 16, 998, 999, 5000}) {
+    const Windows a(text, tokens), b(talk, tokens);
+    const WeightedWindows texts[] = {{&a}, {&b}};
+    const int64_t windows = a.size() + b.size();
+    std::set<std::vector<std::pair<size_t, int64_t>>> orders;
+    for (const auto& [seed, batch] : {std::pair<uint64_t, int64_t>(1, 1), {1, 5}, {2, 3}}) {
+      auto sampler = Sampler::Create(texts, Order::kDealt, batch, seed);
+      ASSERT_TRUE(sampler.ok()) << sampler.status().message();
+      int64_t n = 0;
+      for (int epoch = 0; epoch < 3; ++epoch) {
+        std::vector<std::pair<size_t, int64_t>> order;
+        for (int64_t i = 0; i < windows; ++i, ++n) {
+          const Sampler::Sample sample = sampler->SampleOf(n / batch, n % batch);
+          order.emplace_back(sample.text, sample.window.begin);
+        }
+        orders.insert(order);
+        std::sort(order.begin(), order.end());
+        EXPECT_EQ(std::unique(order.begin(), order.end()), order.end()) << tokens;
+      }
+    }
+    if (windows > 10) {
+      EXPECT_EQ(orders.size(), 6u) << tokens;  // two seeds of three epochs
+    }
   }
-  const int64_t tokens = 16;
-  auto sampler = Sampler::Create(talk, tokens, 5);
-  ASSERT_TRUE(sampler.ok());
-  std::set<int64_t> starts;
-  int empty = 0;
-  for (int64_t step = 0; step < 1000; ++step) {
-    starts.insert(sampler->WindowStart(step, 0) % 300);
-    empty += sampler->Learned(step) == 0;
+}
+
+// Neighbours in the text are no neighbours in the run, and no place has a window it prefers.
+TEST(Sampler, DealsLikeAShuffle) {
+  const auto text = Text(101);
+  const Windows windows(text, 1);
+  const WeightedWindows texts[] = {{&windows}};
+  auto sampler = Sampler::Create(texts, Order::kDealt, 100, 3);
+  const int epochs = 4000;
+  std::vector<double> first(100), sum(100);
+  int neighbours = 0;
+  for (int64_t epoch = 0; epoch < epochs; ++epoch) {
+    ++first[static_cast<size_t>(sampler->SampleOf(epoch, 0).window.begin)];
+    for (int64_t i = 0; i < 100; ++i) {
+      const int64_t begin = sampler->SampleOf(epoch, i).window.begin;
+      sum[static_cast<size_t>(begin)] += static_cast<double>(i);
+      neighbours += i > 0 && begin == sampler->SampleOf(epoch, i - 1).window.begin + 1;
+    }
   }
-  EXPECT_LT(empty, 60);           // (16 / 17) ^ 64 of them
-  EXPECT_GE(starts.size(), 18u);  // at every place from which an answer is seen
-  std::fill(talk.begin(), talk.end(), 5 | TokenSpan::kNoLoss);
-  EXPECT_EQ(sampler->Learned(0), 0);  // it ends where there is none
+  for (size_t i = 0; i < 100; ++i) {
+    EXPECT_NEAR(first[i], epochs / 100, 5 * std::sqrt(epochs / 100.0)) << i;
+    EXPECT_NEAR(sum[i] / epochs, 49.5, 5 * 29 / std::sqrt(epochs)) << i;
+  }
+  EXPECT_NEAR(neighbours, epochs * 0.99, 5 * std::sqrt(epochs));  // one in 100 follows its own
 }
 
 // What is counted is what Fill() gives, over all samples of the step.
 TEST(Sampler, CountsTheTargetsOfAStepThatAreLearned) {
-  std::vector<uint32_t> talk(500);
-  for (size_t i = 0; i < talk.size(); ++i) {
-    const bool answer = i / 40 % 3 == 0;
-    talk[i] = static_cast<uint32_t>(i % 50) | (answer ? 0 : TokenSpan::kNoLoss);
-  }
+  const auto talk = Talk(90, 11);
   const std::vector<uint16_t> text(300, 7);
-  const WeightedText texts[] = {{TokenSpan(talk), 3}, {TokenSpan(text), 1}};
   const int64_t batch = 6, tokens = 16;
-  auto sampler = Sampler::Create(texts, batch, tokens, 5);
-  ASSERT_TRUE(sampler.ok());
-  std::set<int64_t> seen;
-  for (int64_t step = 0; step < 50; ++step) {
-    std::vector<int32_t> ids(batch * tokens), targets(batch * tokens);
-    sampler->Fill(step, 0, batch, ids.data(), targets.data());
-    const int64_t learned =
-        std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; });
-    EXPECT_EQ(sampler->Learned(step), learned);
-    seen.insert(learned);
+  const Windows a(talk, tokens), b(text, tokens);
+  const WeightedWindows texts[] = {{&a, 3}, {&b, 1}};
+  for (const Order order : {Order::kDrawn, Order::kDealt}) {
+    auto sampler = Sampler::Create(texts, order, batch, 5);
+    ASSERT_TRUE(sampler.ok());
+    std::set<int64_t> seen;
+    for (int64_t step = 0; step < 50; ++step) {
+      Rows rows(batch, tokens);
+      sampler->Fill(step, 0, batch, rows.at(0));
+      const int64_t learned =
+          std::count_if(rows.targets.begin(), rows.targets.end(), [](int32_t t) { return t >= 0; });
+      EXPECT_EQ(sampler->Learned(step), learned);
+      seen.insert(learned);
+    }
+    EXPECT_GT(seen.size(), 10u);  // neither all of them nor none
   }
-  EXPECT_GT(seen.size(), 10u);  // neither all of them nor none
 }
 
 TEST(Sampler, RefusesTextsThatCannotBeDrawnFrom) {
   const auto text = Text(100);
-  const auto refusal = [&](std::vector<WeightedText> texts, int64_t batch = 1) {
-    return Sampler::Create(texts, batch, 16, 1).status().message();
+  const Windows windows(text, 16), none(TokenSpan(text).first(16), 16), other(text, 17);
+  const auto refusal = [&](std::vector<WeightedWindows> texts, int64_t batch = 1) {
+    return Sampler::Create(texts, Order::kDrawn, batch, 1).status().message();
   };
   EXPECT_EQ(refusal({}), "no texts to draw from");
-  EXPECT_EQ(refusal({{text, 1}}, 0), "steps of 0 samples, expected 1 or more");
-  EXPECT_EQ(refusal({{text, 1}, {text, 0}}),
+  EXPECT_EQ(refusal({{&windows, 1}}, 0), "steps of 0 samples, expected 1 or more");
+  EXPECT_EQ(refusal({{&windows, 1}, {&windows, 0}}),
             "a text of weight 0, expected a finite number above 0");
-  EXPECT_EQ(refusal({{text, 1e308}, {text, 1e308}}), "the weights of the texts add up to inf");
-  EXPECT_EQ(refusal({{text, 1}, {TokenSpan(text).first(16), 1}}),
-            "a text of 16 tokens has no window of 16 and one after it");
-}
-
-TEST(FillWindow, LeavesOutWhatIsNotLearned) {
-  const std::vector<uint32_t> text = {1, 2 | TokenSpan::kNoLoss, 3, 4};
-  std::vector<int32_t> ids(3), targets(3);
-  FillWindow(text, 0, 3, ids.data(), targets.data());
-  EXPECT_EQ(ids, (std::vector<int32_t>{1, 2, 3}));
-  EXPECT_EQ(targets, (std::vector<int32_t>{-1, 3, 4}));
-}
-
-// One window in five has an answer; those are taken, evenly.
-TEST(EvenWindows, HaveSomethingToLearn) {
-  std::vector<uint32_t> talk(1000, 5 | TokenSpan::kNoLoss);
-  for (size_t i = 25; i < talk.size(); i += 50) talk[i] = 5;
-  EXPECT_EQ(EvenWindows(talk, 9, 4), (std::vector<int64_t>{20, 320, 620, 970}));
-  EXPECT_EQ(EvenWindows(talk, 9, 100).size(), 20u);
-  std::fill(talk.begin(), talk.end(), 5 | TokenSpan::kNoLoss);
-  EXPECT_TRUE(EvenWindows(talk, 9, 4).empty());
-}
-
-TEST(EvenWindows, CoverTheTextWithoutOverlap) {
-  EXPECT_EQ(EvenWindows(Text(100), 9, 4), (std::vector<int64_t>{0, 30, 60, 90}));
-  EXPECT_EQ(EvenWindows(Text(100), 9, 1), (std::vector<int64_t>{0}));
-  EXPECT_EQ(EvenWindows(Text(10), 9, 8), (std::vector<int64_t>{0}));
-  EXPECT_EQ(EvenWindows(Text(9), 9, 8), (std::vector<int64_t>{}));
-  EXPECT_EQ(EvenWindows(Text(29), 9, 8), (std::vector<int64_t>{0, 19}));
+  EXPECT_EQ(refusal({{&windows, 1e308}, {&windows, 1e308}}),
+            "the weights of the texts add up to inf");
+  EXPECT_EQ(refusal({{&windows, 1}, {&none, 1}}),
+            "a text of 16 tokens has no window of 16 to learn from");
+  EXPECT_EQ(refusal({{&windows, 1}, {&other, 1}}),
+            "windows of 16 and of 17 tokens, expected one length");
 }
 
 }  // namespace

@@ -22,10 +22,12 @@ std::vector<int32_t> Text(size_t tokens) {
   return text;
 }
 
+constexpr int64_t kOne[] = {0};  // a text that is one document
+
 std::vector<double> Scores(ModelRig& rig, const std::vector<int32_t>& text,
-                           const ScoreOptions& options) {
+                           const ScoreOptions& options, std::span<const int64_t> begins = kOne) {
   std::vector<double> scores;
-  const Status status = ScoreText(*rig.model, rig.pool, text, options, [&](double score) {
+  const Status status = ScoreText(*rig.model, rig.pool, text, begins, options, [&](double score) {
     scores.push_back(score);
     return true;
   });
@@ -76,24 +78,66 @@ TEST(TextScore, ThreadsAndBatchesChangeNothing) {
   EXPECT_EQ(Scores(rig, text, {}), Scores(threads, text, {}));
 }
 
+// Each as if it were a text of its own, short ones and long ones, and those of a single token.
+TEST(TextScore, DocumentsDoNotSeeEachOther) {
+  ModelRig rig({});
+  for (const std::vector<int64_t>& begins : std::vector<std::vector<int64_t>>{
+           {0, 3, 5, 6, 7, 20, 29, 38, 39, 43, 44},  // 38: a single one; 44: the last
+           {0, 1},
+           {0, 1, 2, 3, 4, 5, 44},
+           {0, 9, 18, 27, 36},  // just as long as a window predicts
+           {0, 30, 32}}) {
+    const auto text = Text(45);
+    const auto scores = Scores(rig, text, {.context = kContext, .stride = 3}, std::span(begins));
+    ASSERT_EQ(scores.size(), text.size() - 1);
+    for (size_t i = 0; i < begins.size(); ++i) {
+      const auto begin = begins[i];
+      const auto end = i + 1 < begins.size() ? begins[i + 1] : std::ssize(text);
+      if (begin > 0) {
+        EXPECT_TRUE(std::isnan(scores[static_cast<size_t>(begin) - 1])) << begin;
+      }
+      if (end - begin < 2) continue;
+      const auto alone = Scores(rig, {text.begin() + begin, text.begin() + end},
+                                {.context = kContext, .stride = 3});
+      for (size_t k = 0; k < alone.size(); ++k) {
+        EXPECT_NEAR(scores[static_cast<size_t>(begin) + k], alone[k], 1e-5)
+            << "token " << k + 1 << " of the document at " << begin;
+      }
+    }
+  }
+}
+
 TEST(TextScore, EndsWhenTold) {
   ModelRig rig({});
-  int calls = 0;
   const auto text = Text(100);
-  EXPECT_TRUE(ScoreText(*rig.model, rig.pool, text, {}, [&](double) { return ++calls < 7; }).ok());
-  EXPECT_EQ(calls, 7);
+  const int64_t many[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 90, 99};
+  for (const std::span<const int64_t> begins : {std::span<const int64_t>(kOne), {many}}) {
+    for (const int most : {1, 7, 98, 99}) {
+      int calls = 0;
+      EXPECT_TRUE(ScoreText(*rig.model, rig.pool, text, begins, {}, [&](double) {
+                    return ++calls < most;
+                  }).ok());
+      EXPECT_EQ(calls, most);
+    }
+  }
 }
 
 TEST(TextScore, RefusesWhatMakesNoSense) {
   ModelRig rig({});
   const auto ignore = [](double) { return true; };
   const std::vector<int32_t> one = {1}, bad = {1, 99}, good = {1, 2};
-  EXPECT_FALSE(ScoreText(*rig.model, rig.pool, one, {}, ignore).ok());
-  EXPECT_EQ(ScoreText(*rig.model, rig.pool, bad, {}, ignore).message(),
-            "token 1 is 99, the vocabulary has 11");
+  const auto refusal = [&](const std::vector<int32_t>& text, std::vector<int64_t> begins) {
+    return ScoreText(*rig.model, rig.pool, text, begins, {}, ignore).message();
+  };
+  EXPECT_EQ(refusal(one, {0}), "1 tokens, at least 2 are needed: the first is not predicted");
+  EXPECT_EQ(refusal(bad, {0}), "token 1 is 99, the vocabulary has 11");
+  EXPECT_EQ(refusal(good, {}), "no document begins at token 0");
+  EXPECT_EQ(refusal(good, {1}), "no document begins at token 0");
+  EXPECT_EQ(refusal(good, {0, 0}), "document 1 begins at token 0, expected 1 to 1");
+  EXPECT_EQ(refusal(good, {0, 2}), "document 1 begins at token 2, expected 1 to 1");
   for (const ScoreOptions& options :
        {ScoreOptions{.context = 9}, {.context = -1}, {.stride = 9}, {.context = 4, .stride = 5}}) {
-    EXPECT_FALSE(ScoreText(*rig.model, rig.pool, good, options, ignore).ok());
+    EXPECT_FALSE(ScoreText(*rig.model, rig.pool, good, kOne, options, ignore).ok());
   }
 }
 
