@@ -50,10 +50,10 @@ Result<Asked> ReadOptions(const ds_model_options& known, const HfConfig& hf) {
     return InvalidArgument("options.lora_rank is 0, where options.{} is given",
                            known.lora_alpha != 0 ? "lora_alpha" : "lora_targets");
   }
-  ds::model::LoraConfig lora{.rank = known.lora_rank,
-                             .alpha = known.lora_alpha != 0
-                                          ? known.lora_alpha
-                                          : 2.0 * static_cast<double>(known.lora_rank)};
+  ds::model::LoraConfig lora{
+      .size = {known.lora_rank, known.lora_alpha != 0
+                                    ? known.lora_alpha
+                                    : 2.0 * static_cast<double>(known.lora_rank)}};
   if (known.lora_targets != nullptr) lora.targets = ds::model::SplitTargets(known.lora_targets);
   DS_TRY(lora.Check());
   asked.options.lora = std::move(lora);
@@ -151,7 +151,7 @@ Result<HandleOwner<ds_model>> Load(ds_engine* engine, const char* folder,
   if (place.adapters.has_value()) {
     if (asked.options.lora.has_value()) {
       return InvalidArgument("options.lora_rank is {}, but {} has adapters, of rank {}",
-                             options.lora_rank, folder, place.adapters->config().rank);
+                             options.lora_rank, folder, place.adapters->config().size.rank);
     }
     asked.options.lora = place.lora();
   } else if (asked.options.lora.has_value()) {

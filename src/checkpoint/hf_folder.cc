@@ -12,6 +12,7 @@ namespace {
 constexpr char kConfigName[] = "/config.json";
 constexpr char kWeightsName[] = "/model.safetensors";
 constexpr char kPickleName[] = "/pytorch_model.bin";
+constexpr char kPickleIndexName[] = "/pytorch_model.bin.index.json";
 constexpr char kIndexName[] = "/model.safetensors.index.json";
 
 Result<SafetensorsWriter> CreateWriter(const std::string& folder, const HfModel& model) {
@@ -21,10 +22,25 @@ Result<SafetensorsWriter> CreateWriter(const std::string& folder, const HfModel&
   return SafetensorsWriter::Create(folder + "/" + model.weights_name, tensors);
 }
 
+// Unless the file has this text.
+Status RemoveOther(const std::string& path, const std::string& text) {
+  auto there = ReadFile(path);
+  std::error_code error;
+  if (there.status().code() == Code::kNotFound || (there.ok() && *there == text)) return {};
+  std::filesystem::remove(path, error);
+  if (!error) return {};
+  return Error(Code::kIo, "{}: cannot remove: {}", path, error.message());
+}
+
 }  // namespace
 
 Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write,
                      TensorSource source) {
+  return WriteHfFolder(folder, model, write, source, [] { return Status(); });
+}
+
+Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write,
+                     TensorSource source, FunctionRef<Status()> before) {
   std::optional<SafetensorsWriter> writer;
   Status disk;
   if (write) {
@@ -43,8 +59,11 @@ Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write
   }
   DS_TRY(disk);
   if (!write) return {};
+  const std::string config = folder + "/" + model.config_name;
+  DS_TRY(RemoveOther(config, model.config_json));
+  DS_TRY(before());
   DS_TRY(writer->Finish());
-  return WriteFileAtomic(folder + "/" + model.config_name, model.config_json);
+  return WriteFileAtomic(config, model.config_json);
 }
 
 Result<HfFolder> HfFolder::Open(const std::string& folder, std::string optional_prefix) {
@@ -57,12 +76,13 @@ Result<HfFolder> HfFolder::Open(const std::string& folder, std::string optional_
     return opened;
   }
   opened.weights_ = folder + kWeightsName;
-  if (!std::filesystem::exists(opened.weights_, ignored) &&
-      std::filesystem::exists(folder + kPickleName, ignored)) {
+  for (const std::string pickle : {kPickleName, kPickleIndexName}) {
+    if (std::filesystem::exists(opened.weights_, ignored)) break;
+    if (!std::filesystem::exists(folder + pickle, ignored)) continue;
     return Error(Code::kNotFound,
                  "{}{} is not read, for a pickle can run any program: transformers' "
                  "save_pretrained writes {}",
-                 folder, kPickleName, kWeightsName + 1);
+                 folder, pickle, kWeightsName + 1);
   }
   DS_ASSIGN(SafetensorsReader reader, SafetensorsReader::Open(opened.weights_));
   opened.shards_.push_back(std::move(reader));
@@ -111,7 +131,9 @@ Result<TensorView> HfFolder::Take(const std::string& name, std::span<const int64
     return InvalidArgument("{}: tensor {} has shape {}, expected {}", weights_, view->name,
                            ShapeText(view->shape), ShapeText(shape));
   }
-  DS_TRY(CheckFloat(*view));
+  if (Status status = CheckFloat(*view); !status.ok()) {
+    return Error(status.code(), "{}: {}", weights_, status.message());
+  }
   taken_.insert(view->name);
   return *view;
 }

@@ -12,6 +12,7 @@
 #include "infer/generation_config.h"
 #include "infer/model_folder.h"
 #include "infer/unit_walk.h"
+#include "model/peft_config.h"
 
 namespace ds::infer {
 namespace {
@@ -43,6 +44,21 @@ Status CheckFinite(const std::string& path, const checkpoint::TensorView& tensor
   return {};
 }
 
+// Of the products whose first factor is there: its rows.
+model::LoraRanks RanksIn(const checkpoint::SafetensorsReader& weights) {
+  const std::string prefix = model::PeftName(".lora_A.weight"), suffix = ".lora_A.weight";
+  const std::string_view begin = std::string_view(prefix).substr(0, prefix.size() - suffix.size());
+  model::LoraRanks ranks;
+  for (const checkpoint::TensorView& tensor : weights.tensors()) {
+    std::string_view name = tensor.name;
+    if (!name.starts_with(begin) || !name.ends_with(suffix) || tensor.shape.size() != 2) continue;
+    name.remove_prefix(begin.size());
+    name.remove_suffix(suffix.size());
+    ranks[std::string(name)] = tensor.shape[0];
+  }
+  return ranks;
+}
+
 bool IsAdapter(const Param& param) { return model::IsLora(param.spec.name); }
 
 bool IsModel(const std::string& folder) { return Exists(folder + "/config.json"); }
@@ -58,9 +74,10 @@ Result<std::string> FindBase(const std::string& folder, const std::string& path,
   const std::string beside = folder + "/" + named;
   if (!named.starts_with('/') && IsModel(beside)) return beside;
   return Error(Code::kNotFound,
-               "{}: base_model_name_or_path is \"{}\", where there is no config.json: say where "
-               "that model is (--base, options.base)",
-               path, named);
+               "{}: base_model_name_or_path {}: say where that model is (--base, options.base)",
+               path,
+               named.empty() ? "is no name"
+                             : fmt::format("is \"{}\", where there is no config.json", named));
 }
 
 }  // namespace
@@ -68,8 +85,16 @@ Result<std::string> FindBase(const std::string& folder, const std::string& path,
 Result<AdapterFolder> AdapterFolder::Open(const std::string& folder, const std::string& base) {
   const std::string path = folder + "/" + kConfigName, weights = folder + "/" + kWeightsName;
   DS_ASSIGN(const std::string text, ReadFile(path));
-  DS_ASSIGN(model::LoraConfig config, model::ParseLoraConfig(text, path));
+  DS_ASSIGN(const model::PeftConfig peft, model::PeftConfig::Parse(text, path));
+  if (const std::string pickle = folder + "/adapter_model.bin";
+      !Exists(weights) && Exists(pickle)) {
+    return Error(Code::kNotFound,
+                 "{} is not read, for a pickle can run any program: PEFT's save_pretrained writes "
+                 "{}",
+                 pickle, kWeightsName);
+  }
   DS_ASSIGN(checkpoint::SafetensorsReader reader, checkpoint::SafetensorsReader::Open(weights));
+  DS_ASSIGN(model::LoraConfig config, peft.Resolve(RanksIn(reader)));
   if (base.empty()) {
     DS_ASSIGN(config.base, FindBase(folder, path, config.base));
   } else {
@@ -87,7 +112,9 @@ Result<ParamValues> AdapterFolder::operator()(const Param& param) const {
                            checkpoint::ShapeText(view->shape),
                            checkpoint::ShapeText(param.spec.shape));
   }
-  DS_TRY(checkpoint::CheckFloat(*view));
+  if (Status status = checkpoint::CheckFloat(*view); !status.ok()) {
+    return Error(status.code(), "{}: {}", path_, status.message());
+  }
   DS_TRY(CheckFinite(path_, *view));
   const auto read = [reader = reader_, view](int64_t begin, std::span<float> out) {
     return checkpoint::ReadAsFloat(*view, begin, out);
@@ -103,8 +130,13 @@ Status AdapterFolder::CheckNames(const model::Model& model) const {
       return IsAdapter(*param) && model::PeftName(param->spec.name) == view.name;
     });
     if (known) continue;
-    return Error(Code::kUnsupported, "{}: tensor {} is not a part of these adapters", path_,
-                 view.name);
+    const bool table = view.name.ends_with("lm_head.weight") || view.name.ends_with("wte.weight") ||
+                       view.name.ends_with("embed_tokens.weight");
+    return Error(Code::kUnsupported, "{}: tensor {} is not a part of these adapters{}", path_,
+                 view.name,
+                 table ? ": they carry a whole embedding or head, which is only merged by PEFT "
+                         "(merge_and_unload, then save_pretrained)"
+                       : "");
   }
   return {};
 }

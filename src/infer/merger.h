@@ -1,15 +1,20 @@
-// The weights of a model with its adapters (LoRA) added, one parameter at a time, in the dtype that
-// they are stored in. Not the arithmetic (model/lora.h).
+// The weights of a model with its adapters (LoRA) added. Not the arithmetic (model/lora.h).
 #pragma once
 
 #include <span>
+#include <string>
 #include <vector>
 
+#include "base/function_ref.h"
+#include "base/status.h"
 #include "base/task_pool.h"
+#include "infer/adapter_folder.h"
+#include "model/model.h"
 #include "model/param_use.h"
 
 namespace ds::infer {
 
+// One parameter at a time, of a store, in the dtype that it keeps them in.
 class Merger {
  public:
   explicit Merger(DType dtype) : dtype_(dtype) {}
@@ -23,5 +28,12 @@ class Merger {
   std::vector<float> values_;
   std::vector<std::byte> bytes_;
 };
+
+// A model of both folders of a place, in `dtype`: read, added in fp32 and rounded once, so many
+// rows at a time as need little memory. `model` is theirs, without values. What is not finite, or
+// not in 16 bits, is refused by name, and then nothing is replaced; `before` as WriteHfFolder has
+// it.
+Status SaveMerged(const std::string& folder, const ModelPlace& place, const model::Model& model,
+                  DType dtype, TaskPool& pool, FunctionRef<Status()> before);
 
 }  // namespace ds::infer

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "base/file.h"
-#include "checkpoint/hf_folder.h"
 #include "infer/grown_table.h"
 #include "infer/merger.h"
 #include "infer/unit_walk.h"
@@ -23,22 +22,40 @@ using checkpoint::TensorView;
 using model::IsLora;
 using model::Param;
 
+bool SameValues(const TensorView& a, const TensorView& b) {
+  if (a.shape != b.shape) return false;
+  if (a.dtype == b.dtype) {
+    return std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0;
+  }
+  std::vector<float> some(std::min<size_t>(static_cast<size_t>(a.numel()), 1 << 16)), others(some);
+  for (int64_t begin = 0; begin < a.numel(); begin += std::ssize(some)) {
+    const auto count = static_cast<size_t>(std::min(a.numel() - begin, std::ssize(some)));
+    const auto left = std::span(some).first(count), right = std::span(others).first(count);
+    if (!checkpoint::ReadAsFloat(a, begin, left).ok()) return false;
+    if (!checkpoint::ReadAsFloat(b, begin, right).ok()) return false;
+    if (!std::ranges::equal(left, right)) return false;
+  }
+  return true;
+}
+
 // The head of a tied model may be stored a second time; another one would be another model.
 bool RepeatsEmbedding(const HfFolder& folder, std::string_view embedding, std::string_view prefix,
                       const TensorView& head) {
   for (const std::string_view name : {embedding, embedding.substr(prefix.size())}) {
     const TensorView* table = folder.Find(name);
     if (table == nullptr) continue;
-    return table->dtype == head.dtype && table->bytes.size() == head.bytes.size() &&
-           std::memcmp(table->bytes.data(), head.bytes.data(), head.bytes.size()) == 0;
+    return SameValues(*table, head);
   }
   return false;
 }
 
 // Buffers that older releases stored beside the weights.
 bool IsBuffer(std::string_view name) {
-  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
-         name.ends_with(".rotary_emb.inv_freq");
+  if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")) return true;
+  const size_t rotary = name.rfind("rotary_emb.");
+  if (rotary == name.npos || (rotary > 0 && name[rotary - 1] != '.')) return false;
+  const std::string_view of = name.substr(rotary + std::string_view("rotary_emb.").size());
+  return of == "inv_freq" || of == "cos_cached" || of == "sin_cached";
 }
 
 constexpr char kHead[] = "lm_head.weight";
@@ -47,14 +64,24 @@ const std::string& EmbeddingOf(const model::Model& model) {
   return model.params()[0]->spec.name;  // the first that is used
 }
 
+bool IsTied(const model::Model& model) {
+  const model::ParamList params = model.params();
+  return std::none_of(params.begin(), params.end(),
+                      [](const Param* param) { return param->spec.name == kHead; });
+}
+
 // The tensor of a parameter, in the shape that it has in a folder of `vocab` tokens.
 Result<TensorView> TakeFor(const model::Model& model, const Param& param, int64_t vocab,
                            HfFolder& folder) {
   std::vector<int64_t> shape = param.spec.shape;
-  if (param.spec.name == EmbeddingOf(model) || param.spec.name == kHead) {
-    shape[0] = std::min(shape[0], vocab);
-  }
-  return folder.Take(param.spec.name, shape);
+  const std::string& name = param.spec.name;
+  const bool embedding = name == EmbeddingOf(model);
+  if (embedding || name == kHead) shape[0] = std::min(shape[0], vocab);
+  // Of the two that are one in a tied model, a file may have the other.
+  const std::string_view bare = std::string_view(name).substr(model.name_prefix().size());
+  const bool stored = folder.Find(name) != nullptr || folder.Find(bare) != nullptr;
+  const bool other = embedding && IsTied(model) && !stored && folder.Find(kHead) != nullptr;
+  return folder.Take(other ? kHead : name, shape);
 }
 
 // All that the model needs is there, and nothing else.
@@ -70,7 +97,10 @@ Status CheckTensors(const std::string& path, int64_t vocab, HfFolder& folder,
         RepeatsEmbedding(folder, embedding, model.name_prefix(), *folder.Find(name))) {
       continue;
     }
-    return Error(Code::kUnsupported, "{}: tensor {} is not a part of this model", path, name);
+    return Error(Code::kUnsupported, "{}: tensor {} is not a part of this model{}", path, name,
+                 name == kHead && IsTied(model)
+                     ? ": tie_word_embeddings is true, and it is not the embedding"
+                     : "");
   }
   return {};
 }
@@ -125,36 +155,43 @@ Status LoadModel(const std::string& folder, model::Model& model, ParamStore& sto
   });
 }
 
-Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
-                 model::ValuesOf adapter_values) {
+Result<FolderValues> FolderValues::Open(const std::string& folder, const model::Model& model) {
   DS_ASSIGN(HfFolder opened, HfFolder::Open(folder, std::string(model.name_prefix())));
   DS_ASSIGN(const model::HfConfig config,
             model::ParseHfConfig(opened.config_json(), folder + "/config.json"));
-  const int64_t vocab = config.config.vocab;
-  DS_TRY(CheckTensors(folder, vocab, opened, model));  // before the store has a part of it
+  DS_TRY(CheckTensors(folder, config.config.vocab, opened, model));
+  return FolderValues(model, std::make_shared<HfFolder>(std::move(opened)), config.config.vocab);
+}
+
+Result<ParamValues> FolderValues::operator()(const Param& param) const {
+  DS_ASSIGN(const TensorView tensor, TakeFor(*model_, param, vocab_, *folder_));
+  const auto values = [&](auto read) {
+    return ParamValues(param.spec.numel(), std::move(read), DigestOf(tensor));
+  };
+  if (tensor.numel() < param.spec.numel()) {
+    return values([folder = folder_, table = std::make_shared<GrownTable>(tensor)](
+                      int64_t begin, std::span<float> out) { return table->Read(begin, out); });
+  }
+  return values([folder = folder_, tensor](int64_t begin, std::span<float> out) {
+    return checkpoint::ReadAsFloat(tensor, begin, out);
+  });
+}
+
+Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
+                 model::ValuesOf adapter_values) {
+  DS_ASSIGN(const FolderValues values, FolderValues::Open(folder, model));
   // The store reads what it keeps, and maybe not before it is sealed.
-  const auto hf = std::make_shared<HfFolder>(std::move(opened));
   return model.RegisterParams(store, [&](const Param& param) -> Result<ParamValues> {
-    if (IsLora(param.spec.name)) return adapter_values(param);
-    DS_ASSIGN(const TensorView tensor, TakeFor(model, param, vocab, *hf));
-    const auto values = [&](auto read) {
-      return ParamValues(param.spec.numel(), std::move(read), DigestOf(tensor));
-    };
-    if (tensor.numel() < param.spec.numel()) {
-      return values([hf, table = std::make_shared<GrownTable>(tensor)](
-                        int64_t begin, std::span<float> out) { return table->Read(begin, out); });
-    }
-    return values([hf, tensor](int64_t begin, std::span<float> out) {
-      return checkpoint::ReadAsFloat(tensor, begin, out);
-    });
+    return IsLora(param.spec.name) ? adapter_values(param) : values(param);
   });
 }
 
 Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,
                  bool write) {
   UnitWalk walk(store, model.params(), [](const Param& param) { return !IsLora(param.spec.name); });
-  const checkpoint::HfModel hf{
-      .config_json = model.HfConfig(), .dtype = store.dtype(), .tensors = walk.Tensors()};
+  const checkpoint::HfModel hf{.config_json = model.HfConfig(store.dtype()),
+                               .dtype = store.dtype(),
+                               .tensors = walk.Tensors()};
   Merger merger(store.dtype());
   const auto bytes_of = [&](const Param& param) {
     const bool merges = write && param.adapter != nullptr;

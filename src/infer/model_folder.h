@@ -2,9 +2,12 @@
 // sharded weights these are collective, like the Acquire they call.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 
 #include "base/status.h"
+#include "checkpoint/hf_folder.h"
 #include "model/family.h"
 #include "model/model.h"
 
@@ -17,11 +20,29 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 // name, dtype and size, and how its bytes begin and end.
 Result<std::string> WeightsFingerprint(const std::string& folder);
 
-// Registers the model's parameters with the values of the folder; of a model with a larger
-// vocabulary than the folder's, as GrownTable gives them. A tensor that is missing or of
-// another shape is an error by name, before anything is registered. So is one that the model has no
-// use for, but for what GPT-2 files are known to carry beside the weights: mask buffers, and an
-// lm_head that repeats the embedding.
+// The values that a folder has of the parameters of a model, but for those of adapters; of a model
+// with a larger vocabulary than the folder's, as GrownTable gives them.
+class FolderValues {
+ public:
+  // A tensor that is missing or of another shape is an error by name. So is one that the model has
+  // no use for, but for what files are known to carry beside the weights: buffers, and an lm_head
+  // that repeats the embedding. The model outlives this.
+  static Result<FolderValues> Open(const std::string& folder, const model::Model& model);
+
+  // They read the file for as long as they are there.
+  Result<ParamValues> operator()(const model::Param& param) const;
+
+ private:
+  FolderValues(const model::Model& model, std::shared_ptr<checkpoint::HfFolder> folder,
+               int64_t vocab)
+      : model_(&model), folder_(std::move(folder)), vocab_(vocab) {}
+
+  const model::Model* model_;
+  std::shared_ptr<checkpoint::HfFolder> folder_;
+  int64_t vocab_;
+};
+
+// Registers the model's parameters with the values of the folder, all or none.
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store);
 // The same of a model with adapters, which the folder does not have.
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,

@@ -22,13 +22,13 @@ Linear::Linear(const std::string& name, const std::string& unit, const Options& 
     bias_ = Param{.spec = {name + ".bias", {out_}, unit, /*weight_decay=*/false}, .init = {}};
   }
   if (options.lora == nullptr || !options.lora->Names(name)) return;
-  const int64_t rank = options.lora->rank;
+  const int64_t rank = options.lora->SizeOf(name).rank;
   // As PEFT begins: A as torch's Linear does, B zero, so that the model is the one below at first.
   const float bound = 1.0f / std::sqrt(static_cast<float>(in_));
   adapter_ = Adapter{.a = {.spec = {name + ".lora_A.weight", {rank, in_}, unit, true},
                            .init = {InitRule::Kind::kUniform, bound}},
                      .b = {.spec = {name + ".lora_B.weight", {out_, rank}, unit, true}, .init = {}},
-                     .merge = {.scale = options.lora->scale(), .layout = layout_}};
+                     .merge = {.scale = options.lora->ScaleOf(name), .layout = layout_}};
 }
 
 void Linear::AppendParams(std::vector<Param*>& params) {

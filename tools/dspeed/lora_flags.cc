@@ -50,11 +50,15 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
                                                   const LoraFlags& flags) {
   if (!flags.folder.empty()) {
     model::LoraConfig config = *flags.place->lora();
-    DS_TRY(Agree("--lora-rank", flags.rank, config.rank, flags.folder));
-    DS_TRY(Agree("--lora-alpha", flags.alpha, config.alpha, flags.folder));
+    DS_TRY(Agree("--lora-rank", flags.rank, config.size.rank, flags.folder));
+    DS_TRY(Agree("--lora-alpha", flags.alpha, config.size.alpha, flags.folder));
+    if (flags.rank_stabilised && !config.rank_stabilised) {
+      return InvalidArgument("--lora-rslora, but the adapters in {} count alpha / rank times",
+                             flags.folder);
+    }
     if (flags.targets.has_value() && model::SplitTargets(*flags.targets) != config.targets) {
-      return InvalidArgument("--lora-targets is {}, but the adapters in {} are there already",
-                             *flags.targets, flags.folder);
+      return InvalidArgument("--lora-targets is {}, but the adapters in {} are of {}",
+                             *flags.targets, flags.folder, model::ProductsText(config));
     }
     return std::optional(config);
   }
@@ -70,9 +74,9 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
     return InvalidArgument("--lora-rank {} goes with --model DIR: adapters stand beside a model",
                            *flags.rank);
   }
-  model::LoraConfig config{.rank = *flags.rank,
-                           .alpha = flags.alpha.value_or(2.0 * static_cast<double>(*flags.rank)),
-                           .rank_stabilised = flags.rank_stabilised};
+  model::LoraConfig config{
+      .size = {*flags.rank, flags.alpha.value_or(2.0 * static_cast<double>(*flags.rank))},
+      .rank_stabilised = flags.rank_stabilised};
   if (flags.targets.has_value()) config.targets = model::SplitTargets(*flags.targets);
   config.base = AbsolutePath(model);
   DS_TRY(config.Check());

@@ -163,7 +163,11 @@ Json RankTrainer::Facts() const {
   facts["conversations"] = sampler_.packed() ? Json("whole") : Json();
   facts["adapters"] = Json();
   if (lora != nullptr) {
-    facts["adapters"] = {{"rank", lora->rank}, {"scale", lora->scale()}, {"of", lora->targets}};
+    facts["adapters"] = {
+        {"rank", lora->size.rank}, {"scale", lora->ScaleOf("")}, {"of", lora->targets}};
+    for (const auto& [product, size] : lora->chosen) {
+      facts["adapters"]["of"].push_back({product, size.rank, lora->ScaleOf(product)});
+    }
   }
   for (size_t i = 1; i < texts_.size(); ++i) {  // of one text as ever
     facts[fmt::format("data {} bytes", i + 1)] = bytes_of(i).size();
@@ -198,7 +202,8 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   const bool writes = comm_.rank() == 0;
   double save = 0;            // rank 0's; counts are exact in a double
   if (writes && !cleared_) {  // before any rank writes
-    DS_TRY(ClearLeftovers(folder, tokenizer_, plan_.flags.generation(), resumed_));
+    DS_TRY(ClearLeftovers(folder));
+    if (!resumed_) DS_TRY(ClearReplaced(folder, tokenizer_, plan_.flags.generation()));
     cleared_ = true;
   }
   if (writes) {

@@ -209,12 +209,14 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
   return resumed;
 }
 
-Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer,
-                      const std::string& from, bool resumed) {
+Status ClearLeftovers(const std::string& folder) {
   DS_TRY(RemoveTemporaries(folder));
   DS_TRY(RemoveTemporaries(StateFolder(folder)));
-  DS_TRY(checkpoint::RemoveUncommitted(StateFolder(folder)));
-  if (resumed) return {};
+  return checkpoint::RemoveUncommitted(StateFolder(folder));
+}
+
+Status ClearReplaced(const std::string& folder, const token::Tokenizer* tokenizer,
+                     const std::string& from) {
   for (const auto& shard : ShardsOf(folder)) DS_TRY(Remove(shard));
   for (const std::string& name : OtherTokenizer(folder, tokenizer)) {
     DS_TRY(Remove(std::filesystem::path(folder) / name));

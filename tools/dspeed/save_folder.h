@@ -37,11 +37,12 @@ Status ClearTokenizer(const std::string& folder, const token::Tokenizer& tokeniz
 // is asked for. `speaks`: refuses, and says what it finds; else another process does.
 Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks);
 
-// Before the first save of a run: what killed writers left half-written goes, and, unless it is
-// `resumed`, of what was here before the tokenizer, how to generate (but in `from`, where that is
-// gone on from), and a model in parts.
-Status ClearLeftovers(const std::string& folder, const token::Tokenizer* tokenizer,
-                      const std::string& from, bool resumed);
+// Before the first save of a run, or a merge: what killed writers left half-written goes.
+Status ClearLeftovers(const std::string& folder);
+// Of what a model replaces, what it does not write itself: a model in parts, the files of another
+// tokenizer, and how to generate, but in `from`, where that is gone on from.
+Status ClearReplaced(const std::string& folder, const token::Tokenizer* tokenizer,
+                     const std::string& from);
 
 // Held by the one process that may write into the folder. The system frees it when the process
 // ends, however it ends.

@@ -114,8 +114,12 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
   }
   if (const model::LoraConfig* lora = trainer.model().lora(); lora != nullptr) {
     fmt::print("adapters  rank {}, alpha {:g}, beside {}: {:.3f} M parameters are trained\n",
-               lora->rank, lora->alpha, fmt::join(lora->targets, ", "),
+               lora->size.rank, lora->size.alpha, model::ProductsText(*lora),
                static_cast<double>(TrainedParameters(trainer.model())) / 1e6);
+    if (lora->dropout > 0) {
+      fmt::print("          without the lora_dropout {:g} of {}\n", lora->dropout,
+                 plan.flags.lora.folder);
+    }
   }
   if (plan.model.vocab != 256) {
     fmt::print("tokens    {}, vocabulary {}\n",

@@ -150,5 +150,32 @@ TEST(HfFolder, AFailedSourceLeavesTheOldModel) {
   EXPECT_EQ(HfFolder::Open(dir.path())->Find("b")->dtype, "F32");
 }
 
+// Who is killed between the two files leaves no config of one model beside the weights of another.
+TEST(HfFolder, AnotherConfigGoesBeforeItsWeights) {
+  TempDir dir;
+  ASSERT_TRUE(WriteSample(dir.path(), DType::kF32).ok());
+  const auto source = [](size_t index, ByteSink sink) {
+    const BF16 values[4] = {};
+    return sink(std::as_bytes(std::span(values, index == 0 ? 4 : 3)));
+  };
+  for (const char* config : {"{\"model_type\": \"gpt2\"}", "{\"model_type\": \"llama\"}"}) {
+    HfModel model = Sample(DType::kBF16);
+    model.config_json = config;
+    const std::string there = *ReadFile(dir.file("config.json"));
+    const std::string weights = *ReadFile(dir.file("model.safetensors"));
+    const Status status = WriteHfFolder(dir.path(), model, true, source, [&] {
+      EXPECT_EQ(std::filesystem::exists(dir.file("config.json")), there == config);
+      EXPECT_EQ(*ReadFile(dir.file("model.safetensors")), weights);
+      return Status();
+    });
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(*ReadFile(dir.file("config.json")), config);
+  }
+  const Status stopped = WriteHfFolder(dir.path(), Sample(DType::kF32), true, source,
+                                       [] { return Status(Code::kIo, "no"); });
+  EXPECT_EQ(stopped.message(), "no");
+  EXPECT_EQ(HfFolder::Open(dir.path()).status().code(), Code::kNotFound);
+}
+
 }  // namespace
 }  // namespace ds::checkpoint

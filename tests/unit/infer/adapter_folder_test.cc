@@ -7,8 +7,10 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "infer/adapter_folder.h"
+#include "infer/merger.h"
 #include "infer/model_folder.h"
 #include "model/decoder.h"
+#include "model/peft_config.h"
 #include "support/golden.h"
 #include "support/model_rig.h"
 #include "support/temp_dir.h"
@@ -65,7 +67,7 @@ class Adapters : public ::testing::Test {
   Status Refusal(const std::string& key, const Json& value) const {
     Json json = *ParseJson(*ReadFile(folder_ + "/adapter_config.json"), "it");
     json[key] = value;
-    return model::ParseLoraConfig(json.dump(), "adapter_config.json").status();
+    return model::PeftConfig::Parse(json.dump(), "adapter_config.json").status();
   }
 
   const std::string folder_ = test::GoldenPath("hf/lora");
@@ -148,21 +150,142 @@ TEST_F(Adapters, WhatIsWrittenIsReadAgain) {
   Load(out.path(), again, model);
 }
 
+// Whatever way says which products they are of: the weights that are there are those of PEFT.
+TEST_F(Adapters, ChosenOneByOne) {
+  const Batch batch = Ids();
+  const std::vector<float> want = Expected("logits");
+  const Json told = *ParseJson(*ReadFile(folder_ + "/adapter_config.json"), "it");
+  for (const Json& change :
+       {Json{{"target_modules", ".*[qv]_proj|x"}}, Json{{"target_modules", nullptr}},
+        Json{{"rank_pattern", {{"^no", 8}}}}, Json{{"layers_to_transform", {0, 1}}},
+        Json{{"exclude_modules", "nothing"}}, Json{{"alpha_pattern", {{"none.of_it", 8}}}}}) {
+    const test::TempDir dir, out;
+    std::filesystem::copy(folder_, dir.path(),
+                          std::filesystem::copy_options::recursive |
+                              std::filesystem::copy_options::overwrite_existing);
+    Json json = told;
+    json.update(change);
+    json["base_model_name_or_path"] = test::GoldenPath("hf/llama");
+    dir.Write("adapter_config.json", json.dump());
+    test::LocalParamStore store(DType::kF32), again(DType::kF32);
+    std::unique_ptr<model::Decoder> model, saved;
+    Load(dir.path(), store, model);
+    ASSERT_FALSE(HasFatalFailure()) << change;
+    EXPECT_FALSE(model->lora()->chosen.empty());
+    std::vector<float> got(want.size());
+    ASSERT_TRUE(model->Logits(batch.view(), 0, got.data()).ok());
+    for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-4) << change << i;
+    // By their names, as PEFT reads them too.
+    ASSERT_TRUE(infer::SaveAdapter(out.path(), *model, store, true).ok());
+    Load(out.path(), again, saved);
+    ASSERT_FALSE(HasFatalFailure()) << change;
+    EXPECT_EQ(saved->params().size(), model->params().size());
+  }
+}
+
+TEST_F(Adapters, EachOfItsOwnSize) {
+  Json json = *ParseJson(*ReadFile(folder_ + "/adapter_config.json"), "it");
+  json["alpha_pattern"] = {{"layers.0.self_attn.q_proj", 3}, {"v_proj", 5}};
+  json["use_rslora"] = true;
+  const auto read = [&] { return model::PeftConfig::Parse(json.dump(), "it"); };
+  const std::string layer = "model.layers.0.self_attn.";
+  const model::LoraRanks ranks = {
+      {layer + "q_proj", 4}, {layer + "k_proj", 9}, {layer + "v_proj", 16}};
+  auto lora = read()->Resolve(ranks);
+  ASSERT_TRUE(lora.ok()) << lora.status().message();
+  const double alpha = json["lora_alpha"];
+  EXPECT_EQ(lora->ScaleOf(layer + "q_proj"), 1.5f);
+  EXPECT_EQ(lora->ScaleOf(layer + "k_proj"), static_cast<float>(alpha / 3));
+  EXPECT_EQ(lora->ScaleOf(layer + "v_proj"), 1.25f);
+  EXPECT_FALSE(lora->Names("model.layers.1.self_attn.q_proj"));
+  // What is written says the same.
+  auto again = model::PeftConfig::Parse(ToPeftConfig(*lora, model::WeightLayout::kOutIn), "it")
+                   ->Resolve(ranks);
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_EQ(again->chosen, lora->chosen);
+  json["alpha_pattern"]["q_proj"] = 7;
+  EXPECT_NE(read()->Resolve(ranks).status().message().find("alpha_pattern says both"),
+            std::string::npos);
+  json["alpha_pattern"] = {{"q_proj|k_proj", 7}};
+  EXPECT_NE(read().status().message().find("\"q_proj|k_proj\""), std::string::npos);
+  json["alpha_pattern"] = {{"q_proj", "7"}};
+  EXPECT_NE(read().status().message().find("alpha_pattern: q_proj"), std::string::npos);
+  json["alpha_pattern"] = {{"q_proj", -7}};
+  EXPECT_FALSE(read()->Resolve(ranks).ok());
+  EXPECT_FALSE(read()->Resolve({}).ok());
+}
+
+// Read, added and rounded once: in fp32 what PEFT gives, in bf16 the nearest to it.
+TEST_F(Adapters, MergedFromTheirFolders) {
+  auto place = infer::FindModel(folder_);
+  ASSERT_TRUE(place.ok()) << place.status().message();
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const test::TempDir out;
+    int called = 0;
+    const Status status = infer::SaveMerged(out.path(), *place, *model_, dtype, pool_, [&] {
+      ++called;
+      return Status();
+    });
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(called, 1);
+    auto merged = SafetensorsReader::Open(out.path() + "/model.safetensors");
+    ASSERT_TRUE(merged.ok()) << merged.status().message();
+    int compared = 0;
+    for (const auto& tensor : expected_->tensors()) {
+      if (!tensor.name.starts_with("merged.")) continue;
+      const std::vector<float> want = Expected(tensor.name);
+      const auto* view = merged->Find(tensor.name.substr(7));
+      ASSERT_NE(view, nullptr) << tensor.name;
+      std::vector<float> got(want.size());
+      ASSERT_TRUE(ReadAsFloat(*view, 0, got).ok());
+      for (size_t i = 0; i < want.size(); ++i) {
+        const float half_a_step = dtype == DType::kF32 ? 0 : std::fabs(want[i]) * 0x1p-8f;
+        ASSERT_NEAR(got[i], want[i], 1e-6f + half_a_step) << tensor.name;
+      }
+      ++compared;
+    }
+    EXPECT_EQ(compared, 8);
+  }
+}
+
 TEST_F(Adapters, WhatIsNotSupportedIsRefusedByName) {
   for (const auto& [key, value] : {std::pair("use_dora", Json(true)),
                                    {"peft_type", "LOHA"},
                                    {"bias", "all"},
                                    {"r", 0},
                                    {"lora_alpha", -1},
-                                   {"rank_pattern", {{"q_proj", 8}}},
                                    {"modules_to_save", {"lm_head"}},
-                                   {"target_modules", ".*q_proj"}}) {
+                                   {"init_lora_weights", "pissa_niter_4"},
+                                   {"init_lora_weights", "olora"},
+                                   {"alora_invocation_tokens", {1, 2}},
+                                   {"use_bdlora", {{"nblocks", 2}}},
+                                   {"target_modules", Json::array()}}) {
     const Status status = Refusal(key, value);
     EXPECT_FALSE(status.ok()) << key;
     EXPECT_NE(status.message().find(key == std::string("r") ? "rank" : key), std::string::npos)
         << status.message();
   }
-  EXPECT_TRUE(Refusal("target_modules", "all-linear").ok());
+  for (const auto& [key, value] : {std::pair("target_modules", Json("All-Linear")),
+                                   {"init_lora_weights", "gaussian"},
+                                   {"init_lora_weights", false},
+                                   {"alora_invocation_tokens", nullptr},
+                                   {"modules_to_save", Json::array()},
+                                   {"use_rslora", nullptr},
+                                   {"use_bdlora", false}}) {
+    EXPECT_TRUE(Refusal(key, value).ok()) << key << Refusal(key, value).message();
+  }
+}
+
+// A list for many families: those that this model has.
+TEST_F(Adapters, TargetsBesideThoseThatAreThere) {
+  auto hf = infer::ReadModelConfig(test::GoldenPath("hf/llama"));
+  model::LoraConfig lora{.targets = {"q_proj", "query_key_value"}, .universal = true};
+  const auto made = [&] {
+    return model::Decoder::Create(hf->config, {.lora = lora}, pool_, *gemm_, account_).status();
+  };
+  EXPECT_TRUE(made().ok()) << made().message();
+  lora.targets = {"query_key_value", "dense"};
+  EXPECT_NE(made().message().find("dense"), std::string::npos) << made().message();
 }
 
 TEST_F(Adapters, TargetsThatAreNoProducts) {

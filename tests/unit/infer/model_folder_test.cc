@@ -82,8 +82,59 @@ TEST(ModelFolder, KnowsWhatFilesCarryBesideTheWeights) {
     EXPECT_EQ(LossOfFolder(Rewrite(c, "lm_head.weight", false, prefix), DType::kF32, batch)
                   .status()
                   .message(),
-              c.path() + ": tensor lm_head.weight is not a part of this model");
+              c.path() +
+                  ": tensor lm_head.weight is not a part of this model: "
+                  "tie_word_embeddings is true, and it is not the embedding");
     EXPECT_FALSE(LossOfFolder(Rewrite(d, "adapter", true, prefix), DType::kF32, batch).ok());
+    for (const char* buffer : {"rotary_emb.inv_freq", "h.1.rotary_emb.cos_cached"}) {
+      TempDir e;
+      EXPECT_EQ(*LossOfFolder(Rewrite(e, buffer, false, prefix), DType::kF32, batch), *want);
+    }
+    TempDir f;
+    EXPECT_FALSE(
+        LossOfFolder(Rewrite(f, "h.0.my_rotary_emb.inv_freq", false, prefix), DType::kF32, batch)
+            .ok());
+  }
+}
+
+// Of the embedding and the head that are one, a file may have either, or both in two types.
+TEST(ModelFolder, ATiedTableUnderEitherName) {
+  const Batch batch = test::RandomBatch(1, 7, 300, 5);
+  const std::string from = test::GoldenPath("hf/gpt2");
+  auto want = LossOfFolder(from, DType::kF32, batch);
+  ASSERT_TRUE(want.ok()) << want.status().message();
+  auto reader = checkpoint::SafetensorsReader::Open(from + "/model.safetensors");
+  const auto* table = reader->Find("transformer.wte.weight");
+  std::vector<float> values(static_cast<size_t>(table->numel()));
+  ASSERT_TRUE(ReadAsFloat(*table, 0, values).ok());
+  for (float& value : values) value = static_cast<float>(BF16(value));
+  std::vector<BF16> narrow(values.begin(), values.end());
+  for (const auto& [both, rounded] : {std::pair(false, false), {true, true}, {true, false}}) {
+    TempDir dir;
+    dir.Write("config.json", *ReadFile(from + "/config.json"));
+    std::vector<checkpoint::TensorInfo> infos;
+    std::vector<std::span<const std::byte>> data;
+    const auto add = [&](const checkpoint::TensorInfo& info, std::span<const std::byte> bytes) {
+      infos.push_back(info);
+      data.push_back(bytes);
+    };
+    for (const auto& view : reader->tensors()) {
+      if (view.name != table->name) {
+        add(view, view.bytes);
+      } else if (both) {
+        add(view, rounded ? std::as_bytes(std::span(values)) : view.bytes);
+      }
+    }
+    const checkpoint::TensorInfo head = {"lm_head.weight", both ? "BF16" : "F32", table->shape};
+    add(head, both ? std::as_bytes(std::span(narrow)) : table->bytes);
+    auto writer = checkpoint::SafetensorsWriter::Create(dir.file("model.safetensors"), infos);
+    for (const auto& bytes : data) ASSERT_TRUE(writer->Write(bytes).ok());
+    ASSERT_TRUE(writer->Finish().ok());
+    auto loss = LossOfFolder(dir.path(), DType::kF32, batch);
+    EXPECT_EQ(loss.ok(), !both || rounded) << loss.status().message();
+    if (!both) {
+      EXPECT_EQ(*loss, *want);
+    }
   }
 }
 

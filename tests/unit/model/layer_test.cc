@@ -170,8 +170,7 @@ TEST_F(LayerGradient, GeluWithDropout) {
 
 // Beside every product an adapter, and all of it is trained.
 const LoraConfig kLora{
-    .rank = 2,
-    .alpha = 3,
+    .size = {.rank = 2, .alpha = 3},
     .targets = {"c_attn", "c_fc", "c_proj", "q_proj", "v_proj", "up_proj", "down_proj"}};
 constexpr LayerOptions kAdapted{0.3f, 0.3f, &kLora};
 

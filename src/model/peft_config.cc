@@ -1,0 +1,206 @@
+#include "model/peft_config.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+
+namespace ds::model {
+namespace {
+
+constexpr char kAllLinear[] = "all-linear";
+
+bool IsNone(const Json& json, const char* key) {
+  const Json value = json.value(key, Json());
+  return value.is_null() || value == false || value == "" ||
+         (value.is_structured() && value.empty());
+}
+
+Status RefuseUnlessNone(const Json& json, std::initializer_list<const char*> keys) {
+  for (const char* key : keys) {
+    if (IsNone(json, key)) continue;
+    return Error(Code::kUnsupported, "{} is {}, only none is supported", key,
+                 DumpJson(json[key], -1));
+  }
+  return {};
+}
+
+// By some ways to begin, PEFT changes the weights below whenever it loads such adapters.
+Status CheckInit(const Json& json) {
+  const Json init = json.value("init_lora_weights", Json());
+  if (!init.is_string()) return {};
+  for (const char* changes : {"pissa", "corda", "olora", "loftq"}) {
+    if (!init.get<std::string>().starts_with(changes)) continue;
+    return Error(Code::kUnsupported,
+                 "init_lora_weights is {}, by which PEFT changes the model below: its "
+                 "save_pretrained writes others with path_initial_model_for_weight_conversion",
+                 DumpJson(init, -1));
+  }
+  return {};
+}
+
+// What this file may ask for and these adapters do not do.
+Status RefuseTheRest(const Json& json) {
+  DS_TRY(RefuseUnlessNone(
+      json,
+      {"use_dora", "lora_bias", "use_qalora", "use_bdlora", "modules_to_save", "target_parameters",
+       "layer_replication", "trainable_token_indices", "megatron_config", "arrow_config",
+       "alora_invocation_tokens", "kasa_config", "monteclora_config", "velora_config"}));
+  DS_TRY(CheckInit(json));
+  if (json.contains("bias") && json["bias"] != "none") {
+    return Error(Code::kUnsupported, "bias is {}, only \"none\" is supported",
+                 DumpJson(json["bias"], -1));
+  }
+  return {};
+}
+
+// A name, or the end of one. In a regular expression its dots stand for themselves, too.
+bool IsPlain(std::string_view pattern) {
+  return std::all_of(pattern.begin(), pattern.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.';
+  });
+}
+
+bool EndsWithName(std::string_view product, std::string_view name) {
+  return product == name ||
+         (product.ends_with(name) && product[product.size() - name.size() - 1] == '.');
+}
+
+template <typename T>
+Status ReadUnlessNull(const Json& json, const char* key, T& out) {
+  return json.contains(key) && json[key].is_null() ? Status() : ReadKey(json, key, out);
+}
+
+// A string is a pattern over whole names; without any PEFT chooses by the family.
+Status ReadTargets(const Json& json, LoraConfig& lora, bool& patterns) {
+  const Json targets = json.value("target_modules", Json());
+  if (targets.is_null()) {
+    patterns = true;
+  } else if (targets.is_string()) {
+    std::string lower = targets.get<std::string>();
+    std::transform(lower.begin(), lower.end(), lower.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    patterns = lower != kAllLinear;
+    if (!patterns) lora.targets.insert(kAllLinear);
+  } else if (!targets.is_array() || targets.empty()) {
+    return Error(Code::kUnsupported, "target_modules is {}, expected an array of names",
+                 DumpJson(targets, -1));
+  } else {
+    lora.universal = true;
+    for (const Json& name : targets) {
+      if (!name.is_string()) {
+        return Error(Code::kConfig, "target_modules has {}, expected names", DumpJson(name, -1));
+      }
+      lora.targets.insert(name.get<std::string>());
+    }
+  }
+  return {};
+}
+
+Status ReadAlphas(const Json& json, std::map<std::string, double>& alphas) {
+  if (IsNone(json, "alpha_pattern")) return {};
+  const Json& pattern = json["alpha_pattern"];
+  if (!pattern.is_object()) {
+    return Error(Code::kConfig, "alpha_pattern is {}, expected an object", DumpJson(pattern, -1));
+  }
+  for (const auto& [name, alpha] : pattern.items()) {
+    if (!IsPlain(name)) {
+      return Error(Code::kUnsupported,
+                   "alpha_pattern has \"{}\", only names and ends of names are supported", name);
+    }
+    const Status status = ReadKey(pattern, name, alphas[name]);
+    if (!status.ok()) return Error(status.code(), "alpha_pattern: {}", status.message());
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<PeftConfig> PeftConfig::Parse(std::string_view text, std::string_view what) {
+  PeftConfig config;
+  config.what_ = what;
+  LoraConfig& lora = config.lora_;
+  lora.size.alpha = 8;  // as PEFT has it where it is not said
+  DS_ASSIGN(const Json json, ParseJson(text, what));
+  const auto read = [&]() -> Status {
+    std::string type;
+    DS_TRY(RequireKey(json, "peft_type", type));
+    if (type != "LORA") {
+      return Error(Code::kUnsupported, "peft_type is \"{}\", only \"LORA\" is supported", type);
+    }
+    DS_TRY(ReadUnlessNull(json, "r", lora.size.rank));
+    DS_TRY(ReadUnlessNull(json, "lora_alpha", lora.size.alpha));
+    DS_TRY(ReadUnlessNull(json, "use_rslora", lora.rank_stabilised));
+    DS_TRY(ReadUnlessNull(json, "lora_dropout", lora.dropout));
+    if (json.contains("base_model_name_or_path") && json["base_model_name_or_path"].is_string()) {
+      lora.base = json["base_model_name_or_path"].get<std::string>();
+    }
+    DS_TRY(ReadTargets(json, lora, config.patterns_));
+    DS_TRY(ReadAlphas(json, config.alphas_));
+    for (const char* key :
+         {"rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules"}) {
+      config.patterns_ |= !IsNone(json, key);
+    }
+    DS_TRY(RefuseTheRest(json));
+    return lora.Check();
+  };
+  if (Status status = read(); !status.ok()) {
+    return Error(status.code(), "{}: {}", what, status.message());
+  }
+  return config;
+}
+
+Result<double> PeftConfig::AlphaOf(std::string_view product) const {
+  const std::string* by = nullptr;
+  for (const auto& [name, alpha] : alphas_) {
+    if (!EndsWithName(product, name)) continue;
+    if (by != nullptr &&
+        alphas_.at(*by) != alpha) {  // PEFT takes the first, by an order of its own
+      return Error(Code::kUnsupported,
+                   "{}: alpha_pattern says both \"{}\": {} and \"{}\": {} of {}", what_, *by,
+                   alphas_.at(*by), name, alpha, product);
+    }
+    by = &name;
+  }
+  return by != nullptr ? alphas_.at(*by) : lora_.size.alpha;
+}
+
+Result<LoraConfig> PeftConfig::Resolve(const LoraRanks& ranks) const {
+  LoraConfig lora = lora_;
+  if (!patterns_) return lora;
+  lora.targets.clear();
+  for (const auto& [product, rank] : ranks) {
+    DS_ASSIGN(const double alpha, AlphaOf(product));
+    lora.chosen[product] = {rank, alpha};
+  }
+  if (lora.chosen.empty()) {
+    return Error(Code::kCorruptData, "{}: there are no weights of adapters beside it", what_);
+  }
+  if (Status status = lora.Check(); !status.ok()) {
+    return Error(status.code(), "{}: {}", what_, status.message());
+  }
+  return lora;
+}
+
+std::string ToPeftConfig(const LoraConfig& config, WeightLayout layout) {
+  Json json = {{"peft_type", "LORA"},
+               {"task_type", "CAUSAL_LM"},
+               {"base_model_name_or_path", config.base},
+               {"r", config.size.rank},
+               {"lora_alpha", config.size.alpha},
+               {"lora_dropout", 0.0},
+               {"use_rslora", config.rank_stabilised},
+               {"target_modules", config.targets},
+               {"bias", "none"},
+               {"fan_in_fan_out", layout == WeightLayout::kInOut},
+               {"inference_mode", true},
+               {"init_lora_weights", true}};
+  for (const auto& [product, size] : config.chosen) {
+    json["target_modules"].push_back(product);
+    if (size.rank != config.size.rank) json["rank_pattern"][product] = size.rank;
+    if (size.alpha != config.size.alpha) json["alpha_pattern"][product] = size.alpha;
+  }
+  return DumpJson(json) + "\n";
+}
+
+}  // namespace ds::model

@@ -1,0 +1,38 @@
+// adapter_config.json: what Hugging Face's PEFT says of low-rank adapters.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "model/lora.h"
+
+namespace ds::model {
+
+// Of each product that has an adapter in a file of weights, the rank.
+using LoraRanks = std::map<std::string, int64_t, std::less<>>;
+
+class PeftConfig {
+ public:
+  // What it asks for and these adapters do not do is refused by name. `what`: the file.
+  static Result<PeftConfig> Parse(std::string_view json, std::string_view what);
+
+  // Which products have an adapter and of what size. Where that is said by patterns (a regular
+  // expression, layers, ranks), it is as the weights have it.
+  Result<LoraConfig> Resolve(const LoraRanks& ranks) const;
+
+ private:
+  PeftConfig() = default;
+  Result<double> AlphaOf(std::string_view product) const;
+
+  std::string what_;
+  LoraConfig lora_;
+  bool patterns_ = false;
+  std::map<std::string, double> alphas_;  // alpha_pattern, by the ends of names
+};
+
+std::string ToPeftConfig(const LoraConfig& config, WeightLayout layout);
+
+}  // namespace ds::model
