@@ -28,6 +28,38 @@ Status ReadEnds(const Json& json, std::vector<int32_t>& ends) {
   return {};
 }
 
+// What of transformers' GenerationConfig changes which tokens are chosen, beside what is read, and
+// the value at which it does nothing; null does nothing either.
+void FindNotDone(const Json& json, std::vector<std::string>& not_done) {
+  static const Json nothing = {{"num_beams", 1},
+                               {"num_beam_groups", 1},
+                               {"no_repeat_ngram_size", 0},
+                               {"encoder_no_repeat_ngram_size", 0},
+                               {"encoder_repetition_penalty", 1.0},
+                               {"bad_words_ids", Json()},
+                               {"suppress_tokens", Json()},
+                               {"begin_suppress_tokens", Json()},
+                               {"sequence_bias", Json()},
+                               {"exponential_decay_length_penalty", Json()},
+                               {"guidance_scale", 1.0},
+                               {"watermarking_config", Json()},
+                               {"stop_strings", Json()},
+                               {"penalty_alpha", 0.0},
+                               {"typical_p", 1.0},
+                               {"epsilon_cutoff", 0.0},
+                               {"eta_cutoff", 0.0},
+                               {"top_h", Json()},
+                               {"forced_bos_token_id", Json()},
+                               {"forced_eos_token_id", Json()},
+                               {"min_length", 0},
+                               {"min_new_tokens", 0}};
+  for (const auto& [key, none] : nothing.items()) {
+    const Json value = json.value(key, Json());
+    if (value.is_null() || value == none || (value.is_structured() && value.empty())) continue;
+    not_done.push_back(fmt::format("{} {}", key, DumpJson(value, -1)));
+  }
+}
+
 Status ReadInto(const Json& json, GenerationConfig& config) {
   if (!json.is_object()) {
     return Error(Code::kConfig, "is {}, expected an object", JsonTypeName(json));
@@ -35,15 +67,16 @@ Status ReadInto(const Json& json, GenerationConfig& config) {
   std::optional<bool> samples;
   DS_TRY(ReadEnds(json, config.end_ids));
   DS_TRY(Read(json, "do_sample", samples));
+  DS_TRY(Read(json, "repetition_penalty", config.repetition_penalty));
+  FindNotDone(json, config.not_done);
+  if (samples.has_value() && !*samples) {
+    config.temperature = 0;
+    return {};
+  }
   DS_TRY(Read(json, "temperature", config.temperature));
   DS_TRY(Read(json, "top_k", config.top_k));
   DS_TRY(Read(json, "top_p", config.top_p));
-  DS_TRY(Read(json, "min_p", config.min_p));
-  DS_TRY(Read(json, "repetition_penalty", config.repetition_penalty));
-  if (samples.has_value() && !*samples) config.temperature = 0;
-  SamplingOptions all;
-  config.Apply(all);
-  return all.Check();
+  return Read(json, "min_p", config.min_p);
 }
 
 // What the file at `path` says, over `config`.
@@ -61,6 +94,13 @@ GenerationConfig EndsOf(const model::DecoderConfig& config) {
 
 }  // namespace
 
+Status GenerationConfig::Check() const {
+  SamplingOptions all;
+  Apply(all);
+  const Status status = all.Check();
+  return status.ok() ? status : Error(status.code(), "{}: {}", path, status.message());
+}
+
 void GenerationConfig::Apply(SamplingOptions& options) const {
   options.temperature = temperature.value_or(options.temperature);
   options.top_k = top_k.value_or(options.top_k);
@@ -76,7 +116,9 @@ Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
   if (text.status().code() == Code::kNotFound) return EndsOf(config);
   DS_TRY(text.status());
   DS_ASSIGN(const Json json, ParseJson(*text, path));
-  return Parse(json, EndsOf(config), path);
+  DS_ASSIGN(GenerationConfig read, Parse(json, EndsOf(config), path));
+  read.path = path;
+  return read;
 }
 
 Status WriteGenerationConfig(const std::string& folder, const std::string& from,

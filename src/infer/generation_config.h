@@ -15,17 +15,23 @@ namespace ds::infer {
 inline constexpr char kGenerationConfig[] = "generation_config.json";
 
 struct GenerationConfig {
+  std::string path;              // of the file; "": there is none
   std::vector<int32_t> end_ids;  // each ends a text
   // What the file says of how to choose; nothing, where it says nothing.
   std::optional<double> temperature, top_p, min_p, repetition_penalty;
   std::optional<int64_t> top_k;
 
+  // What else it asks for, by key and value: it changes what is generated elsewhere, and not here.
+  std::vector<std::string> not_done;
+
   // What the file says, over what `options` has.
   void Apply(SamplingOptions& options) const;
+  // Where what it says is no way to choose.
+  Status Check() const;
 };
 
 // Ends are those of the file, or else of the model's own config. A folder without the file is
-// fine. do_sample false is temperature 0.
+// fine. do_sample false is temperature 0, and what goes with sampling is not read then.
 Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
                                               const model::DecoderConfig& config);
 

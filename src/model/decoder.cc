@@ -49,7 +49,9 @@ Result<std::unique_ptr<Decoder>> Decoder::Create(const DecoderConfig& config,
   DecoderOptions settled = options;
   if (settled.lora.has_value()) {
     DS_TRY(settled.lora->Check());
-    settled.lora->targets = config.family->Adapted(settled.lora->targets);
+    if (settled.lora->chosen.empty()) {
+      settled.lora->targets = config.family->Adapted(settled.lora->targets);
+    }
   }
   std::unique_ptr<Decoder> decoder(new Decoder(config, settled, lane, gemm, account));
   DS_TRY(decoder->CheckAdapters());
@@ -94,19 +96,21 @@ Decoder::Decoder(const DecoderConfig& config, const DecoderOptions& options,
 
 Status Decoder::CheckAdapters() const {
   if (lora() == nullptr) return {};
+  bool any = !lora()->chosen.empty();  // of the weights that are there
+  const std::string* none = nullptr;
   for (const std::string& target : lora()->targets) {
     const LoraConfig alone{.targets = {target}};
     const bool found = std::any_of(params_.begin(), params_.end(), [&](const Param* param) {
       const std::string_view name = param->spec.name;
       return param->adapter != nullptr && alone.Names(name.substr(0, name.rfind('.')));
     });
-    if (!found) {
-      return Error(Code::kConfig, "an adapter for \"{}\": this {} has {}", target,
-                   config_.family->model_type,
-                   fmt::join(config_.family->Adapted({"all-linear"}), ", "));
-    }
+    any |= found;
+    if (!found && none == nullptr) none = &target;
   }
-  return {};
+  if (none == nullptr || (lora()->universal && any)) return {};
+  return Error(Code::kConfig, "an adapter for \"{}\": this {} has {}", *none,
+               config_.family->model_type,
+               fmt::join(config_.family->Adapted({"all-linear"}), ", "));
 }
 
 Status Decoder::RegisterParams(ParamStore& store, ValuesOf values_of) {
@@ -317,12 +321,19 @@ Status Decoder::AddEmbeddingGrad(const Pass& pass, const Param& table, const int
   return EndGrad(compute_->store, table);
 }
 
-Status Decoder::BackwardEmbedding(const Pass& pass) {
+Status Decoder::BackwardEmbedding(const Pass& pass, const int32_t* ids) {
   const TraceSpan span(TraceLane::kCompute, "backward", wte_.spec.unit);
   if (const auto dropout = EmbeddingDropout(pass); dropout.drops()) {
     compute_->ops.dropout(lane_, pass.shape.rows(), config_.width, dropout, d_stream_, d_stream_);
   }
   if (learned()) DS_TRY(AddEmbeddingGrad(pass, *wpe_, positions_));
+  const int64_t padding = config_.padding_row();
+  const int64_t row_bytes = config_.width * static_cast<int64_t>(DTypeBytes(compute_->ops.dtype));
+  for (int64_t row = 0; padding >= 0 && row < pass.shape.rows(); ++row) {
+    if (ids[row] == padding) {
+      lane_.Zero(static_cast<std::byte*>(d_stream_) + row * row_bytes, row_bytes);
+    }
+  }
   return AddEmbeddingGrad(pass, wte_, ids_);
 }
 
@@ -334,7 +345,7 @@ Result<double> Decoder::ForwardBackward(const TokenBatch& batch, float loss_scal
   DS_ASSIGN(const void* x, Forward(pass));
   DS_ASSIGN(const double loss, head_.LossAndGrad(pass, x, batch.targets, loss_scale, d_stream_));
   DS_TRY(BackwardBlocks(pass));
-  DS_TRY(BackwardEmbedding(pass));
+  DS_TRY(BackwardEmbedding(pass, batch.ids));
   return loss;
 }
 
@@ -403,9 +414,7 @@ int64_t Decoder::PlanActivationBytes(int64_t batch, int64_t tokens) {
   return count.bytes();
 }
 
-std::string Decoder::HfConfig() const {
-  return ToHfConfig(config_, compute_.has_value() ? compute_->store.dtype() : DType::kF32);
-}
+std::string Decoder::HfConfig(DType dtype) const { return ToHfConfig(config_, dtype); }
 
 std::string_view Decoder::name_prefix() const { return config_.family->names.prefix; }
 

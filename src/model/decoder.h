@@ -46,7 +46,7 @@ class Decoder final : public Model {
   Status Decode(int32_t id, float* logits) override;
   int64_t PlanActivationBytes(int64_t batch, int64_t tokens) override;
   int64_t activation_bytes() const override { return memory_.bytes() + cache_memory_.bytes(); }
-  std::string HfConfig() const override;
+  std::string HfConfig(DType dtype) const override;
   std::string_view name_prefix() const override;
   const LoraConfig* lora() const override {
     return options_.lora.has_value() ? &*options_.lora : nullptr;
@@ -70,7 +70,7 @@ class Decoder final : public Model {
   // From ids to the output of the last block; valid until the next Prepare.
   Result<const void*> Forward(const Pass& pass);
   Status BackwardBlocks(const Pass& pass);
-  Status BackwardEmbedding(const Pass& pass);
+  Status BackwardEmbedding(const Pass& pass, const int32_t* ids);
   Status AddEmbeddingGrad(const Pass& pass, const Param& table, const int32_t* ids);
   Status Extend(const int32_t* ids, int64_t tokens, float* logits);
 

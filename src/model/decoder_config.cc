@@ -38,7 +38,12 @@ Status DecoderConfig::Check() const {
     return Error(Code::kConfig, "{} is {}, expected more than 0 and at most 1", names.norm_eps,
                  norm_eps);
   }
-  if (window < 0) return Error(Code::kConfig, "sliding_window is {}", window);
+  if (window < 0) {
+    return Error(Code::kConfig, "sliding_window is {}, expected 1 or more, or null", window);
+  }
+  if (const int64_t row = padding_row(); row < -1 || row >= vocab) {
+    return Error(Code::kConfig, "pad_token_id is {}, {} is {}", *pad_token, names.vocab, vocab);
+  }
   for (const auto& [name, rate] : {std::pair("dropout of attention", attention_dropout),
                                    {"dropout of embeddings", embedding_dropout},
                                    {"dropout of residuals", residual_dropout}}) {
@@ -51,6 +56,12 @@ Status DecoderConfig::Check() const {
                  names.layers, layers);
   }
   return {};
+}
+
+int64_t DecoderConfig::padding_row() const {
+  if (!pad_token.has_value() || !family->padding_row) return -1;
+  const int64_t row = *pad_token >= 0 ? *pad_token : vocab + *pad_token;
+  return row >= 0 ? row : -2;  // no row at all
 }
 
 int64_t DecoderConfig::parameters() const {

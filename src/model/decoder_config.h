@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/status.h"
@@ -33,6 +34,9 @@ struct DecoderConfig {
   // Only carried from one config.json to the next; -1: none. Any of the eos_tokens ends a text.
   int64_t bos_token = -1;
   std::vector<int64_t> eos_tokens = {};
+  // pad_token_id, which may count from the end of the vocabulary. Of families that have such a row
+  // the embedding learns nothing of it (padding_idx of torch's).
+  std::optional<int64_t> pad_token = {};
 
   int64_t key_heads() const { return kv_heads != 0 ? kv_heads : heads; }
   int64_t dim() const { return head_dim != 0 || heads < 1 ? head_dim : width / heads; }
@@ -41,6 +45,9 @@ struct DecoderConfig {
   int64_t window_of(int64_t layer) const {
     return windowed.empty() || windowed[static_cast<size_t>(layer)] ? window : 0;
   }
+
+  // The row of the embedding that stays as it is; -1: none.
+  int64_t padding_row() const;
 
   // Every size positive, heads that share keys evenly, and no product that overflows. Sizes are
   // called by their names in the family's config.json.

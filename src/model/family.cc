@@ -45,8 +45,10 @@ Status ReadSizes(const Json& json, DecoderConfig& config) {
   DS_TRY(RequireKey(json, names.layers, config.layers));
   DS_TRY(RequireKey(json, names.heads, config.heads));
   DS_TRY(RequireKey(json, names.width, config.width));
-  DS_TRY(ReadIfSet(json, names.kv_heads, config.kv_heads));
-  DS_TRY(ReadIfSet(json, "head_dim", config.head_dim));
+  if (config.family->positions == Positions::kRope) {  // GPT-2 has no such keys
+    DS_TRY(ReadIfSet(json, names.kv_heads, config.kv_heads));
+    DS_TRY(ReadIfSet(json, "head_dim", config.head_dim));
+  }
   double eps = config.norm_eps;
   DS_TRY(ReadIfSet(json, names.inner, config.inner));
   DS_TRY(ReadIfSet(json, names.norm_eps, eps));
@@ -56,6 +58,9 @@ Status ReadSizes(const Json& json, DecoderConfig& config) {
   }
   config.norm_eps = static_cast<float>(eps);
   DS_TRY(ReadIfSet(json, "bos_token_id", config.bos_token));
+  if (json.contains("pad_token_id") && !json["pad_token_id"].is_null()) {
+    DS_TRY(ReadKey(json, "pad_token_id", config.pad_token.emplace()));
+  }
   return ReadEnds(json, config.eos_tokens);
 }
 
@@ -128,6 +133,10 @@ Result<HfConfig> ParseHfConfig(std::string_view text, std::string_view what) {
     DS_TRY(ReadDType(json, parsed.dtype));
     DS_TRY(config.family->read(json, config));
     DS_TRY(config.Check());
+    if (json.contains("is_causal") && json["is_causal"] != true) {  // null is no, too
+      return Error(Code::kUnsupported, "is_causal is {}, only true is supported",
+                   DumpJson(json["is_causal"], -1));
+    }
     return RefuseAnyOf(json, {"pruned_heads", "quantization_config"});
   };
   if (Status status = read(); !status.ok()) {
@@ -156,6 +165,7 @@ std::string ToHfConfig(const DecoderConfig& config, DType dtype) {
       {"use_cache", true},
       {"bos_token_id", TokenOrNull(config.bos_token)},
       {"eos_token_id", EndsOrNull(config.eos_tokens)},
+      {"pad_token_id", config.pad_token.has_value() ? Json(*config.pad_token) : Json()},
       {"dtype", dtype_name},
       {"torch_dtype", dtype_name},  // read by releases before 4.56
   };

@@ -47,6 +47,7 @@ struct Family {
   MlpKind mlp;
   Positions positions;
   bool qk_norm;
+  bool padding_row;  // of the embedding, that of pad_token_id is not trained
   // The rest of config.json, once the sizes are read: what this family alone has, and what it asks
   // for that is not supported, by name.
   Status (*read)(const Json& json, DecoderConfig& config);

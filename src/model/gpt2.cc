@@ -66,6 +66,7 @@ const Family& Gpt2Family() {
                                 .mlp = MlpKind::kGelu,
                                 .positions = Positions::kLearned,
                                 .qk_norm = false,
+                                .padding_row = false,
                                 .read = Read,
                                 .write = Write};
   return family;

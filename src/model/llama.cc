@@ -14,6 +14,15 @@ Status ReadLlamaLike(const Json& json, DecoderConfig& config) {
   return {};
 }
 
+Status ReadWindowSize(const Json& json, DecoderConfig& config) {
+  constexpr char kKey[] = "sliding_window";
+  if (!json.contains(kKey)) config.window = 4096;
+  if (!json.contains(kKey) || json[kKey].is_null()) return {};
+  DS_TRY(ReadKey(json, kKey, config.window));
+  if (config.window > 0) return {};
+  return Error(Code::kConfig, "{} is {}, expected 1 or more, or null", kKey, config.window);
+}
+
 void WriteLlamaLike(const DecoderConfig& config, Json& json) {
   const SizeNames& names = config.family->sizes;
   json[names.kv_heads] = config.key_heads();
@@ -54,6 +63,7 @@ Family LlamaLike(const char* model_type, const char* architecture) {
           .mlp = MlpKind::kSwiglu,
           .positions = Positions::kRope,
           .qk_norm = false,
+          .padding_row = true,
           .read = ReadLlamaLike,
           .write = WriteLlamaLike};
 }
@@ -82,8 +92,8 @@ void WriteLlama(const DecoderConfig& config, Json& json) {
 
 Status ReadMistral(const Json& json, DecoderConfig& config) {
   DS_TRY(ReadLlamaLike(json, config));
-  if (!json.contains("sliding_window")) config.window = 4096;  // the default of the reference
-  return ReadIfSet(json, "sliding_window", config.window);
+  if (!json.contains("num_key_value_heads")) config.kv_heads = 8;  // the reference's defaults
+  return ReadWindowSize(json, config);
 }
 
 void WriteMistral(const DecoderConfig& config, Json& json) {

@@ -8,6 +8,8 @@ namespace ds::model {
 // Names, layers, and the reader and writer below.
 Family LlamaLike(const char* model_type, const char* architecture);
 Status ReadLlamaLike(const Json& json, DecoderConfig& config);
+// sliding_window, of which the reference's default is 4096 and null is none.
+Status ReadWindowSize(const Json& json, DecoderConfig& config);
 void WriteLlamaLike(const DecoderConfig& config, Json& json);
 
 }  // namespace ds::model

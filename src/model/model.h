@@ -57,8 +57,8 @@ class Model {
   virtual int64_t PlanActivationBytes(int64_t batch, int64_t tokens) = 0;
   virtual int64_t activation_bytes() const = 0;
 
-  // config.json of its Hugging Face folder.
-  virtual std::string HfConfig() const = 0;
+  // config.json of its Hugging Face folder, with weights of that type.
+  virtual std::string HfConfig(DType dtype) const = 0;
   // Of the names of all tensors but the head: older folders leave it out.
   virtual std::string_view name_prefix() const = 0;
   // Null: it has no adapters.

@@ -5,14 +5,16 @@
 namespace ds::model {
 namespace {
 
+constexpr int64_t kKeyHeads = 32;  // the default of these families' configs
+
 // Newer files say what each layer is; older ones from which layer on the window counts.
 Status ReadWindow(const Json& json, DecoderConfig& config) {
   bool use = false;
-  int64_t from = config.layers;
+  int64_t from = 28;  // the default of these families' configs
   DS_TRY(ReadIfSet(json, "use_sliding_window", use));
   DS_TRY(ReadIfSet(json, "max_window_layers", from));
   if (!use) return {};
-  DS_TRY(ReadIfSet(json, "sliding_window", config.window));
+  DS_TRY(ReadWindowSize(json, config));
   config.windowed.assign(static_cast<size_t>(config.layers), false);
   if (!json.contains("layer_types") || json["layer_types"].is_null()) {
     for (int64_t i = std::max<int64_t>(from, 0); i < config.layers; ++i) {
@@ -38,12 +40,14 @@ Status ReadWindow(const Json& json, DecoderConfig& config) {
 
 Status ReadQwen2(const Json& json, DecoderConfig& config) {
   DS_TRY(ReadLlamaLike(json, config));
+  if (!json.contains("num_key_value_heads")) config.kv_heads = kKeyHeads;
   config.qkv_bias = true;
   return ReadWindow(json, config);
 }
 
 Status ReadQwen3(const Json& json, DecoderConfig& config) {
   DS_TRY(ReadLlamaLike(json, config));
+  if (!json.contains("num_key_value_heads")) config.kv_heads = kKeyHeads;
   if (config.head_dim == 0) config.head_dim = 128;  // the default of this family's config
   bool bias = false;
   DS_TRY(ReadIfSet(json, "attention_bias", bias));

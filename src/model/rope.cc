@@ -51,7 +51,10 @@ Status ReadScaling(const Json& from, RopeConfig& rope) {
         std::pair("mscale", &mscale), std::pair("mscale_all_dim", &mscale_all_dim)}) {
     DS_TRY(read(key, *value));
   }
+  if (rope.beta_fast == 0) rope.beta_fast = RopeConfig().beta_fast;  // as the reference has it
+  if (rope.beta_slow == 0) rope.beta_slow = RopeConfig().beta_slow;
   DS_TRY(read("truncate", rope.truncate));
+  if (from.contains("truncate") && !given("truncate")) rope.truncate = false;  // null is no
   if (rope.scaling != RopeScaling::kNone && !given("factor")) {
     return Error(Code::kConfig, "rope_type is \"{}\", and there is no factor beside it", name);
   }
@@ -61,10 +64,28 @@ Status ReadScaling(const Json& from, RopeConfig& rope) {
     rope.attention_factor =
         YarnMagnitude(rope.factor, mscale) / YarnMagnitude(rope.factor, mscale_all_dim);
   }
-  if (const char* key = "partial_rotary_factor"; given(key) && from[key] != 1.0) {
-    return Error(Code::kUnsupported, "{} is {}, only 1 is supported", key, DumpJson(from[key], -1));
-  }
   return {};
+}
+
+Status CheckWhole(const Json& json) {
+  constexpr char kKey[] = "partial_rotary_factor";
+  if (!json.contains(kKey) || json[kKey].is_null() || json[kKey] == 1.0) return {};
+  return Error(Code::kUnsupported, "{} is {}, only 1 is supported", kKey, DumpJson(json[kKey], -1));
+}
+
+bool IsSet(const Json& json, const char* key) { return json.contains(key) && !json[key].is_null(); }
+
+// Which of the two spellings counts: where the older one says something, it alone does.
+Result<const char*> KeyOf(const Json& config) {
+  const char* found = nullptr;
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    if (!IsSet(config, key)) continue;
+    if (!config[key].is_object()) {
+      return Error(Code::kConfig, "{} is {}, expected an object", key, DumpJson(config[key], -1));
+    }
+    if (found == nullptr || !config[key].empty()) found = key;
+  }
+  return found;
 }
 
 Status Check(const RopeConfig& rope) {
@@ -131,17 +152,25 @@ void ScaleLlama3(const RopeConfig& rope, double original, std::vector<double>& f
 }  // namespace
 
 Result<RopeConfig> RopeConfig::Parse(const Json& config) {
+  constexpr char kTheta[] = "rope_theta", kOriginal[] = "original_max_position_embeddings";
   RopeConfig rope;
-  if (config.contains("rope_theta") && !config["rope_theta"].is_null()) {
-    DS_TRY(ReadKey(config, "rope_theta", rope.theta));
-  }
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    if (!config.contains(key) || config[key].is_null()) continue;
-    if (!config[key].is_object()) {
-      return Error(Code::kConfig, "{} is {}, expected an object", key, DumpJson(config[key], -1));
-    }
+  DS_TRY(CheckWhole(config));
+  if (IsSet(config, kTheta)) DS_TRY(ReadKey(config, kTheta, rope.theta));
+  DS_ASSIGN(const char* const key, KeyOf(config));
+  if (key != nullptr) {
+    DS_TRY(CheckWhole(config[key]));
     DS_TRY(ReadScaling(config[key], rope));
+    const Json other = config.value("rope_parameters", Json::object());
+    if (!IsSet(config, kTheta) && !IsSet(config[key], kTheta) && IsSet(other, kTheta)) {
+      return Error(Code::kConfig,
+                   "rope_scaling has no {}, and that of rope_parameters, {}, does not count beside "
+                   "it: say it once, or leave one of the two out",
+                   kTheta, DumpJson(other[kTheta], -1));
+    }
   }
+  const bool stretched = rope.scaling == RopeScaling::kYarn || rope.scaling == RopeScaling::kLlama3;
+  if (stretched && IsSet(config, kOriginal))
+    DS_TRY(ReadKey(config, kOriginal, rope.original_context));
   DS_TRY(Check(rope));
   return rope;
 }
@@ -149,7 +178,11 @@ Result<RopeConfig> RopeConfig::Parse(const Json& config) {
 void RopeConfig::Write(Json& config) const {
   Json parameters = {{"rope_type", NameOf(scaling)}};
   if (scaling != RopeScaling::kNone) parameters["factor"] = factor;
-  if (original_context > 0) parameters["original_max_position_embeddings"] = original_context;
+  if (original_context > 0) {
+    const bool whole = original_context == std::floor(original_context) && original_context < 1e15;
+    parameters["original_max_position_embeddings"] =
+        whole ? Json(static_cast<int64_t>(original_context)) : Json(original_context);
+  }
   if (scaling == RopeScaling::kLlama3) {
     parameters["low_freq_factor"] = low_freq_factor;
     parameters["high_freq_factor"] = high_freq_factor;

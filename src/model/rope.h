@@ -26,7 +26,9 @@ struct RopeConfig {
 
   bool operator==(const RopeConfig&) const = default;
 
-  // Reads `rope_parameters`, or `rope_theta` and `rope_scaling` of older files.
+  // Reads `rope_parameters`, or `rope_theta` and `rope_scaling` of older files. Where both
+  // spellings are there, the older one counts alone, as in the reference: who follows a model card
+  // writes it.
   static Result<RopeConfig> Parse(const Json& config);
   // Into a config.json: `rope_parameters`, and the older spelling beside it.
   void Write(Json& config) const;

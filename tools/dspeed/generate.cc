@@ -1,5 +1,6 @@
 // dspeed generate
 #include "infer/generate.h"
+#include "infer/generation_config.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -38,6 +39,7 @@ const char* Reason(bool ended, bool stopped) {
 
 // Of --stop: special tokens, which no text shows, by their ids; and texts.
 struct Stops {
+  std::vector<int32_t> ends;  // of texts, as the model says
   std::vector<int32_t> ids;
   std::vector<std::string> texts;
 };
@@ -134,7 +136,7 @@ Status Speaker::Continue(const std::string& asked) {
   };
   const Status status = infer::Generate(*loaded_.model, ids, options_, [&](int32_t token) {
     added.push_back(token);
-    ended = token == loaded_.tokenizer->end_of_text() || holds(loaded_.generation.end_ids, token);
+    ended = token == loaded_.tokenizer->end_of_text() || holds(stops_.ends, token);
     stopped = !ended && holds(stops_.ids, token);
     if (ended || stopped) return false;
     writes = show(text.Add(loaded_.Decode(token)));
@@ -219,12 +221,20 @@ Status Generate(const GenerateFlags& flags) {
                                           .threads = flags.threads,
                                           .cache_tokens = lines ? 0 : tokens}));
   options.sampling = {.seed = flags.seed};
-  loaded->generation.Apply(options.sampling);
+  DS_ASSIGN(const infer::GenerationConfig generation,
+            infer::ReadGenerationConfig(loaded->generation_folder, loaded->config));
+  generation.Apply(options.sampling);
   flags.asked.Apply(options.sampling);
-  DS_ASSIGN(const Stops stops, FindStops(flags, *loaded));
+  if (!options.sampling.Check().ok()) DS_TRY(generation.Check());
+  for (const std::string& what : generation.not_done) {
+    fmt::print(stderr, "dspeed generate: {} asks for {}, which is not done here\n", generation.path,
+               what);
+  }
+  DS_ASSIGN(Stops stops, FindStops(flags, *loaded));
+  stops.ends = generation.end_ids;
   if (flags.chat) {  // whatever else the model was made for, an answer ends where its turn does
     DS_ASSIGN(const int32_t end, data::EndOfTurn(*loaded->tokenizer));
-    loaded->generation.end_ids.push_back(end);
+    stops.ends.push_back(end);
   }
   CatchInterrupts();
   Speaker speaker(flags, options, stops, *loaded);

@@ -46,14 +46,17 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
     if (asked.reads_text || !none) return tokenizer.status();
     loaded->no_tokenizer = tokenizer.status();
   }
-  DS_ASSIGN(loaded->generation, infer::ReadGenerationConfig(place.generation, config.config));
+  loaded->config = config.config;
+  loaded->generation_folder = place.generation;
   loaded->gemm = CreateGemm();
   loaded->weights.emplace(type, loaded->pool, loaded->account);
   const model::DecoderOptions options{
       .cache_tokens = std::min(asked.cache_tokens, config.config.context), .lora = place.lora()};
   DS_ASSIGN(loaded->model, model::Decoder::Create(config.config, options, loaded->pool,
                                                   *loaded->gemm, loaded->account));
-  DS_TRY(infer::LoadModelAt(place, *loaded->model, *loaded->weights));
+  if (asked.reads_weights) {
+    DS_TRY(infer::LoadModelAt(place, *loaded->model, *loaded->weights));
+  }
   return loaded;
 }
 

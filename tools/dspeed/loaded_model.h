@@ -12,9 +12,9 @@
 
 #include "base/task_pool.h"
 #include "device/memory.h"
-#include "infer/generation_config.h"
 #include "infer/weight_store.h"
 #include "kernels/gemm.h"
+#include "model/decoder_config.h"
 #include "model/model.h"
 #include "tensor/dtype.h"
 #include "token/tokenizer.h"
@@ -30,7 +30,8 @@ struct LoadedModel {
   std::optional<infer::WeightStore> weights;
   std::unique_ptr<token::Tokenizer> tokenizer;  // of a model that need not read text, or null
   Status no_tokenizer;                          // ... and why
-  infer::GenerationConfig generation;
+  model::DecoderConfig config;
+  std::string generation_folder;        // where generation_config.json is, if there is one
   std::unique_ptr<model::Model> model;  // last: it refers to the others
 
   // Tokens of a text, with those that go before it, and the text that a token stands for: nothing,
@@ -47,6 +48,7 @@ struct ModelAsked {
   int threads = 0;                   // as in CpuThreads()
   int64_t cache_tokens = 0;          // of a generation at most; 0: the context
   bool reads_text = true;            // false: it may have no tokenizer
+  bool reads_weights = true;         // false: the model has none
 };
 Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked);
 

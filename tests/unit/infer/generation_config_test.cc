@@ -62,7 +62,6 @@ TEST(GenerationConfig, NonsenseIsNamed) {
   for (const auto& [text, part] : {std::pair("[1]", "expected an object"),
                                    {R"({"eos_token_id": "x"})", "eos_token_id is \"x\""},
                                    {R"({"eos_token_id": [-1]})", "eos_token_id"},
-                                   {R"({"temperature": -1})", "temperature"},
                                    {R"({"top_k": "many"})", "top_k"},
                                    {"{", "generation_config.json"}}) {
     dir.Write("generation_config.json", text);
@@ -71,6 +70,33 @@ TEST(GenerationConfig, NonsenseIsNamed) {
     EXPECT_NE(config.status().message().find(part), std::string::npos) << config.status().message();
     EXPECT_NE(config.status().message().find("generation_config.json"), std::string::npos);
   }
+}
+
+// It is read with the model, and matters to who generates alone.
+TEST(GenerationConfig, WhatItCannotMeanIsSaidWhereItCounts) {
+  const test::TempDir dir;
+  const auto said = [&](const char* text) {
+    dir.Write("generation_config.json", text);
+    auto config = ReadGenerationConfig(dir.path(), {});
+    EXPECT_TRUE(config.ok()) << config.status().message();
+    return config->Check().message();
+  };
+  EXPECT_NE(said(R"({"temperature": -1})").find("generation_config.json: temperature is -1"),
+            std::string::npos)
+      << said(R"({"temperature": -1})");
+  EXPECT_NE(said(R"({"do_sample": true, "top_p": 0.0})"), "");
+  // Greedy, they say nothing.
+  EXPECT_EQ(said(R"({"do_sample": false, "top_p": 0.0, "top_k": -1, "temperature": 9})"), "");
+}
+
+TEST(GenerationConfig, NamesWhatIsNotDone) {
+  const test::TempDir dir;
+  dir.Write("generation_config.json",
+            R"({"num_beams": 4, "no_repeat_ngram_size": 0, "bad_words_ids": [[1]],
+                "suppress_tokens": [], "guidance_scale": null, "typical_p": 1.0, "top_k": 3})");
+  auto config = ReadGenerationConfig(dir.path(), {});
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->not_done, (std::vector<std::string>{"bad_words_ids [[1]]", "num_beams 4"}));
 }
 
 }  // namespace

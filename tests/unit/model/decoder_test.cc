@@ -216,6 +216,40 @@ TEST(Decoder, GradientsAccumulate) {
   }
 }
 
+// That of padding_idx in torch's embedding: what it is fed learns nothing, all else as ever. What a
+// tied head learns of that token stays.
+TEST(Decoder, ThePaddingRowIsNotTrained) {
+  for (const bool tied : {false, true}) {
+    DecoderConfig config = {.family = &LlamaFamily(),
+                            .vocab = 11,
+                            .context = 8,
+                            .layers = 2,
+                            .heads = 2,
+                            .width = 8,
+                            .inner = 12};
+    config.tied = tied;
+    ModelRig plain({.config = config});
+    config.pad_token = 3;
+    ModelRig padded({.config = config});
+    Batch batch = RandomBatch(2, 6, 11, 4);
+    batch.ids[2] = batch.ids[7] = 3;
+    plain.Step(batch);
+    padded.Step(batch);
+    for (ParamId id = 0; id < plain.store.size(); ++id) {
+      const auto with = padded.store.grad(id), without = plain.store.grad(id);
+      const bool embedding = plain.store.spec(id).name == "model.embed_tokens.weight";
+      for (size_t i = 0; i < with.size(); ++i) {
+        if (!embedding || i / 8 != 3) {
+          EXPECT_EQ(with[i], without[i]) << plain.store.spec(id).name << " " << i;
+        } else {
+          EXPECT_NE(with[i], without[i]) << i;
+          EXPECT_EQ(with[i] == 0, !tied) << i;
+        }
+      }
+    }
+  }
+}
+
 // One unit at a time: each block is acquired in forward and again in backward, and its gradients
 // are complete before the next block's begin.
 TEST(Decoder, AcquiresAUnitAtATime) {

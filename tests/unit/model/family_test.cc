@@ -70,6 +70,11 @@ TEST(HfConfig, RefusesByName) {
             "supported");
   EXPECT_EQ(with("activation_function", "relu"),
             "c.json: activation_function is \"relu\", only \"gelu_new\" is supported");
+  EXPECT_EQ(with("is_causal", false), "c.json: is_causal is false, only true is supported");
+  EXPECT_EQ(with("is_causal", nullptr), "c.json: is_causal is null, only true is supported");
+  EXPECT_EQ(with("is_causal", true), "ok");
+  EXPECT_EQ(with("head_dim", 5), "ok");  // GPT-2 has no such key
+  EXPECT_EQ(with("pad_token_id", 300), "ok");
   EXPECT_EQ(with("n_inner", 77), "ok");
   EXPECT_EQ(with("n_inner", -1), "c.json: n_inner is -1, expected 1 to 16777216");
   EXPECT_EQ(with("tie_word_embeddings", false), "ok");
@@ -82,6 +87,63 @@ TEST(HfConfig, RefusesByName) {
   json.erase("n_embd");
   EXPECT_EQ(Message(json), "c.json: n_embd: missing");
   EXPECT_NE(Message(Json::array()), "ok");
+}
+
+// What the reference takes where a file leaves a key out.
+TEST(HfConfig, DefaultsOfTheFamilies) {
+  const auto parse = [](const char* family, const Json& more = Json::object()) {
+    Json json = {
+        {"model_type", family},          {"vocab_size", 256},       {"hidden_size", 64},
+        {"intermediate_size", 48},       {"num_hidden_layers", 30}, {"num_attention_heads", 64},
+        {"max_position_embeddings", 64}, {"rms_norm_eps", 1e-6},    {"head_dim", 2}};
+    json.update(more);
+    auto parsed = ParseHfConfig(json.dump(), "c.json");
+    EXPECT_TRUE(parsed.ok()) << parsed.status().message();
+    return parsed.ok() ? parsed->config : DecoderConfig();
+  };
+  for (const auto& [family, heads] :
+       {std::pair("llama", 64), {"mistral", 8}, {"qwen2", 32}, {"qwen3", 32}}) {
+    EXPECT_EQ(parse(family).key_heads(), heads) << family;
+    EXPECT_EQ(parse(family, {{"num_key_value_heads", nullptr}}).key_heads(), 64) << family;
+    EXPECT_EQ(parse(family, {{"num_key_value_heads", 16}}).key_heads(), 16) << family;
+  }
+  EXPECT_EQ(parse("mistral").window, 4096);
+  EXPECT_EQ(parse("mistral", {{"sliding_window", nullptr}}).window, 0);
+  for (const char* family : {"qwen2", "qwen3"}) {
+    EXPECT_EQ(parse(family, {{"sliding_window", 4}}).window, 0);
+    const DecoderConfig windowed = parse(family, {{"use_sliding_window", true}});
+    EXPECT_EQ(windowed.window_of(27), 0);
+    EXPECT_EQ(windowed.window_of(28), 4096);
+    EXPECT_EQ(parse(family, {{"use_sliding_window", true}, {"sliding_window", nullptr}}).window, 0);
+  }
+}
+
+TEST(HfConfig, ThePaddingRow) {
+  Json json = *ParseJson(ToHfConfig({.family = &LlamaFamily(),
+                                     .vocab = 300,
+                                     .context = 64,
+                                     .layers = 2,
+                                     .heads = 4,
+                                     .width = 32,
+                                     .inner = 48},
+                                    DType::kF32),
+                         "sample");
+  EXPECT_TRUE(json["pad_token_id"].is_null());
+  for (const auto& [pad, row] : {std::pair(7, 7), {299, 299}, {-1, 299}, {-300, 0}}) {
+    json["pad_token_id"] = pad;
+    auto parsed = ParseHfConfig(json.dump());
+    ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+    EXPECT_EQ(parsed->config.padding_row(), row);
+    EXPECT_EQ((*ParseJson(ToHfConfig(parsed->config, DType::kF32), "it"))["pad_token_id"], pad);
+  }
+  for (const int pad : {300, -301}) {
+    json["pad_token_id"] = pad;
+    EXPECT_EQ(Message(json), fmt::format("c.json: pad_token_id is {}, vocab_size is 300", pad));
+  }
+  json["sliding_window"] = 0;
+  json["pad_token_id"] = nullptr;
+  json["model_type"] = "mistral";
+  EXPECT_EQ(Message(json), "c.json: sliding_window is 0, expected 1 or more, or null");
 }
 
 }  // namespace

@@ -48,7 +48,9 @@ TEST(RopeConfig, YarnIsThatOfTransformers) {
   } cases[] = {
       {Json::object(), whole, 1.138629436},
       {{{"truncate", false}}, exact, 1.138629436},
-      {{{"mscale", 0.7}, {"mscale_all_dim", nullptr}, {"truncate", nullptr}}, whole, 1.138629436},
+      {{{"truncate", nullptr}}, exact, 1.138629436},
+      {{{"beta_slow", 0}, {"beta_fast", 0}}, whole, 1.138629436},
+      {{{"mscale", 0.7}, {"mscale_all_dim", nullptr}}, whole, 1.138629436},
       {{{"mscale", 1.0}, {"mscale_all_dim", 1.0}}, whole, 1},
       {{{"mscale", 0.7}, {"mscale_all_dim", 1.2}}, whole, 0.940571525},
       {{{"attention_factor", 0.9}, {"mscale", 2.0}, {"mscale_all_dim", 1.0}}, whole, 0.9},
@@ -69,6 +71,46 @@ TEST(RopeConfig, YarnIsThatOfTransformers) {
   }
 }
 
+// As transformers 5.24 reads files in which both are there.
+TEST(RopeConfig, TheOlderSpellingCountsAlone) {
+  const Json yarn = Yarn(Json::object())["rope_parameters"];
+  Json none = {{"rope_type", "default"}, {"rope_theta", 50000.0}};
+  const auto parse = [](Json config) { return RopeConfig::Parse(config); };
+  auto alone = parse({{"rope_scaling", yarn}});
+  ASSERT_TRUE(alone.ok()) << alone.status().message();
+  EXPECT_EQ(alone->scaling, RopeScaling::kYarn);
+  for (const Json& other : {none, yarn, Json::object(), Json()}) {
+    EXPECT_EQ(*parse({{"rope_scaling", yarn}, {"rope_parameters", other}}), *alone) << other;
+  }
+  for (const Json& empty : {Json(), Json::object()}) {  // says nothing
+    auto rope = parse({{"rope_scaling", empty}, {"rope_parameters", none}, {"rope_theta", 7.0}});
+    ASSERT_TRUE(rope.ok()) << rope.status().message();
+    EXPECT_EQ(rope->theta, 50000);
+  }
+  // What the one has is not what the other leaves out.
+  auto linear = parse({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}},
+                       {"rope_parameters", yarn},
+                       {"rope_theta", 7.0}});
+  ASSERT_TRUE(linear.ok()) << linear.status().message();
+  EXPECT_EQ(linear->theta, 7);
+  EXPECT_EQ(linear->original_context, 0);
+  const Status split =
+      parse({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}, {"rope_parameters", none}})
+          .status();
+  EXPECT_NE(split.message().find("rope_theta"), std::string::npos) << split.message();
+}
+
+TEST(RopeConfig, TheContextOfBefore) {
+  Json config = Yarn(Json::object());
+  config["original_max_position_embeddings"] = 32;
+  EXPECT_EQ(RopeConfig::Parse(config)->original_context, 32);
+  Json written;
+  RopeConfig::Parse(config)->Write(written);
+  EXPECT_EQ(written["rope_parameters"]["original_max_position_embeddings"].dump(), "32");
+  config["rope_parameters"]["rope_type"] = "linear";
+  EXPECT_EQ(RopeConfig::Parse(config)->original_context, 64);
+}
+
 TEST(RopeConfig, SaysWhatIsWrong) {
   for (const auto& [more, part] :
        {std::pair<Json, const char*>{{{"truncate", 1}}, "truncate"},
@@ -81,6 +123,8 @@ TEST(RopeConfig, SaysWhatIsWrong) {
     ASSERT_FALSE(rope.ok()) << more;
     EXPECT_NE(rope.status().message().find(part), std::string::npos) << rope.status().message();
   }
+  const Status partial = RopeConfig::Parse({{"partial_rotary_factor", 0.5}}).status();
+  EXPECT_EQ(partial.message(), "partial_rotary_factor is 0.5, only 1 is supported");
 }
 
 }  // namespace
