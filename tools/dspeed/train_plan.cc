@@ -14,10 +14,6 @@
 namespace ds::tool {
 namespace {
 
-constexpr int64_t kMostBatch = 1 << 24;           // sequences of a step
-constexpr int64_t kMostSteps = int64_t{1} << 53;  // so far a double counts
-constexpr double kMostEpochs = 1e6;
-
 // Usual ones, of all weights of a model that exists and of adapters beside it.
 constexpr double kFineTuningRate = 2e-5, kAdapterRate = 2e-4;
 constexpr int64_t kFolderContext = 1024;  // of a model that was made for more, unless asked for
@@ -121,80 +117,6 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
   if (answers) DS_TRY(FindLayout(layout, flags, *text.tokenizer));
   if (const auto end = text.tokenizer->end_of_text()) flags.end_ids.push_back(*end);
   return text;
-}
-
-Status CheckFlags(const TrainFlags& flags) {
-  const auto least = [](const char* flag, int64_t value, int64_t least) -> Status {
-    if (value >= least) return {};
-    return InvalidArgument("{} is {}, expected {} or more", flag, value, least);
-  };
-  if (flags.data.empty() && flags.mix.empty() && !flags.plans) {
-    return InvalidArgument("--data is needed: the text to train on");
-  }
-  if (!flags.data.empty() && !flags.mix.empty()) {
-    return InvalidArgument("--data {} and --mix {}: the file names all texts, or none is needed",
-                           flags.data[0], flags.mix);
-  }
-  if (!flags.mix.empty() && (flags.text.format != "auto" || flags.text.field != "text")) {
-    return InvalidArgument("--format {}, --field {} and --mix {}: the file says them of each text",
-                           flags.text.format, flags.text.field, flags.mix);
-  }
-  if (flags.asked_steps.has_value()) {
-    DS_TRY(least("--steps", *flags.asked_steps, 1));
-    if (*flags.asked_steps > kMostSteps) {
-      return InvalidArgument("--steps is {}, at most {}", *flags.asked_steps, kMostSteps);
-    }
-  }
-  if (flags.epochs.has_value()) {
-    if (flags.asked_steps.has_value()) {
-      return InvalidArgument("--epochs {:g} and --steps {}: either says how long the run is",
-                             *flags.epochs, *flags.asked_steps);
-    }
-    if (!(*flags.epochs > 0 && *flags.epochs <= kMostEpochs)) {
-      return InvalidArgument("--epochs is {:g}, expected more than 0 and up to {:g}", *flags.epochs,
-                             kMostEpochs);
-    }
-  }
-  DS_TRY(least("--trace-events", flags.trace_events(), 1));
-  if (flags.trace_events() > int64_t{1} << 26) {
-    return InvalidArgument("--trace-events is {}, at most {}", flags.trace_events(), 1 << 26);
-  }
-  if (flags.asked_trace_events.has_value() && flags.trace.empty()) {
-    return InvalidArgument("--trace-events {} goes with --trace FILE", flags.trace_events());
-  }
-  DS_TRY(least("--save-every", flags.save_every, 0));
-  DS_TRY(least("--eval-every", flags.eval_every, 0));
-  DS_TRY(least("--threads", flags.threads, 0));
-  if (flags.threads > 4096) return InvalidArgument("--threads is {}, at most 4096", flags.threads);
-  if (flags.ranks < 1 || flags.ranks > 1024) {
-    return InvalidArgument("--ranks is {}, expected 1 to 1024", flags.ranks);
-  }
-  if (!(flags.timeout > 0 && flags.timeout <= 1e6)) {
-    return InvalidArgument("--timeout is {}, expected more than 0 and up to 1e6 seconds",
-                           flags.timeout);
-  }
-  if (flags.resume && flags.save.empty()) {
-    return InvalidArgument("--resume goes with --save DIR: the folder that holds the run");
-  }
-  if (flags.overwrite && flags.save.empty()) {
-    return InvalidArgument("--overwrite goes with --save DIR: the folder that holds the run");
-  }
-  if (flags.overwrite && flags.resume) {
-    return InvalidArgument("--overwrite and --resume: a run begins anew, or goes on");
-  }
-  if (flags.save_every > 0 && flags.save.empty()) {
-    return InvalidArgument("--save-every {} goes with --save DIR", flags.save_every);
-  }
-  if (flags.lr.has_value() && !(*flags.lr >= 0 && std::isfinite(*flags.lr))) {
-    return InvalidArgument("--lr is {}, expected a finite number, 0 or more", *flags.lr);
-  }
-  if (flags.batch.has_value()) {
-    DS_TRY(least("--batch", *flags.batch, 1));
-    if (*flags.batch > kMostBatch) {
-      return InvalidArgument("--batch is {}, at most {}", *flags.batch, kMostBatch);
-    }
-  }
-  return {};
 }
 
 namespace {
