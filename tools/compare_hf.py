@@ -2,8 +2,8 @@
 """Our folders in transformers, and our tokenizers beside tokenizers: compare_hf.py BUILD
 
 Prints a row a family (the largest difference of a log-probability of a token, and of the loss), a row a
-layout of conversations, and a row a tokenizer (strings that were encoded to the same ids and back), and
-fails where one differs.
+layout of conversations, a row a kind of adapters of PEFT, and a row a tokenizer (strings that were encoded to
+the same ids and back), and fails where one differs.
 """
 import argparse
 import json
@@ -19,9 +19,12 @@ import unicodedata
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 import numpy as np
+import peft
 import tokenizers
 import torch
 import transformers
+
+from compare_hf_adapters import compare_adapters
 
 FAMILIES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 LIMIT = 1e-4  # of a log-probability in fp32
@@ -88,7 +91,8 @@ def compare_models(dspeed, folder, draw):
 
 LAYOUTS = {"ChatML": ("<|im_start|>", "<|im_end|>"),
            "Llama 3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-           "added": ("<|im_start|>", "<|im_end|>")}  # to the tokenizer and the model of a plain text
+           "added": ("<|im_start|>", "<|im_end|>"),    # to the tokenizer and the model of a plain text
+           "adapted": ("<|im_start|>", "<|im_end|>")}  # the same with adapters
 
 
 def compare_chat(dspeed, folder):
@@ -108,17 +112,20 @@ def compare_chat(dspeed, folder):
         words, saved = folder / f"tokens-{layout}", folder / f"chat-{layout}"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows))
         tokens = [word for token in special for word in ("--special", token)]
-        if layout == "added":
+        if layout in ("added", "adapted"):
             run(dspeed, "train", "--data", GOLDEN / "corpus.txt", "--tokenizer", GOLDEN / "tokenizers/llama2",
                 *SIZES, "--steps", 20, "--save", words)
             learner = ["--model", words, *tokens]
+            if layout == "adapted":
+                learner += ["--lora-rank", 8, "--lora-targets", "all-linear"]
         else:
             run(dspeed, "tokenizer", "train", "--data", data, "--format", "chat", "--vocab", 300, "--out", words,
                 *tokens)
             learner = ["--tokenizer", words, *SIZES]
         run(dspeed, "train", "--data", data, "--format", "chat", *learner, "--steps", 60, "--batch", 8, "--lr",
             0.003, "--save", saved)
-        model = transformers.AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32).eval()
+        reader = peft.AutoPeftModelForCausalLM if layout == "adapted" else transformers.AutoModelForCausalLM
+        model = reader.from_pretrained(saved, dtype=torch.float32).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(saved)
         def write(messages, **more):
             return tokenizer.apply_chat_template(messages, tokenize=False, **more)
@@ -305,6 +312,7 @@ def main():
         folder = pathlib.Path(name)
         bad = compare_models(build / "bin/dspeed", folder, random.Random(told.seed))
         bad += compare_chat(build / "bin/dspeed", folder)
+        bad += compare_adapters(build / "bin/dspeed", GOLDEN, folder, run, LIMIT)
         bad += compare_tokenizers(build, folder, told.strings, told.seed)
     return bad != 0
 

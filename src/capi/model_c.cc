@@ -146,7 +146,7 @@ Result<HandleOwner<ds_model>> Load(ds_engine* engine, const char* folder,
                                    const ds_model_options& options) {
   DS_ASSIGN(const ds::infer::ModelPlace place,
             ds::infer::FindModel(folder, TextOrNone(options.base)));
-  DS_ASSIGN(const HfConfig hf, ds::infer::ReadModelConfig(place.base));
+  DS_ASSIGN(const HfConfig hf, ds::infer::ReadPlaceConfig(place));
   DS_ASSIGN(Asked asked, ReadOptions(options, hf));
   if (place.adapters.has_value()) {
     if (asked.options.lora.has_value()) {
@@ -179,7 +179,7 @@ Result<HandleOwner<ds_model>> Open(const char* folder, const ds_model_open_optio
   }
   DS_ASSIGN(const ds::infer::ModelPlace place,
             ds::infer::FindModel(folder, TextOrNone(options.base)));
-  DS_ASSIGN(const HfConfig hf, ds::infer::ReadModelConfig(place.base));
+  DS_ASSIGN(const HfConfig hf, ds::infer::ReadPlaceConfig(place));
   const DType dtype = options.dtype != static_cast<ds_dtype>(0) ? static_cast<DType>(options.dtype)
                                                                 : hf.dtype.value_or(DType::kF32);
   auto alone =

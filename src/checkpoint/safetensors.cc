@@ -143,6 +143,11 @@ Result<SafetensorsReader> SafetensorsReader::Parse(std::span<const std::byte> by
   if (bytes.size() < sizeof length) {
     return Corrupt(what, "{} bytes, a safetensors file has at least 8", bytes.size());
   }
+  constexpr std::string_view kPointer = "version https://git-lfs";
+  if (std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())
+          .starts_with(kPointer)) {
+    return Corrupt(what, "a pointer of Git LFS and not the file, which git lfs pull fetches");
+  }
   std::memcpy(&length, bytes.data(), sizeof length);  // little endian, as the machines we run on
   if (length > kMaxHeader) {
     return Corrupt(what, "the header has {} bytes, at most {} are read", length, kMaxHeader);
@@ -209,6 +214,22 @@ Status ReadAsFloat(const TensorView& tensor, int64_t begin, std::span<float> out
     WidenAll<F16>(bytes, out);
   }
   return {};
+}
+
+bool SameValues(const TensorView& a, const TensorView& b) {
+  if (a.shape != b.shape) return false;
+  if (a.dtype == b.dtype) {
+    return std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0;
+  }
+  std::vector<float> some(std::min<size_t>(static_cast<size_t>(a.numel()), 1 << 16)), others(some);
+  for (int64_t begin = 0; begin < a.numel(); begin += std::ssize(some)) {
+    const auto count = static_cast<size_t>(std::min(a.numel() - begin, std::ssize(some)));
+    const auto left = std::span(some).first(count), right = std::span(others).first(count);
+    if (!ReadAsFloat(a, begin, left).ok()) return false;
+    if (!ReadAsFloat(b, begin, right).ok()) return false;
+    if (!std::ranges::equal(left, right)) return false;
+  }
+  return true;
 }
 
 Result<SafetensorsWriter> SafetensorsWriter::Create(

@@ -65,6 +65,8 @@ class SafetensorsReader {
 Status ReadAsFloat(const TensorView& tensor, int64_t begin, std::span<float> out);
 // Fails where ReadAsFloat would: it has another dtype.
 Status CheckFloat(const TensorView& tensor);
+// Of one shape, and the same in fp32.
+bool SameValues(const TensorView& a, const TensorView& b);
 
 // Streams tensors, in the order given to Create, into a file that appears whole at Finish.
 class SafetensorsWriter {

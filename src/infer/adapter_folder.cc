@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <set>
 #include <vector>
 
 #include "base/file.h"
@@ -59,7 +60,24 @@ model::LoraRanks RanksIn(const checkpoint::SafetensorsReader& weights) {
   return ranks;
 }
 
-bool IsAdapter(const Param& param) { return model::IsLora(param.spec.name); }
+// The name of a table in the file: "" where it has none.
+std::string TableIn(const checkpoint::SafetensorsReader& weights,
+                    std::initializer_list<const char*> ends) {
+  for (const checkpoint::TensorView& tensor : weights.tensors()) {
+    for (const char* end : ends) {
+      if (tensor.name.starts_with("base_model.model.") && tensor.name.ends_with(end)) {
+        return tensor.name;
+      }
+    }
+  }
+  return "";
+}
+std::string EmbeddingIn(const checkpoint::SafetensorsReader& weights) {
+  return TableIn(weights, {".embed_tokens.weight", ".wte.weight"});
+}
+std::string HeadIn(const checkpoint::SafetensorsReader& weights) {
+  return TableIn(weights, {".lm_head.weight"});
+}
 
 bool IsModel(const std::string& folder) { return Exists(folder + "/config.json"); }
 
@@ -95,12 +113,39 @@ Result<AdapterFolder> AdapterFolder::Open(const std::string& folder, const std::
   }
   DS_ASSIGN(checkpoint::SafetensorsReader reader, checkpoint::SafetensorsReader::Open(weights));
   DS_ASSIGN(model::LoraConfig config, peft.Resolve(RanksIn(reader)));
+  config.embedding = !EmbeddingIn(reader).empty();
+  config.head = !HeadIn(reader).empty();
+  for (const auto& [said, is, what] :
+       {std::tuple(peft.embedding(), config.embedding, "an embedding"),
+        std::tuple(peft.head(), config.head, "lm_head")}) {
+    if (!said || is) continue;
+    return Error(Code::kCorruptData, "{}: modules_to_save has {}, and {} has none", path, what,
+                 weights);
+  }
   if (base.empty()) {
     DS_ASSIGN(config.base, FindBase(folder, path, config.base));
   } else {
     config.base = AbsolutePath(base);
   }
-  return AdapterFolder(weights, std::move(config), std::move(reader));
+  return AdapterFolder(weights, std::move(config), peft.tied(), std::move(reader));
+}
+
+bool AdapterFolder::Has(const Param& param) const {
+  return model::IsLora(param.spec.name) ||
+         reader_->Find(model::PeftName(param.spec.name)) != nullptr;
+}
+
+void AdapterFolder::Adjust(model::DecoderConfig& base) const {
+  const checkpoint::TensorView* embedding = reader_->Find(EmbeddingIn(*reader_));
+  const checkpoint::TensorView* head = reader_->Find(HeadIn(*reader_));
+  for (const checkpoint::TensorView* table : {embedding, head}) {
+    if (table != nullptr && table->shape.size() == 2) {
+      base.vocab = std::max(base.vocab, table->shape[0]);
+    }
+  }
+  if (!base.tied || (embedding == nullptr && head == nullptr)) return;
+  const bool both = embedding != nullptr && head != nullptr;
+  base.tied = both ? checkpoint::SameValues(*embedding, *head) : tied_ && embedding != nullptr;
 }
 
 Result<ParamValues> AdapterFolder::operator()(const Param& param) const {
@@ -124,19 +169,26 @@ Result<ParamValues> AdapterFolder::operator()(const Param& param) const {
 }
 
 Status AdapterFolder::CheckNames(const model::Model& model) const {
-  const model::ParamList params = model.params();
+  std::set<std::string> known;
+  for (const Param* param : model.params()) {
+    if (model::IsLora(param->spec.name)) known.insert(model::PeftName(param->spec.name));
+  }
+  for (const std::string& name :
+       {model::PeftName(model.params()[0]->spec.name), model::PeftName(kHeadName)}) {
+    const checkpoint::TensorView* table = reader_->Find(name);
+    if (table == nullptr) continue;
+    known.insert(name);
+    // Of a model that was made larger, PEFT writes down what it keeps in its wrapper, too.
+    const std::string module = name.substr(0, name.rfind('.'));
+    known.insert(module + ".original_module.weight");
+    const std::string again = module + ".modules_to_save.weight";
+    const checkpoint::TensorView* copy = reader_->Find(again);
+    if (copy != nullptr && checkpoint::SameValues(*copy, *table)) known.insert(again);
+  }
   for (const checkpoint::TensorView& view : reader_->tensors()) {
-    const bool known = std::any_of(params.begin(), params.end(), [&](const Param* param) {
-      return IsAdapter(*param) && model::PeftName(param->spec.name) == view.name;
-    });
-    if (known) continue;
-    const bool table = view.name.ends_with("lm_head.weight") || view.name.ends_with("wte.weight") ||
-                       view.name.ends_with("embed_tokens.weight");
-    return Error(Code::kUnsupported, "{}: tensor {} is not a part of these adapters{}", path_,
-                 view.name,
-                 table ? ": they carry a whole embedding or head, which is only merged by PEFT "
-                         "(merge_and_unload, then save_pretrained)"
-                       : "");
+    if (known.contains(view.name)) continue;
+    return Error(Code::kUnsupported, "{}: tensor {} is not a part of these adapters", path_,
+                 view.name);
   }
   return {};
 }
@@ -148,6 +200,11 @@ Result<ModelPlace> FindModel(const std::string& folder, const std::string& base)
     return InvalidArgument("{} has no {}: only adapters have a base (--base, options.base: {})",
                            folder, kConfigName, base);
   }
+  if (std::error_code none;
+      !base.empty() && Exists(base) && !std::filesystem::is_directory(base, none)) {
+    return InvalidArgument("{} is a file, expected the folder of a model (--base, options.base)",
+                           base);
+  }
   DS_ASSIGN(AdapterFolder adapters, AdapterFolder::Open(folder, base));
   place.base = adapters.config().base;
   if (!Exists(folder + "/" + kGenerationConfig)) place.generation = place.base;
@@ -155,10 +212,20 @@ Result<ModelPlace> FindModel(const std::string& folder, const std::string& base)
   return place;
 }
 
+Result<model::HfConfig> ReadPlaceConfig(const ModelPlace& place) {
+  DS_ASSIGN(model::HfConfig config, ReadModelConfig(place.base));
+  if (place.adapters.has_value()) place.adapters->Adjust(config.config);
+  return config;
+}
+
 Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store) {
   if (!place.adapters.has_value()) return LoadModel(place.base, model, store);
-  DS_TRY(place.adapters->CheckNames(model));
-  return LoadModel(place.base, model, store, *place.adapters);
+  const AdapterFolder& adapters = *place.adapters;
+  DS_TRY(adapters.CheckNames(model));
+  DS_ASSIGN(const FolderValues base, FolderValues::Open(place.base, model));
+  return model.RegisterParams(store, [&](const Param& param) -> Result<ParamValues> {
+    return adapters.Has(param) ? adapters(param) : base(param);
+  });
 }
 
 Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store,
@@ -175,16 +242,34 @@ Status SaveAdapter(const std::string& folder, const model::Model& model, ParamSt
   if (model.lora() == nullptr || adapted == params.end()) {
     return InvalidState("{}: the model has no adapters to save", folder);
   }
-  UnitWalk walk(store, params, IsAdapter);
+  // Of a tied model what is trained whole is both, and lies here as both: so every PEFT reads it.
+  UnitWalk walk(store, params, [](const Param& param) { return param.spec.trainable; });
+  UnitWalk tables(store, params, [](const Param& param) {
+    return param.spec.trainable && !model::IsLora(param.spec.name);
+  });
+  std::vector<checkpoint::TensorInfo> tensors = walk.Tensors(model::PeftName);
+  const size_t count = tensors.size();
+  std::vector<std::string> whole;
+  for (const checkpoint::TensorInfo& info : tables.Tensors()) {
+    const std::string module = info.name.substr(0, info.name.rfind('.'));
+    whole.push_back(module.substr(module.rfind('.') + 1));
+  }
+  const bool twice = model.lora()->embedding && IsTied(model);
+  if (twice) {
+    tensors.push_back(tables.Tensors().front());
+    tensors.back().name = model::PeftName(kHeadName);
+    whole.emplace_back("lm_head");
+  }
   const checkpoint::HfModel hf{
-      .config_json = ToPeftConfig(*model.lora(), (*adapted)->adapter->layout),
+      .config_json = ToPeftConfig(*model.lora(), (*adapted)->adapter->layout, whole),
       .config_name = kConfigName,
       .weights_name = kWeightsName,
       .dtype = store.dtype(),
-      .tensors = walk.Tensors(model::PeftName)};
-  const auto bytes_of = [&](const Param& param) { return walk.BytesOf(param); };
+      .tensors = std::move(tensors)};
   return checkpoint::WriteHfFolder(folder, hf, write, [&](size_t index, checkpoint::ByteSink sink) {
-    return walk.Hand(index, bytes_of, sink);
+    UnitWalk& of = index < count ? walk : tables;
+    const auto bytes_of = [&](const Param& param) { return of.BytesOf(param); };
+    return of.Hand(index < count ? index : 0, bytes_of, sink);
   });
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "checkpoint/safetensors.h"
+#include "model/family.h"
 #include "model/model.h"
 
 namespace ds::infer {
@@ -20,19 +21,27 @@ class AdapterFolder {
 
   // With the place where its base was found.
   const model::LoraConfig& config() const { return config_; }
-  // The values of one parameter of an adapter.
+  // Whether a parameter lies here: those of adapters, and of the embedding and the head what was
+  // trained whole, or was made larger, beside them. Its values.
+  bool Has(const model::Param& param) const;
   Result<ParamValues> operator()(const model::Param& param) const;
   // That the file has nothing that this model has not.
   Status CheckNames(const model::Model& model) const;
+  // What these tables make of the model below: its vocabulary may be larger, and an embedding and a
+  // head that were one may be two.
+  void Adjust(model::DecoderConfig& base) const;
 
  private:
-  AdapterFolder(std::string path, model::LoraConfig config, checkpoint::SafetensorsReader reader)
+  AdapterFolder(std::string path, model::LoraConfig config, bool tied,
+                checkpoint::SafetensorsReader reader)
       : path_(std::move(path)),
         config_(std::move(config)),
+        tied_(tied),
         reader_(std::make_shared<checkpoint::SafetensorsReader>(std::move(reader))) {}
 
   std::string path_;  // of the weights
   model::LoraConfig config_;
+  bool tied_;  // of a tied model the one table that is here is both
   std::shared_ptr<const checkpoint::SafetensorsReader> reader_;  // as long as values are read
 };
 
@@ -48,6 +57,8 @@ struct ModelPlace {
 };
 // `base`: of adapters, the folder of the model below, or "" for the one that they name.
 Result<ModelPlace> FindModel(const std::string& folder, const std::string& base = {});
+// What config.json says of the model, with what its adapters make of it.
+Result<model::HfConfig> ReadPlaceConfig(const ModelPlace& place);
 // LoadModel of the two. `fresh` is for adapters that are in no folder.
 Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store);
 Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& store,

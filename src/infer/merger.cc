@@ -28,7 +28,7 @@ class MergedValues {
       : base_(base), adapters_(adapters), dtype_(dtype), pool_(pool) {}
 
   Status Hand(const Param& param, checkpoint::ByteSink sink) {
-    DS_ASSIGN(const ParamValues base, base_(param));
+    DS_ASSIGN(const ParamValues base, adapters_.Has(param) ? adapters_(param) : base_(param));
     std::optional<model::LoraDelta> delta;
     if (param.adapter != nullptr) {
       DS_ASSIGN(const ParamValues a, adapters_(*param.adapter->a));

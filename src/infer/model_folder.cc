@@ -4,7 +4,6 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <vector>
@@ -22,29 +21,13 @@ using checkpoint::TensorView;
 using model::IsLora;
 using model::Param;
 
-bool SameValues(const TensorView& a, const TensorView& b) {
-  if (a.shape != b.shape) return false;
-  if (a.dtype == b.dtype) {
-    return std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0;
-  }
-  std::vector<float> some(std::min<size_t>(static_cast<size_t>(a.numel()), 1 << 16)), others(some);
-  for (int64_t begin = 0; begin < a.numel(); begin += std::ssize(some)) {
-    const auto count = static_cast<size_t>(std::min(a.numel() - begin, std::ssize(some)));
-    const auto left = std::span(some).first(count), right = std::span(others).first(count);
-    if (!checkpoint::ReadAsFloat(a, begin, left).ok()) return false;
-    if (!checkpoint::ReadAsFloat(b, begin, right).ok()) return false;
-    if (!std::ranges::equal(left, right)) return false;
-  }
-  return true;
-}
-
 // The head of a tied model may be stored a second time; another one would be another model.
 bool RepeatsEmbedding(const HfFolder& folder, std::string_view embedding, std::string_view prefix,
                       const TensorView& head) {
   for (const std::string_view name : {embedding, embedding.substr(prefix.size())}) {
     const TensorView* table = folder.Find(name);
     if (table == nullptr) continue;
-    return SameValues(*table, head);
+    return checkpoint::SameValues(*table, head);
   }
   return false;
 }
@@ -58,47 +41,48 @@ bool IsBuffer(std::string_view name) {
   return of == "inv_freq" || of == "cos_cached" || of == "sin_cached";
 }
 
-constexpr char kHead[] = "lm_head.weight";
-
 const std::string& EmbeddingOf(const model::Model& model) {
   return model.params()[0]->spec.name;  // the first that is used
 }
 
-bool IsTied(const model::Model& model) {
-  const model::ParamList params = model.params();
-  return std::none_of(params.begin(), params.end(),
-                      [](const Param* param) { return param->spec.name == kHead; });
-}
+// What a folder says of its tables.
+struct Tables {
+  int64_t vocab;
+  bool tied;
+};
 
-// The tensor of a parameter, in the shape that it has in a folder of `vocab` tokens.
-Result<TensorView> TakeFor(const model::Model& model, const Param& param, int64_t vocab,
+// The tensor of a parameter, in the shape that it has in the folder.
+Result<TensorView> TakeFor(const model::Model& model, const Param& param, const Tables& base,
                            HfFolder& folder) {
-  std::vector<int64_t> shape = param.spec.shape;
   const std::string& name = param.spec.name;
-  const bool embedding = name == EmbeddingOf(model);
-  if (embedding || name == kHead) shape[0] = std::min(shape[0], vocab);
-  // Of the two that are one in a tied model, a file may have the other.
-  const std::string_view bare = std::string_view(name).substr(model.name_prefix().size());
-  const bool stored = folder.Find(name) != nullptr || folder.Find(bare) != nullptr;
-  const bool other = embedding && IsTied(model) && !stored && folder.Find(kHead) != nullptr;
-  return folder.Take(other ? kHead : name, shape);
+  const std::string& embedding = EmbeddingOf(model);
+  if (name != embedding && name != kHeadName) return folder.Take(name, param.spec.shape);
+  std::vector<int64_t> shape = param.spec.shape;
+  shape[0] = std::min(shape[0], base.vocab);
+  // Of the two that are one in a tied model, a file may have either.
+  const auto has = [&](std::string_view table) {
+    const size_t prefix = table.starts_with(model.name_prefix()) ? model.name_prefix().size() : 0;
+    return folder.Find(table) != nullptr || folder.Find(table.substr(prefix)) != nullptr;
+  };
+  const std::string other = name == embedding ? kHeadName : embedding;
+  return folder.Take(base.tied && !has(name) && has(other) ? other : name, shape);
 }
 
 // All that the model needs is there, and nothing else.
-Status CheckTensors(const std::string& path, int64_t vocab, HfFolder& folder,
+Status CheckTensors(const std::string& path, const Tables& base, HfFolder& folder,
                     const model::Model& model) {
   for (const Param* param : model.params()) {
-    if (!IsLora(param->spec.name)) DS_TRY(TakeFor(model, *param, vocab, folder).status());
+    if (!IsLora(param->spec.name)) DS_TRY(TakeFor(model, *param, base, folder).status());
   }
   const std::string& embedding = EmbeddingOf(model);
   for (const std::string& name : folder.Untaken()) {
     if (IsBuffer(name)) continue;
-    if (name == kHead &&
+    if (name == kHeadName &&
         RepeatsEmbedding(folder, embedding, model.name_prefix(), *folder.Find(name))) {
       continue;
     }
     return Error(Code::kUnsupported, "{}: tensor {} is not a part of this model{}", path, name,
-                 name == kHead && IsTied(model)
+                 name == kHeadName && IsTied(model)
                      ? ": tie_word_embeddings is true, and it is not the embedding"
                      : "");
   }
@@ -124,7 +108,7 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
   auto text = ReadFile(path);
   std::error_code none;
   if (text.status().code() == Code::kNotFound) {
-    if (!std::filesystem::exists(folder, none)) {
+    if (!std::filesystem::is_directory(folder, none)) {
       return Error(Code::kNotFound,
                    "{}: no such folder (a model is read from one, none downloaded)", folder);
     }
@@ -134,6 +118,12 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
   }
   if (!text.ok()) return text.status();
   return model::ParseHfConfig(*text, path);
+}
+
+bool IsTied(const model::Model& model) {
+  const model::ParamList params = model.params();
+  return std::none_of(params.begin(), params.end(),
+                      [](const Param* param) { return param->spec.name == kHeadName; });
 }
 
 Result<std::string> WeightsFingerprint(const std::string& folder) {
@@ -159,12 +149,13 @@ Result<FolderValues> FolderValues::Open(const std::string& folder, const model::
   DS_ASSIGN(HfFolder opened, HfFolder::Open(folder, std::string(model.name_prefix())));
   DS_ASSIGN(const model::HfConfig config,
             model::ParseHfConfig(opened.config_json(), folder + "/config.json"));
-  DS_TRY(CheckTensors(folder, config.config.vocab, opened, model));
-  return FolderValues(model, std::make_shared<HfFolder>(std::move(opened)), config.config.vocab);
+  const Tables base = {config.config.vocab, config.config.tied};
+  DS_TRY(CheckTensors(folder, base, opened, model));
+  return FolderValues(model, std::make_shared<HfFolder>(std::move(opened)), base.vocab, base.tied);
 }
 
 Result<ParamValues> FolderValues::operator()(const Param& param) const {
-  DS_ASSIGN(const TensorView tensor, TakeFor(*model_, param, vocab_, *folder_));
+  DS_ASSIGN(const TensorView tensor, TakeFor(*model_, param, {vocab_, tied_}, *folder_));
   const auto values = [&](auto read) {
     return ParamValues(param.spec.numel(), std::move(read), DigestOf(tensor));
   };

@@ -16,6 +16,10 @@ namespace ds::infer {
 // What config.json says, checked.
 Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 
+inline constexpr char kHeadName[] = "lm_head.weight";
+// Whether its head is its embedding.
+bool IsTied(const model::Model& model);
+
 // What tells the weights of a folder from others of the same names and shapes: of each tensor its
 // name, dtype and size, and how its bytes begin and end.
 Result<std::string> WeightsFingerprint(const std::string& folder);
@@ -34,12 +38,13 @@ class FolderValues {
 
  private:
   FolderValues(const model::Model& model, std::shared_ptr<checkpoint::HfFolder> folder,
-               int64_t vocab)
-      : model_(&model), folder_(std::move(folder)), vocab_(vocab) {}
+               int64_t vocab, bool tied)
+      : model_(&model), folder_(std::move(folder)), vocab_(vocab), tied_(tied) {}
 
   const model::Model* model_;
   std::shared_ptr<checkpoint::HfFolder> folder_;
-  int64_t vocab_;
+  int64_t vocab_;  // of the folder
+  bool tied_;      // ... and whether its two tables are one
 };
 
 // Registers the model's parameters with the values of the folder, all or none.

@@ -23,6 +23,10 @@ namespace ds::kernels {
 
 // AdamW with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), written as DeepSpeed's
 // fused kernel computes it: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
+// x times the normal distribution function of x (Hendrycks & Gimpel 2016), and the approximation by
+// tanh that GPT-2 has (gelu_new).
+enum class Gelu : uint8_t { kTanh, kErf };
+
 // p -= lr * ((m / bias1) / (sqrt(v / bias2) + eps) + weight_decay * p).
 // With `decoupled` false the decay is added to the gradient (Adam with L2).
 struct AdamScalars {
@@ -162,9 +166,10 @@ struct Ops {
           bool inverse, const float* table, void* x)>
       rope;
 
-  // y = gelu(x + bias), tanh form (GPT-2's gelu_new), of the sum rounded to T; x becomes the slope
-  // gelu'(x + bias), which is all that backward needs.
-  Op<void(int64_t rows, int64_t width, const void* bias, void* x, void* y)> bias_gelu_forward;
+  // y = gelu(x + bias), of the sum rounded to T; x becomes the slope gelu'(x + bias), which is all
+  // that backward needs.
+  Op<void(int64_t rows, int64_t width, Gelu form, const void* bias, void* x, void* y)>
+      bias_gelu_forward;
   // out = a * b; out may be either.
   Op<void(int64_t n, const void* a, const void* b, void* out)> multiply;
 

@@ -89,7 +89,11 @@ Decoder::Decoder(const DecoderConfig& config, const DecoderOptions& options,
   if (head_weight_.has_value()) params_.push_back(&*head_weight_);
   for (Param* param : params_) {
     const std::string& name = param->spec.name;
-    if (lora() != nullptr) param->spec.trainable = IsLora(name);
+    if (lora() != nullptr) {
+      const bool whole = (lora()->embedding && param == &wte_) ||
+                         (lora()->head && head_weight_.has_value() && param == &*head_weight_);
+      param->spec.trainable = whole || IsLora(name);
+    }
     if (!options.train_biases && name.ends_with(".bias")) param->spec.trainable = false;
   }
 }

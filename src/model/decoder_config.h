@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "kernels/ops.h"
 #include "model/rope.h"
 
 namespace ds::model {
@@ -21,7 +22,8 @@ struct DecoderConfig {
   int64_t head_dim = 0;  // 0: width / heads
   int64_t inner = 0;     // of the MLP; 0: 4 width
   float norm_eps = 1e-5f;
-  bool tied = true;  // the head is the embedding
+  bool tied = true;                           // the head is the embedding
+  kernels::Gelu gelu = kernels::Gelu::kTanh;  // of families that have it
   bool qkv_bias = true, out_bias = true, mlp_bias = true;
   RopeConfig rope = {};  // of families that have it
   // A query sees the last `window` keys at most, in the layers that `windowed` names (empty: all);

@@ -8,10 +8,15 @@ namespace {
 Status Read(const Json& json, DecoderConfig& config) {
   std::string activation = "gelu_new";
   DS_TRY(ReadIfSet(json, "activation_function", activation));
-  if (activation != "gelu_new" && activation != "gelu_pytorch_tanh") {
+  // These three are the same approximation, with its constants in other places.
+  const bool by_tanh =
+      activation == "gelu_new" || activation == "gelu_pytorch_tanh" || activation == "gelu_fast";
+  if (!by_tanh && activation != "gelu") {
     return Error(Code::kUnsupported,
-                 "activation_function is \"{}\", only \"gelu_new\" is supported", activation);
+                 "activation_function is \"{}\", only \"gelu_new\" and \"gelu\" are supported",
+                 activation);
   }
+  config.gelu = by_tanh ? kernels::Gelu::kTanh : kernels::Gelu::kErf;
   DS_TRY(ReadIfSet(json, "tie_word_embeddings", config.tied));
   config.attention_dropout = config.embedding_dropout = config.residual_dropout = 0.1;
   DS_TRY(ReadIfSet(json, "attn_pdrop", config.attention_dropout));
@@ -25,7 +30,7 @@ Status Read(const Json& json, DecoderConfig& config) {
 void Write(const DecoderConfig& config, Json& json) {
   json["n_ctx"] = config.context;  // read by releases before 4
   json["n_inner"] = config.mlp_width() == 4 * config.width ? Json() : Json(config.mlp_width());
-  json["activation_function"] = "gelu_new";
+  json["activation_function"] = config.gelu == kernels::Gelu::kErf ? "gelu" : "gelu_new";
   json["attn_pdrop"] = config.attention_dropout;
   json["embd_pdrop"] = config.embedding_dropout;
   json["resid_pdrop"] = config.residual_dropout;

@@ -48,8 +48,12 @@ float LoraConfig::ScaleOf(std::string_view product) const {
 }
 
 std::string ProductsText(const LoraConfig& config) {
-  if (!config.chosen.empty()) return fmt::format("{} products", config.chosen.size());
-  return fmt::format("{}", fmt::join(config.targets, ", "));
+  const char* const whole = config.embedding ? config.head ? "; whole the embedding and the head"
+                                                           : "; whole the embedding"
+                            : config.head    ? "; whole the head"
+                                             : "";
+  return config.chosen.empty() ? fmt::format("{}{}", fmt::join(config.targets, ", "), whole)
+                               : fmt::format("{} products{}", config.chosen.size(), whole);
 }
 
 std::set<std::string> SplitTargets(std::string_view names) {
@@ -70,9 +74,7 @@ bool IsLora(std::string_view name) {
   return name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight");
 }
 
-std::string PeftName(std::string_view name) {
-  return IsLora(name) ? fmt::format("base_model.model.{}", name) : std::string(name);
-}
+std::string PeftName(std::string_view name) { return fmt::format("base_model.model.{}", name); }
 
 LoraDelta::LoraDelta(const LowRank& adapter, std::vector<float> a, std::vector<float> b)
     : rank_(adapter.a->spec.shape[0]),

@@ -35,6 +35,8 @@ struct LoraConfig {
   bool universal = false;
   // Of adapters that were chosen one by one: these products, by their whole names, and no others.
   std::map<std::string, LoraSize, std::less<>> chosen = {};
+  // What is trained whole beside them, and lies with them; of a tied model both are one.
+  bool embedding = false, head = false;
   std::string base = {};  // the folder of the model below
   double dropout = 0;     // that they were trained with; it is not applied here
 
@@ -51,8 +53,9 @@ std::string ProductsText(const LoraConfig& config);
 // "q_proj, v_proj".
 std::set<std::string> SplitTargets(std::string_view names);
 
-// "model.layers.0.self_attn.q_proj.lora_A.weight": a parameter of an adapter, and as PEFT names it.
+// "model.layers.0.self_attn.q_proj.lora_A.weight": a parameter of an adapter.
 bool IsLora(std::string_view name);
+// As PEFT names a parameter that lies with the adapters.
 std::string PeftName(std::string_view name);
 
 // What an adapter adds to its weights, from its values in fp32, a [rank, in] and b [out, rank].

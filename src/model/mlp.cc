@@ -24,6 +24,7 @@ GeluLayer::GeluLayer(const DecoderConfig& config, const std::string& name, const
                      const LayerOptions& options)
     : width_(config.width),
       inner_(config.mlp_width()),
+      gelu_form_(config.gelu),
       norm_(config.family->norm, name + config.family->names.mlp_norm, unit, width_,
             config.norm_eps),
       fc_(In(config, 0, name, unit, options)),
@@ -61,7 +62,7 @@ Status GeluLayer::Forward(const Pass& pass, const void* x, void* y) {
   const int64_t rows = pass.shape.rows();
   norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
   fc_.Product(compute, rows, normed_, inner_, slope_);  // overwritten by the slope there
-  ops.bias_gelu_forward(compute.lane, rows, inner_, fc_.bias(), slope_, gelu_);
+  ops.bias_gelu_forward(compute.lane, rows, inner_, gelu_form_, fc_.bias(), slope_, gelu_);
   if (y == nullptr) return {};
   proj_.Product(compute, rows, gelu_, width_, y);
   residual_.Add(pass, proj_.bias(), x, y);

@@ -24,6 +24,7 @@ class GeluLayer final : public Layer {
 
  private:
   const int64_t width_, inner_;
+  const kernels::Gelu gelu_form_;
   Norm norm_;
   Linear fc_, proj_;
   Residual residual_;

@@ -11,8 +11,8 @@ constexpr char kAllLinear[] = "all-linear";
 
 bool IsNone(const Json& json, const char* key) {
   const Json value = json.value(key, Json());
-  return value.is_null() || value == false || value == "" ||
-         (value.is_structured() && value.empty());
+  if (value.is_string()) return value.get_ref<const std::string&>().empty();
+  return value.is_null() || value == false || (value.is_structured() && value.empty());
 }
 
 Status RefuseUnlessNone(const Json& json, std::initializer_list<const char*> keys) {
@@ -41,10 +41,9 @@ Status CheckInit(const Json& json) {
 // What this file may ask for and these adapters do not do.
 Status RefuseTheRest(const Json& json) {
   DS_TRY(RefuseUnlessNone(
-      json,
-      {"use_dora", "lora_bias", "use_qalora", "use_bdlora", "modules_to_save", "target_parameters",
-       "layer_replication", "trainable_token_indices", "megatron_config", "arrow_config",
-       "alora_invocation_tokens", "kasa_config", "monteclora_config", "velora_config"}));
+      json, {"use_dora", "lora_bias", "use_qalora", "use_bdlora", "target_parameters",
+             "layer_replication", "trainable_token_indices", "megatron_config", "arrow_config",
+             "alora_invocation_tokens", "kasa_config", "monteclora_config", "velora_config"}));
   DS_TRY(CheckInit(json));
   if (json.contains("bias") && json["bias"] != "none") {
     return Error(Code::kUnsupported, "bias is {}, only \"none\" is supported",
@@ -114,6 +113,25 @@ Status ReadAlphas(const Json& json, std::map<std::string, double>& alphas) {
   return {};
 }
 
+// Modules by the ends of their names, as PEFT finds them.
+Status ReadWhole(const Json& json, bool& embedding, bool& head) {
+  if (IsNone(json, "modules_to_save")) return {};
+  const Json& modules = json["modules_to_save"];
+  for (const Json& module : modules.is_array() ? modules : Json::array({modules})) {
+    const std::string name = module.is_string() ? module.get<std::string>() : "";
+    const std::string last = name.substr(name.rfind('.') + 1);
+    const bool table = last == "embed_tokens" || last == "wte";
+    if (!table && last != "lm_head") {
+      return Error(Code::kUnsupported,
+                   "modules_to_save has {}, only an embedding (embed_tokens, wte) and lm_head are "
+                   "supported",
+                   DumpJson(module, -1));
+    }
+    (table ? embedding : head) = true;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<PeftConfig> PeftConfig::Parse(std::string_view text, std::string_view what) {
@@ -137,6 +155,8 @@ Result<PeftConfig> PeftConfig::Parse(std::string_view text, std::string_view wha
     }
     DS_TRY(ReadTargets(json, lora, config.patterns_));
     DS_TRY(ReadAlphas(json, config.alphas_));
+    DS_TRY(ReadWhole(json, config.embedding_, config.head_));
+    DS_TRY(ReadUnlessNull(json, "ensure_weight_tying", config.tied_));
     for (const char* key :
          {"rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules"}) {
       config.patterns_ |= !IsNone(json, key);
@@ -182,7 +202,8 @@ Result<LoraConfig> PeftConfig::Resolve(const LoraRanks& ranks) const {
   return lora;
 }
 
-std::string ToPeftConfig(const LoraConfig& config, WeightLayout layout) {
+std::string ToPeftConfig(const LoraConfig& config, WeightLayout layout,
+                         const std::vector<std::string>& whole) {
   Json json = {{"peft_type", "LORA"},
                {"task_type", "CAUSAL_LM"},
                {"base_model_name_or_path", config.base},
@@ -195,6 +216,7 @@ std::string ToPeftConfig(const LoraConfig& config, WeightLayout layout) {
                {"fan_in_fan_out", layout == WeightLayout::kInOut},
                {"inference_mode", true},
                {"init_lora_weights", true}};
+  if (!whole.empty()) json["modules_to_save"] = whole;
   for (const auto& [product, size] : config.chosen) {
     json["target_modules"].push_back(product);
     if (size.rank != config.size.rank) json["rank_pattern"][product] = size.rank;

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "model/lora.h"
@@ -22,6 +23,11 @@ class PeftConfig {
   // Which products have an adapter and of what size. Where that is said by patterns (a regular
   // expression, layers, ranks), it is as the weights have it.
   Result<LoraConfig> Resolve(const LoraRanks& ranks) const;
+  // modules_to_save: that the embedding, or the head, is trained whole.
+  bool embedding() const { return embedding_; }
+  bool head() const { return head_; }
+  // Of a tied model, whether it stays one where only its embedding is.
+  bool tied() const { return tied_; }
 
  private:
   PeftConfig() = default;
@@ -29,10 +35,12 @@ class PeftConfig {
 
   std::string what_;
   LoraConfig lora_;
-  bool patterns_ = false;
+  bool patterns_ = false, embedding_ = false, head_ = false, tied_ = false;
   std::map<std::string, double> alphas_;  // alpha_pattern, by the ends of names
 };
 
-std::string ToPeftConfig(const LoraConfig& config, WeightLayout layout);
+// `whole`: the modules that lie with the adapters, by name.
+std::string ToPeftConfig(const LoraConfig& config, WeightLayout layout,
+                         const std::vector<std::string>& whole = {});
 
 }  // namespace ds::model

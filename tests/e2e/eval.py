@@ -97,6 +97,14 @@ class Eval(e2e.DspeedTest):
         ids.write_bytes(struct.pack("<4H", 1, 2, 256, 3))
         self.assert_refused(self.evaluate(data=ids), "ids.bin", 256)
         self.assert_refused(self.evaluate("--format", "chat", data=lines), "line 1", "messages")
+        # Ids need no tokenizer; without one, what they stand for is not known.
+        self.train("ids", "--steps", 1, "--vocab", 300)
+        ids.write_bytes(struct.pack("<40H", *range(260, 300)))
+        bare = ["eval", "--model", self.folder / "ids/model", "--data", ids, "--json"]
+        told = json.loads(self.ok(*bare))
+        self.assertEqual((told["predicted"], told["bits_per_byte"]), (39, None))
+        self.assertGreater(told["loss"], 1)
+        self.assert_refused(self.dspeed(*bare, "--tokenizer", "none"), "none", "No such file")
 
     def test_refusals(self):
         self.assert_refused(self.evaluate("--context", 21), "--context", 21, 20)

@@ -128,6 +128,62 @@ class Families(e2e.DspeedTest):
             self.assertAlmostEqual(losses[0], losses[1], 4)
             self.assertLess(losses[0], losses[2] - 0.1)
 
+    def test_tables_beside_adapters(self):
+        """The embedding and the head trained whole beside them, tied and not: equal bits for every stage, merged,
+        gone on from and resumed; and a head that is no longer the embedding."""
+        for family in ("gpt2", "llama"):
+            base, name = GOLDEN / family, f"{family}-tables"
+            lora = ["--model", base, *BYTES, "--context", 24, "--lr", 0.02, "--lora-rank", 2, "--lora-embeddings",
+                    "--ranks", 2]
+            schedule = {"scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 2}}}
+            self.train(name, *lora, "--steps", 4, config={**config(0), **schedule}, model=[])
+            self.train("other", *lora, "--steps", 2, config={**config(3), **schedule}, model=[])
+            self.train("other", *lora, "--steps", 4, "--resume", config={**config(1), **schedule}, model=[])
+            self.assertEqual(self.adapters("other"), self.adapters(name))
+            out, merged = self.folder / name / "model", self.folder / f"{family}-tables-merged"
+            self.assertEqual(json.loads((out / "adapter_config.json").read_text())["modules_to_save"],
+                             ["wte" if family == "gpt2" else "embed_tokens", "lm_head"])
+            self.ok("merge", "--model", out, "--out", merged)
+            loss = {}
+            for folder in (out, merged, base):
+                loss[folder] = json.loads(self.ok("eval", "--model", folder, "--data", self.data, "--tokenizer",
+                                                  "bytes", "--json"))["loss"]
+            self.assertAlmostEqual(loss[out], loss[merged], 4)
+            self.assertLess(loss[out], loss[base] - 0.1)
+            tied = family == "gpt2"
+            self.assertEqual(json.loads((merged / "config.json").read_text())["tie_word_embeddings"], tied)
+            weights = out / "adapter_model.safetensors"
+            blob = bytearray(weights.read_bytes())
+            size = struct.unpack("<Q", blob[:8])[0]
+            header = json.loads(blob[8:8 + size])
+            begin = 8 + size + header["base_model.model.lm_head.weight"]["data_offsets"][0]
+            blob[begin:begin + 4] = struct.pack("<f", 1.5)
+            weights.write_bytes(blob)
+            self.ok("merge", "--model", out, "--out", merged, "--overwrite")
+            self.assertFalse(json.loads((merged / "config.json").read_text())["tie_word_embeddings"])
+            again = [json.loads(self.ok("eval", "--model", folder, "--data", self.data, "--tokenizer", "bytes",
+                                        "--json"))["loss"] for folder in (out, merged)]
+            self.assertAlmostEqual(again[0], again[1], 4)
+            self.assertNotEqual(again[0], loss[out])
+            self.train("on", "--model", out, *BYTES, "--context", 24, "--steps", 1, "--lr", 0, model=[])
+            self.assertEqual(self.adapters("on"), bytes(blob))
+        self.train("plain", "--model", GOLDEN / "llama", *BYTES, "--lora-rank", 2, "--context", 24, "--steps", 1,
+                   model=[])
+        for flag in ("--lora-embeddings", "--lora-rslora"):
+            refused = self.dspeed(*self.train_arguments("x", "--model", self.folder / "plain/model", *BYTES, flag,
+                                                        model=[]))
+            self.assert_refused(refused, flag, self.folder / "plain/model")
+            self.assert_refused(self.dspeed(*self.train_arguments("x", flag)), flag, "--lora-rank")
+        broken = self.folder / "plain/model"
+        told = json.loads((broken / "adapter_config.json").read_text())
+        (broken / "adapter_config.json").write_text(json.dumps({**told, "modules_to_save": ["lm_head"]}))
+        self.refuse(broken, "modules_to_save", "lm_head", "has none")
+        (broken / "adapter_config.json").write_text(json.dumps({**told, "lora_dropout": 0.05}))
+        done = self.train("on", "--model", broken, *BYTES, "--context", 24, "--steps", 1, model=[])
+        self.assertIn("without the lora_dropout 0.05", done.stdout)
+        (broken / "adapter_model.safetensors").rename(broken / "adapter_model.bin")
+        self.refuse(broken, "adapter_model.bin", "pickle", "safetensors")
+
     def test_merge_replaces_nothing_unasked(self):
         lora = ["--context", 24, "--steps", 2]
         self.train("a", "--model", GOLDEN / "llama", *BYTES, "--lora-rank", 2, *lora, model=[])

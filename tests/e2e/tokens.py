@@ -19,11 +19,6 @@ SHORT = ["--steps", 3, "--batch", 4]
 
 
 class Tokens(e2e.DspeedTest):
-    def ok(self, *arguments):
-        done = self.dspeed(*arguments)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stdout
-
     def generate(self, name, *arguments):
         return self.ok("generate", "--model", self.folder / name / "model", "--prompt", "abc",
                        "--tokens", 20, *arguments)
@@ -368,7 +363,31 @@ class Tokens(e2e.DspeedTest):
         refused = self.dspeed(*self.train_arguments(
             "run-3", *tune, *special, "--special", "<|end|>", "--lr", 0.01, "--resume", model=[]))
         self.assert_refused(refused, "cannot resume", "vocabulary", size + 2, size + 3)
-        # Gone on from it needs nothing; adapters are refused where a token is new, and there alone.
+        # Adapters learn it as well: the tables that know the tokens are trained whole beside them.
+        weights = {}
+        for stage in (0, 3):
+            done = self.train(f"lora-{stage}", *tune, *special, "--lora-rank", 8, "--lora-targets", "all-linear",
+                              "--steps", 60, "--lr", 0.01, "--ranks", 2, model=[],
+                              config={"train_batch_size": 8, "zero_optimization": {"stage": stage}})
+            self.assertIn("whole the embedding and the head", done.stdout)
+            weights[stage] = (self.folder / f"lora-{stage}/model/adapter_model.safetensors").read_bytes()
+        self.assertEqual(weights[0], weights[3])
+        adapters = self.folder / "lora-0/model"
+        told = json.loads((adapters / "adapter_config.json").read_text())
+        self.assertEqual(told["modules_to_save"], ["wte", "lm_head"])
+        ask[2] = adapters
+        self.assertEqual(self.ok(*ask), "one two three\n")
+        ask[2] = self.folder / "lora-merged"
+        self.ok("merge", "--model", adapters, "--out", ask[2])
+        self.assertEqual(self.ok(*ask), "one two three\n")
+        config = json.loads((ask[2] / "config.json").read_text())
+        self.assertEqual((config["vocab_size"], config["tie_word_embeddings"]), (size + 2, True))
+        self.train("lora-on", "--model", adapters, "--format", "chat", "--steps", 1, "--lr", 0, model=[])
+        self.assertEqual((self.folder / "lora-on/model/adapter_model.safetensors").read_bytes(), weights[0])
+        refused = self.dspeed(*self.train_arguments("x", "--model", adapters, "--format", "chat", "--special", "<x>",
+                                                    model=[]))
+        self.assert_refused(refused, "--special <x>", adapters, "--lora-rank")
+        # Gone on from it needs nothing.
         for more in ([], ["--lora-rank", 2, *special]):
             self.train("again", "--model", out, "--format", "chat", "--steps", 1, *more, model=[])
             self.assertEqual((self.folder / "again/model/tokenizer.json").read_bytes(),
@@ -382,8 +401,7 @@ class Tokens(e2e.DspeedTest):
             ends = [size + 1, tokens["added_tokens"][0]["id"]]
             self.assertEqual((config["vocab_size"], config["eos_token_id"]), (rows, ends))
             shutil.rmtree(self.folder / "again")
-        for flags, parts in ((["--lora-rank", 2], ("--lora-rank", "--special", "embedding")),
-                             (["--special", "a"], ("--special", "'a' is a word")),
+        for flags, parts in ((["--special", "a"], ("--special", "'a' is a word")),
                              (["--vocab", 4], ("--vocab", "4")),
                              (["--vocab", size], ("--vocab", size, size + 2))):
             refused = self.dspeed(*self.train_arguments("x", *tune, *special, *flags, model=[]))

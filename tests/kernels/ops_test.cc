@@ -157,18 +157,21 @@ TYPED_TEST(OpsTest, Gelu) {
   using T = TypeParam;
   this->ForLevels([&](const Ops& ops) {
     for (const auto& [rows, width] : kShapes) {
-      const auto bias = Random<T>(width, 1), start = Random<T>(rows * width, 2, 4.0f);
-      auto want_slope = start, slope = start, again_slope = start;
-      std::vector<T> want(start.size()), got = want, again = want;
-      this->ref_.bias_gelu_forward(this->one_, rows, width, bias.data(), want_slope.data(),
-                                   want.data());
-      ops.bias_gelu_forward(this->one_, rows, width, bias.data(), slope.data(), got.data());
-      ops.bias_gelu_forward(this->three_, rows, width, bias.data(), again_slope.data(),
-                            again.data());
-      ASSERT_EQ(Bytes(slope), Bytes(again_slope));
-      ASSERT_EQ(Bytes(got), Bytes(again));
-      ExpectNear(got, want, 5e-7, 2e-7, "y");
-      ExpectNear(slope, want_slope, 1e-6, 5e-7, "slope");
+      for (const Gelu form : {Gelu::kTanh, Gelu::kErf}) {
+        const auto bias = Random<T>(width, 1), start = Random<T>(rows * width, 2, 4.0f);
+        auto want_slope = start, slope = start, again_slope = start;
+        std::vector<T> want(start.size()), got = want, again = want;
+        this->ref_.bias_gelu_forward(this->one_, rows, width, form, bias.data(), want_slope.data(),
+                                     want.data());
+        ops.bias_gelu_forward(this->one_, rows, width, form, bias.data(), slope.data(), got.data());
+        ops.bias_gelu_forward(this->three_, rows, width, form, bias.data(), again_slope.data(),
+                              again.data());
+        ASSERT_EQ(Bytes(slope), Bytes(again_slope));
+        ASSERT_EQ(Bytes(got), Bytes(again));
+        const double more = form == Gelu::kErf ? 1e-6 : 0;  // the error of its polynomial
+        ExpectNear(got, want, 5e-7, 2e-7 + more, "y");
+        ExpectNear(slope, want_slope, 1e-6, 5e-7 + more, "slope");
+      }
     }
   });
 }
@@ -180,10 +183,12 @@ TYPED_TEST(OpsTest, GeluOfExtremes) {
     const float nan = std::numeric_limits<float>::quiet_NaN();
     const std::vector<T> x = {T(huge), T(-huge), T(0.0f), T(nan), T(60.0f), T(-60.0f)};
     const std::vector<T> bias(x.size(), T(0.0f));
-    std::vector<T> y(x.size()), slope = x;
-    ops.bias_gelu_forward(this->one_, 1, x.size(), bias.data(), slope.data(), y.data());
     const float slopes[] = {1, 0, 0.5, nan, 1, 0};
-    for (size_t i = 0; i < x.size(); ++i) {
+    for (size_t n = 0; n < 2 * x.size(); ++n) {
+      const Gelu form = n < x.size() ? Gelu::kTanh : Gelu::kErf;
+      const size_t i = n % x.size();
+      std::vector<T> y(x.size()), slope = x;
+      ops.bias_gelu_forward(this->one_, 1, x.size(), form, bias.data(), slope.data(), y.data());
       const auto at = static_cast<float>(x[i]);
       if (i == 3) {
         EXPECT_TRUE(std::isnan(static_cast<float>(y[i])));
@@ -429,7 +434,7 @@ TYPED_TEST(OpsTest, AnElementDoesNotNoticeItsPlace) {
     const auto gelu_from = [&](int64_t at) {  // slopes, then values
       std::vector<T> out(x.begin() + at, x.end());
       out.resize(2 * (n - at));
-      ops.bias_gelu_forward(this->one_, 1, n - at, bias.data() + at, out.data(),
+      ops.bias_gelu_forward(this->one_, 1, n - at, Gelu::kTanh, bias.data() + at, out.data(),
                             out.data() + n - at);
       return out;
     };

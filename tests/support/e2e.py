@@ -50,6 +50,11 @@ class DspeedTest(unittest.TestCase):
                                   preexec_fn=limit if most_bytes is not None else None,
                                   env={**os.environ, **(env or {})})
 
+    def ok(self, *arguments):
+        done = self.dspeed(*arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
     def train(self, name, *arguments, config=None, env=None, model=MODEL):
         """Trains to the end with the log and the model in `name`, anew or with --resume; the process."""
         if "--resume" not in arguments:

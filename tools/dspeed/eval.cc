@@ -94,7 +94,7 @@ void PrintJson(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
       {"unanswered", score.unanswered},
       {"loss", score.loss()},
       {"perplexity", std::exp(score.loss())},
-      {"bits_per_byte", score.bits_per_byte()},
+      {"bits_per_byte", score.bytes > 0 ? Json(score.bits_per_byte()) : Json()},
       {"seconds", score.seconds},
       {"tokens_per_second", static_cast<double>(score.predicted) / score.seconds}};
   fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
@@ -107,9 +107,10 @@ void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
              score.predicted, flags.text.format == "chat" ? "of answers" : "predicted",
              LeftOutText(score.unanswered));
   fmt::print("windows          {} tokens, {} new in each\n", used.context, used.stride);
-  fmt::print("loss             {:.4f} nats a {}\n", score.loss(), loaded.tokenizer->unit());
+  fmt::print("loss             {:.4f} nats a {}\n", score.loss(),
+             loaded.tokenizer == nullptr ? "token" : loaded.tokenizer->unit());
   fmt::print("perplexity       {:.4f}\n", std::exp(score.loss()));
-  fmt::print("bits per byte    {:.4f}\n", score.bits_per_byte());
+  if (score.bytes > 0) fmt::print("bits per byte    {:.4f}\n", score.bits_per_byte());
   fmt::print("speed            {:.0f} tokens/s\n",
              static_cast<double>(score.predicted) / score.seconds);
   if (!flags.per_token.empty()) fmt::print("each token       {}\n", flags.per_token);
@@ -162,7 +163,7 @@ Result<Tokens> ReadTokens(const data::Source& source, LoadedModel& loaded) {
       all[i] = static_cast<int32_t>(data::TokenSpan::Id(id));
     }
   }
-  for (size_t i = 1; i < all.size(); ++i) {
+  for (size_t i = 1; loaded.tokenizer != nullptr && i < all.size(); ++i) {
     if (tokens.counts(i)) tokens.bytes += std::ssize(loaded.Decode(all[i]));
   }
   return tokens;
@@ -184,7 +185,8 @@ Status Eval(const EvalFlags& flags) {
                                           .base = flags.base,
                                           .tokenizer = flags.text.tokenizer,
                                           .dtype = flags.dtype,
-                                          .threads = flags.threads}));
+                                          .threads = flags.threads,
+                                          .reads_text = source.text.has_value()}));
   CatchInterrupts();
   Score score;
   DS_ASSIGN(const Tokens tokens, ReadTokens(source, *loaded));

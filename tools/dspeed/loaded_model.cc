@@ -30,7 +30,7 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
     return InvalidArgument("--threads is {}, expected 0 to 4096", asked.threads);
   }
   DS_ASSIGN(const infer::ModelPlace place, infer::FindModel(asked.folder, asked.base));
-  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));
+  DS_ASSIGN(const model::HfConfig config, infer::ReadPlaceConfig(place));
   DType type = config.dtype.value_or(DType::kF32);
   if (asked.dtype.has_value()) {
     DS_ASSIGN(type, ParseDType(*asked.dtype));
@@ -43,7 +43,7 @@ Result<std::unique_ptr<LoadedModel>> OpenModel(const ModelAsked& asked) {
   } else {
     const Code why = tokenizer.status().code();
     const bool none = why == Code::kNotFound || why == Code::kUnsupported;
-    if (asked.reads_text || !none) return tokenizer.status();
+    if (asked.reads_text || !none || !asked.tokenizer.empty()) return tokenizer.status();
     loaded->no_tokenizer = tokenizer.status();
   }
   loaded->config = config.config;

@@ -33,6 +33,9 @@ void AddLoraFlags(CLI::App& train, LoraFlags& flags) {
       "Products that get one, with commas, or all-linear; default: queries and values");
   train.add_flag("--lora-rslora", flags.rank_stabilised,
                  "Count them alpha / sqrt(rank) times instead");
+  train.add_flag("--lora-embeddings", flags.embeddings,
+                 "Train the embedding and the head whole beside them; so is done where --special "
+                 "adds a token");
 }
 
 Status FindAdapters(std::string& model, LoraFlags& flags) {
@@ -56,6 +59,10 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
       return InvalidArgument("--lora-rslora, but the adapters in {} count alpha / rank times",
                              flags.folder);
     }
+    if (flags.embeddings && !(config.embedding && config.head)) {
+      return InvalidArgument("--lora-embeddings, but the adapters in {} have not both whole",
+                             flags.folder);
+    }
     if (flags.targets.has_value() && model::SplitTargets(*flags.targets) != config.targets) {
       return InvalidArgument("--lora-targets is {}, but the adapters in {} are of {}",
                              *flags.targets, flags.folder, model::ProductsText(config));
@@ -63,12 +70,13 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
     return std::optional(config);
   }
   if (!flags.rank.has_value()) {
-    if (!flags.alpha && !flags.targets && !flags.rank_stabilised) {
-      return std::optional<model::LoraConfig>();
+    for (const auto& [asked, flag] : {std::pair(flags.alpha.has_value(), "--lora-alpha"),
+                                      {flags.targets.has_value(), "--lora-targets"},
+                                      {flags.rank_stabilised, "--lora-rslora"},
+                                      {flags.embeddings, "--lora-embeddings"}}) {
+      if (asked) return InvalidArgument("{} goes with --lora-rank", flag);
     }
-    return InvalidArgument("{} goes with --lora-rank", flags.alpha     ? "--lora-alpha"
-                                                       : flags.targets ? "--lora-targets"
-                                                                       : "--lora-rslora");
+    return std::optional<model::LoraConfig>();
   }
   if (model.empty()) {
     return InvalidArgument("--lora-rank {} goes with --model DIR: adapters stand beside a model",
@@ -78,6 +86,7 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
       .size = {*flags.rank, flags.alpha.value_or(2.0 * static_cast<double>(*flags.rank))},
       .rank_stabilised = flags.rank_stabilised};
   if (flags.targets.has_value()) config.targets = model::SplitTargets(*flags.targets);
+  config.embedding = config.head = flags.embeddings;
   config.base = AbsolutePath(model);
   DS_TRY(config.Check());
   return std::optional(config);

@@ -17,7 +17,7 @@ struct LoraFlags {
   std::optional<int64_t> rank;
   std::optional<double> alpha;
   std::optional<std::string> targets;
-  bool rank_stabilised = false;
+  bool rank_stabilised = false, embeddings = false;
   std::string folder;                      // of adapters to go on from; "": fresh ones, or none
   std::string base;                        // the model below these; "": as they name it
   std::optional<infer::ModelPlace> place;  // of --model, once it was found

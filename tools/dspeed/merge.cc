@@ -40,7 +40,7 @@ Status Merge(const MergeFlags& flags) {
       [&] { return ClearReplaced(flags.out, loaded->tokenizer.get(), /*from=*/""); });
   if (!saved.ok() && !was_there) std::filesystem::remove(flags.out, none);  // if nothing is in it
   DS_TRY(saved);
-  DS_ASSIGN(const model::HfConfig config, infer::ReadModelConfig(place.base));
+  DS_ASSIGN(const model::HfConfig config, infer::ReadPlaceConfig(place));
   DS_TRY(infer::WriteGenerationConfig(flags.out, place.generation, config.config));
   if (loaded->tokenizer != nullptr) DS_TRY(loaded->tokenizer->Save(flags.out));
   fmt::print("merged    {} -> {}, {}\n", flags.model.folder, flags.out, DTypeName(dtype));

@@ -165,6 +165,8 @@ Json RankTrainer::Facts() const {
   if (lora != nullptr) {
     facts["adapters"] = {
         {"rank", lora->size.rank}, {"scale", lora->ScaleOf("")}, {"of", lora->targets}};
+    if (lora->embedding) facts["adapters"]["whole"].push_back("embedding");
+    if (lora->head) facts["adapters"]["whole"].push_back("head");
     for (const auto& [product, size] : lora->chosen) {
       facts["adapters"]["of"].push_back({product, size.rank, lora->ScaleOf(product)});
     }

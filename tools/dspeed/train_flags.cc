@@ -180,7 +180,7 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
                             "--family", "--layers", "--heads", "--width", "--context"});
   group("How it is trained",
         {"--config", "--batch", "--steps", "--epochs", "--lr", "--dropout", "--seed", "--dtype",
-         "--lora-rank", "--lora-alpha", "--lora-targets", "--lora-rslora"});
+         "--lora-rank", "--lora-alpha", "--lora-targets", "--lora-rslora", "--lora-embeddings"});
   group("Where it runs", {"--ranks", "--mpi", "--threads", "--recompute", "--timeout"});
   group("What it leaves", {"--log", "--eval-every", "--trace", "--trace-events", "--save",
                            "--save-every", "--resume", "--overwrite"});

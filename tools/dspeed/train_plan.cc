@@ -104,7 +104,7 @@ Result<TrainText> OpenTrainText(TrainFlags& flags) {
         "--tokenizer chars: how many there are is known from --data FILE, or from --vocab N");
   }
   if (text.tokenizer != nullptr && flags.text.tokenizer.empty() && !none.ok()) {
-    DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(flags.model));
+    DS_ASSIGN(const model::HfConfig hf, infer::ReadPlaceConfig(*flags.lora.place));
     DS_TRY(CheckLearnedBytes(none, hf.config.vocab));
   }
   const std::string layout = LayoutOf(text.tokenizer.get());
@@ -123,7 +123,7 @@ namespace {
 
 // A model that exists has its sizes; but for a shorter context, flags may only repeat them.
 Result<model::DecoderConfig> ModelOfFolder(const TrainFlags& flags) {
-  DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(flags.model));
+  DS_ASSIGN(const model::HfConfig hf, infer::ReadPlaceConfig(*flags.lora.place));
   model::DecoderConfig config = hf.config;
   for (const auto& [flag, asked, size] : {std::tuple("--layers", flags.layers, config.layers),
                                           std::tuple("--heads", flags.heads, config.heads),
@@ -397,10 +397,13 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
   DS_TRY(plan.model.Check());
   DS_ASSIGN(plan.lora, PlanLora(flags.model, flags.lora));
   if (plan.lora.has_value() && flags.added_tokens > 0) {
-    return InvalidArgument(
-        "--special {} and adapters (--lora-rank): what a model knows of new tokens is in its "
-        "embedding, which adapters leave as it is",
-        flags.special[0]);
+    if (!flags.lora.folder.empty()) {
+      return InvalidArgument(
+          "--special {}: {} has adapters of a model without it; new ones learn it (--model {}, "
+          "--lora-rank)",
+          flags.special[0], flags.lora.folder, flags.model);
+    }
+    plan.lora->embedding = plan.lora->head = true;  // where what it knows of a token is
   }
   plan.context =
       flags.model.empty()

@@ -51,22 +51,30 @@ void Scale(TaskPool&, int64_t n, float a, void* x) {
 constexpr double kRootTwoOverPi = 0.79788456080286535588;
 constexpr double kCubic = 0.044715;
 
-double Gelu(double x) {
+double TanhGelu(double x) {
   return 0.5 * x * (1.0 + std::tanh(kRootTwoOverPi * (x + kCubic * x * x * x)));
 }
 
-double GeluSlope(double x) {
+double TanhGeluSlope(double x) {
   const double t = std::tanh(kRootTwoOverPi * (x + kCubic * x * x * x));
   return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * kRootTwoOverPi * (1.0 + 3.0 * kCubic * x * x);
 }
 
+double NormalBelow(double x) { return 0.5 * std::erfc(-x * std::numbers::sqrt2 / 2); }
+
+double ErfGeluSlope(double x) {
+  return NormalBelow(x) + x * std::exp(-x * x / 2) * std::numbers::inv_sqrtpi / std::numbers::sqrt2;
+}
+
 template <typename T>
-void BiasGeluForward(TaskPool&, int64_t rows, int64_t width, const void* bias, void* x, void* y) {
+void BiasGeluForward(TaskPool&, int64_t rows, int64_t width, Gelu form, const void* bias, void* x,
+                     void* y) {
+  const bool exact = form == Gelu::kErf;
   for (int64_t i = 0; i < rows * width; ++i) {
     Store<T>(x, i, Load<T>(x, i) + Load<T>(bias, i % width));
     const double sum = Load<T>(x, i);
-    Store<T>(y, i, Gelu(sum));
-    Store<T>(x, i, GeluSlope(sum));
+    Store<T>(y, i, exact ? sum * NormalBelow(sum) : TanhGelu(sum));
+    Store<T>(x, i, exact ? ErfGeluSlope(sum) : TanhGeluSlope(sum));
   }
 }
 

@@ -254,7 +254,8 @@ TEST_F(Adapters, WhatIsNotSupportedIsRefusedByName) {
                                    {"bias", "all"},
                                    {"r", 0},
                                    {"lora_alpha", -1},
-                                   {"modules_to_save", {"lm_head"}},
+                                   {"modules_to_save", {"lm_head", "score"}},
+                                   {"modules_to_save", {"norm"}},
                                    {"init_lora_weights", "pissa_niter_4"},
                                    {"init_lora_weights", "olora"},
                                    {"alora_invocation_tokens", {1, 2}},
@@ -270,6 +271,7 @@ TEST_F(Adapters, WhatIsNotSupportedIsRefusedByName) {
                                    {"init_lora_weights", false},
                                    {"alora_invocation_tokens", nullptr},
                                    {"modules_to_save", Json::array()},
+                                   {"modules_to_save", {"model.embed_tokens", "lm_head"}},
                                    {"use_rslora", nullptr},
                                    {"use_bdlora", false}}) {
     EXPECT_TRUE(Refusal(key, value).ok()) << key << Refusal(key, value).message();

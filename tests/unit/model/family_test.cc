@@ -69,7 +69,10 @@ TEST(HfConfig, RefusesByName) {
             "c.json: model_type is \"mixtral\", only gpt2, llama, mistral, qwen2 or qwen3 is "
             "supported");
   EXPECT_EQ(with("activation_function", "relu"),
-            "c.json: activation_function is \"relu\", only \"gelu_new\" is supported");
+            "c.json: activation_function is \"relu\", only \"gelu_new\" and \"gelu\" are "
+            "supported");
+  EXPECT_EQ(with("activation_function", "gelu"), "ok");
+  EXPECT_EQ(with("activation_function", "gelu_fast"), "ok");
   EXPECT_EQ(with("is_causal", false), "c.json: is_causal is false, only true is supported");
   EXPECT_EQ(with("is_causal", nullptr), "c.json: is_causal is null, only true is supported");
   EXPECT_EQ(with("is_causal", true), "ok");

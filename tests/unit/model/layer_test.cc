@@ -166,6 +166,9 @@ TEST_F(LayerGradient, AttentionThatSharesKeysWithDropout) {
 
 TEST_F(LayerGradient, GeluWithDropout) {
   CheckBlock(std::make_unique<GeluLayer>(Dropping(Gpt2()), "m.", "u", kOptions));
+  DecoderConfig exact = Gpt2();
+  exact.gelu = kernels::Gelu::kErf;
+  CheckBlock(std::make_unique<GeluLayer>(exact, "m.", "u", kOptions));
 }
 
 // Beside every product an adapter, and all of it is trained.
