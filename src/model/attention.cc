@@ -15,7 +15,7 @@ std::vector<Linear> Projections(const DecoderConfig& config, const std::string& 
     const int64_t out = names.size() == 1 ? config.qkv_width() : heads * config.dim();
     parts.emplace_back(name + names[i], unit,
                        Linear::Options{config.width, out, config.family->layout, config.qkv_bias,
-                                       options.stddev, options.lora});
+                                       options.stddev, options.lora, options.AdapterSite(i)});
   }
   return parts;
 }
@@ -37,7 +37,7 @@ AttentionLayer::AttentionLayer(const DecoderConfig& config, int64_t layer, const
       parts_(Projections(config, name, unit, options)),
       proj_(name + config.family->names.attention_out, unit,
             {config.heads * config.dim(), config.width, config.family->layout, config.out_bias,
-             options.residual_stddev, options.lora}),
+             options.residual_stddev, options.lora, options.AdapterSite(3)}),
       residual_(config.width, config.residual_dropout, options.site + 1) {
   if (!config.family->qk_norm) return;
   query_norm_.emplace(name + config.family->names.query_norm, unit, heads_, dim_, config.norm_eps);
@@ -97,7 +97,7 @@ void AttentionLayer::Project(const Pass& pass) {
     const bool raw = query_norm_.has_value() && i < 2;
     void* const out = raw ? compute.at(raw_, column(i)) : to(i);
     const int64_t out_stride = raw ? raw_width() : stride;
-    parts_[i].Product(compute, rows, normed_, out_stride, out);
+    parts_[i].Product(pass, normed_, out_stride, out);
     parts_[i].AddBias(compute, rows, out_stride, out);
   }
   if (query_norm_.has_value()) {
@@ -133,7 +133,7 @@ Status AttentionLayer::Forward(const Pass& pass, const void* x, void* y) {
   Project(pass);
   Attend(pass);
   if (y == nullptr) return {};
-  proj_.Product(compute, rows, attended_, width_, y);
+  proj_.Product(pass, attended_, width_, y);
   residual_.Add(pass, proj_.bias(), x, y);
   return {};
 }
@@ -153,8 +153,8 @@ Status AttentionLayer::ProjectBackward(const Pass& pass) {
                                stride, grad(1)));
   }
   for (size_t i = 0; i < parts_.size(); ++i) {
-    DS_TRY(parts_[i].ParamGrads(compute, rows, normed_, stride, grad(i)));
-    parts_[i].InputGrad(compute, rows, stride, grad(i), /*accumulate=*/i > 0, d_narrow_);
+    DS_TRY(parts_[i].ParamGrads(pass, normed_, stride, grad(i)));
+    parts_[i].InputGrad(pass, stride, grad(i), /*accumulate=*/i > 0, d_narrow_);
   }
   return {};
 }
@@ -163,8 +163,8 @@ Status AttentionLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   const void* const dy = residual_.BranchGrad(pass, dx);
-  DS_TRY(proj_.ParamGrads(compute, rows, attended_, width_, dy));
-  proj_.InputGrad(compute, rows, width_, dy, /*accumulate=*/false, d_narrow_);
+  DS_TRY(proj_.ParamGrads(pass, attended_, width_, dy));
+  proj_.InputGrad(pass, width_, dy, /*accumulate=*/false, d_narrow_);
   compute.ops.attention_backward(compute.lane, compute.gemm, Kernel(pass), pass.first_key(window_),
                                  qkv_, attended_, lse_, d_narrow_, d_qkv_, attention_scratch_);
   DS_TRY(ProjectBackward(pass));

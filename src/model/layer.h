@@ -50,6 +50,10 @@ struct LayerOptions {
   float stddev, residual_stddev;
   const LoraConfig* lora = nullptr;  // null: no adapters
   uint64_t site = 0;                 // the first of the sites of dropout that are the block's
+  // That of the adapter beside product k of the block, of 8.
+  uint64_t AdapterSite(uint64_t k) const {
+    return uint64_t{0xD1} << 56 | (site & 0xFFFFFFFF) << 3 | k;
+  }
 };
 
 // Where a layer's branch meets the residual stream: y += bias, dropout, y += x; bias may be null.

@@ -28,7 +28,9 @@ Linear::Linear(const std::string& name, const std::string& unit, const Options& 
   adapter_ = Adapter{.a = {.spec = {name + ".lora_A.weight", {rank, in_}, unit, true},
                            .init = {InitRule::Kind::kUniform, bound}},
                      .b = {.spec = {name + ".lora_B.weight", {out_, rank}, unit, true}, .init = {}},
-                     .merge = {.scale = options.lora->ScaleOf(name), .layout = layout_}};
+                     .merge = {.scale = options.lora->ScaleOf(name), .layout = layout_},
+                     .dropout = options.lora->dropout,
+                     .site = options.site};
 }
 
 void Linear::AppendParams(std::vector<Param*>& params) {
@@ -58,11 +60,21 @@ void Linear::PlanScratch(int64_t rows, bool backward, Carver& carver) {
   const int64_t elements = rows * adapter_->a.spec.shape[0];
   adapter_->low = carver.Elements(elements);
   if (backward) adapter_->d_low = carver.Elements(elements);
+  if (adapter_->dropout > 0) adapter_->dropped = carver.Elements(rows * in_);
+}
+
+kernels::Dropout Linear::DropoutOf(const Pass& pass) const {
+  return pass.DropoutAt(adapter_->site, adapter_->dropout, pass.shape.tokens);
 }
 
 // What backward needs of it again is a small product: it is not kept.
-void Linear::Lower(const Compute& compute, int64_t rows, const void* x) const {
-  const int64_t rank = adapter_->a.spec.shape[0];
+const void* Linear::Lower(const Pass& pass, const void* x) const {
+  const Compute& compute = pass.compute;
+  const int64_t rows = pass.shape.rows(), rank = adapter_->a.spec.shape[0];
+  if (const auto dropout = DropoutOf(pass); dropout.drops()) {
+    compute.ops.dropout(compute.lane, rows, in_, dropout, x, adapter_->dropped);
+    x = adapter_->dropped;
+  }
   const GemmShape shape{.m = rows,
                         .n = rank,
                         .k = in_,
@@ -74,10 +86,12 @@ void Linear::Lower(const Compute& compute, int64_t rows, const void* x) const {
                         .out = compute.ops.dtype};
   Matmul(compute.gemm, compute.lane, shape, x, adapter_->a.data, adapter_->low);
   compute.ops.scale(compute.lane, rows * rank, adapter_->merge.scale, adapter_->low);
+  return x;
 }
 
-void Linear::Product(const Compute& compute, int64_t rows, const void* x, int64_t stride,
-                     void* y) const {
+void Linear::Product(const Pass& pass, const void* x, int64_t stride, void* y) const {
+  const Compute& compute = pass.compute;
+  const int64_t rows = pass.shape.rows();
   const bool out_in = layout_ == WeightLayout::kOutIn;
   const DType dtype = compute.ops.dtype;
   GemmShape shape{.m = rows,
@@ -91,7 +105,7 @@ void Linear::Product(const Compute& compute, int64_t rows, const void* x, int64_
                   .out = dtype};
   Matmul(compute.gemm, compute.lane, shape, x, weight_.data, y);
   if (!adapter_.has_value()) return;
-  Lower(compute, rows, x);
+  Lower(pass, x);
   shape.k = shape.lda = shape.ldb = adapter_->a.spec.shape[0];
   shape.trans_b = shape.accumulate = true;
   Matmul(compute.gemm, compute.lane, shape, adapter_->low, adapter_->b.data, y);
@@ -102,8 +116,10 @@ void Linear::AddBias(const Compute& compute, int64_t rows, int64_t stride, void*
   compute.ops.add_bias(compute.lane, rows, out_, stride, bias_->data, y);
 }
 
-void Linear::InputGrad(const Compute& compute, int64_t rows, int64_t stride, const void* dy,
-                       bool accumulate, void* dx) const {
+void Linear::InputGrad(const Pass& pass, int64_t stride, const void* dy, bool accumulate,
+                       void* dx) const {
+  const Compute& compute = pass.compute;
+  const int64_t rows = pass.shape.rows();
   const bool out_in = layout_ == WeightLayout::kOutIn;
   const DType dtype = compute.ops.dtype;
   GemmShape shape{.m = rows,
@@ -121,17 +137,23 @@ void Linear::InputGrad(const Compute& compute, int64_t rows, int64_t stride, con
   shape.k = shape.lda = adapter_->a.spec.shape[0];
   shape.ldb = in_;
   shape.trans_b = false;
-  shape.accumulate = true;
-  Matmul(compute.gemm, compute.lane, shape, adapter_->d_low, adapter_->a.data, dx);
+  const kernels::Dropout dropout = DropoutOf(pass);
+  shape.accumulate = !dropout.drops();
+  void* const to = dropout.drops() ? adapter_->dropped : dx;
+  Matmul(compute.gemm, compute.lane, shape, adapter_->d_low, adapter_->a.data, to);
+  if (!dropout.drops()) return;
+  compute.ops.dropout(compute.lane, rows, in_, dropout, to, to);
+  compute.ops.add_bias_residual(compute.lane, rows, in_, nullptr, to, dx);
 }
 
-// dB = dy^T low, d_low = s dy B, dA = d_low^T x.
-Status Linear::AdapterGrads(const Compute& compute, int64_t rows, const void* x, int64_t stride,
-                            const void* dy) const {
+// dB = dy^T low, d_low = s dy B, dA = d_low^T dropout(x).
+Status Linear::AdapterGrads(const Pass& pass, const void* x, int64_t stride, const void* dy) const {
+  const Compute& compute = pass.compute;
   ParamStore& store = compute.store;
+  const int64_t rows = pass.shape.rows();
   const int64_t rank = adapter_->a.spec.shape[0];
   GemmShape shape = WeightGradShape(rows, out_, stride, rank, rank, compute.ops.dtype);
-  Lower(compute, rows, x);
+  x = Lower(pass, x);
   DS_ASSIGN(const GradView db, BeginGrad(store, adapter_->b));
   shape.accumulate = db.accumulate;
   Matmul(compute.gemm, compute.lane, shape, dy, adapter_->low, db.data);
@@ -150,10 +172,11 @@ Status Linear::AdapterGrads(const Compute& compute, int64_t rows, const void* x,
   return EndGrad(store, adapter_->a);
 }
 
-Status Linear::ParamGrads(const Compute& compute, int64_t rows, const void* x, int64_t stride,
-                          const void* dy) const {
+Status Linear::ParamGrads(const Pass& pass, const void* x, int64_t stride, const void* dy) const {
+  const Compute& compute = pass.compute;
+  const int64_t rows = pass.shape.rows();
   const bool out_in = layout_ == WeightLayout::kOutIn;
-  if (adapter_.has_value()) DS_TRY(AdapterGrads(compute, rows, x, stride, dy));
+  if (adapter_.has_value()) DS_TRY(AdapterGrads(pass, x, stride, dy));
   DS_ASSIGN(const GradView dw, BeginGrad(compute.store, weight_));
   if (dw.data != nullptr) {
     GemmShape shape = GradShape(rows, stride, compute.ops.dtype);

@@ -21,6 +21,9 @@ Status LoraSize::Check() const {
 
 Status LoraConfig::Check() const {
   DS_TRY(size.Check());
+  if (!(dropout >= 0 && dropout < 0.999)) {
+    return Error(Code::kConfig, "lora_dropout is {}, expected 0 to 0.999", dropout);
+  }
   for (const auto& [product, own] : chosen) {
     const Status status = own.Check();
     if (!status.ok()) return Error(status.code(), "{}: {}", product, status.message());

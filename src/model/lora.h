@@ -38,7 +38,7 @@ struct LoraConfig {
   // What is trained whole beside them, and lies with them; of a tied model both are one.
   bool embedding = false, head = false;
   std::string base = {};  // the folder of the model below
-  double dropout = 0;     // that they were trained with; it is not applied here
+  double dropout = 0;     // of what they read, in training
 
   Status Check() const;
   // "model.layers.0.self_attn.q_proj" for "q_proj".

@@ -8,14 +8,14 @@ Linear In(const DecoderConfig& config, size_t index, const std::string& name,
   return {name + config.family->names.mlp_in[index],
           unit,
           {config.width, config.mlp_width(), config.family->layout, config.mlp_bias, options.stddev,
-           options.lora}};
+           options.lora, options.AdapterSite(4 + index)}};
 }
 Linear Out(const DecoderConfig& config, const std::string& name, const std::string& unit,
            const LayerOptions& options) {
   return {name + config.family->names.mlp_out,
           unit,
           {config.mlp_width(), config.width, config.family->layout, config.mlp_bias,
-           options.residual_stddev, options.lora}};
+           options.residual_stddev, options.lora, options.AdapterSite(6)}};
 }
 
 }  // namespace
@@ -61,10 +61,10 @@ Status GeluLayer::Forward(const Pass& pass, const void* x, void* y) {
   const kernels::Ops& ops = compute.ops;
   const int64_t rows = pass.shape.rows();
   norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
-  fc_.Product(compute, rows, normed_, inner_, slope_);  // overwritten by the slope there
+  fc_.Product(pass, normed_, inner_, slope_);  // overwritten by the slope there
   ops.bias_gelu_forward(compute.lane, rows, inner_, gelu_form_, fc_.bias(), slope_, gelu_);
   if (y == nullptr) return {};
-  proj_.Product(compute, rows, gelu_, width_, y);
+  proj_.Product(pass, gelu_, width_, y);
   residual_.Add(pass, proj_.bias(), x, y);
   return {};
 }
@@ -73,11 +73,11 @@ Status GeluLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   const void* const dy = residual_.BranchGrad(pass, dx);
-  DS_TRY(proj_.ParamGrads(compute, rows, gelu_, width_, dy));
-  proj_.InputGrad(compute, rows, width_, dy, /*accumulate=*/false, d_wide_);
+  DS_TRY(proj_.ParamGrads(pass, gelu_, width_, dy));
+  proj_.InputGrad(pass, width_, dy, /*accumulate=*/false, d_wide_);
   compute.ops.multiply(compute.lane, rows * inner_, slope_, d_wide_, d_wide_);
-  DS_TRY(fc_.ParamGrads(compute, rows, normed_, inner_, d_wide_));
-  fc_.InputGrad(compute, rows, inner_, d_wide_, /*accumulate=*/false, d_narrow_);
+  DS_TRY(fc_.ParamGrads(pass, normed_, inner_, d_wide_));
+  fc_.InputGrad(pass, inner_, d_wide_, /*accumulate=*/false, d_narrow_);
   return norm_.Backward(compute, rows, x, mean_, rstd_, d_narrow_, dx);
 }
 
@@ -125,13 +125,13 @@ Status SwigluLayer::Forward(const Pass& pass, const void* x, void* y) {
   norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
   void* out = both_;
   for (const Linear* in : {&gate_, &up_}) {
-    in->Product(compute, rows, normed_, 2 * inner_, out);
+    in->Product(pass, normed_, 2 * inner_, out);
     in->AddBias(compute, rows, 2 * inner_, out);
     out = compute.at(out, inner_);
   }
   compute.ops.swiglu_forward(compute.lane, rows, inner_, both_, gated_);
   if (y == nullptr) return {};
-  proj_.Product(compute, rows, gated_, width_, y);
+  proj_.Product(pass, gated_, width_, y);
   residual_.Add(pass, proj_.bias(), x, y);
   return {};
 }
@@ -140,13 +140,13 @@ Status SwigluLayer::Backward(const Pass& pass, const void* x, void* dx) {
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   const void* const dy = residual_.BranchGrad(pass, dx);
-  DS_TRY(proj_.ParamGrads(compute, rows, gated_, width_, dy));
-  proj_.InputGrad(compute, rows, width_, dy, /*accumulate=*/false, d_gated_);
+  DS_TRY(proj_.ParamGrads(pass, gated_, width_, dy));
+  proj_.InputGrad(pass, width_, dy, /*accumulate=*/false, d_gated_);
   compute.ops.swiglu_backward(compute.lane, rows, inner_, both_, d_gated_, d_both_);
   void* grad = d_both_;
   for (const Linear* in : {&gate_, &up_}) {
-    DS_TRY(in->ParamGrads(compute, rows, normed_, 2 * inner_, grad));
-    in->InputGrad(compute, rows, 2 * inner_, grad, /*accumulate=*/in == &up_, d_narrow_);
+    DS_TRY(in->ParamGrads(pass, normed_, 2 * inner_, grad));
+    in->InputGrad(pass, 2 * inner_, grad, /*accumulate=*/in == &up_, d_narrow_);
     grad = compute.at(grad, inner_);
   }
   return norm_.Backward(compute, rows, x, mean_, rstd_, d_narrow_, dx);

@@ -180,7 +180,20 @@ class Families(e2e.DspeedTest):
         self.refuse(broken, "modules_to_save", "lm_head", "has none")
         (broken / "adapter_config.json").write_text(json.dumps({**told, "lora_dropout": 0.05}))
         done = self.train("on", "--model", broken, *BYTES, "--context", 24, "--steps", 1, model=[])
-        self.assertIn("without the lora_dropout 0.05", done.stdout)
+        self.assertIn("dropout 0.05, beside", done.stdout)
+        self.assertEqual(json.loads((self.folder / "on/model/adapter_config.json").read_text())["lora_dropout"], 0.05)
+        got = []
+        for name, rest in (("a", ["--ranks", 2]), ("b", ["--ranks", 2, "--recompute", "--threads", 1]),
+                           ("c", ["--ranks", 2, "--lora-dropout", 0])):
+            self.train(name, "--model", broken, *BYTES, "--context", 24, "--steps", 4, "--lr", 0.01, *rest,
+                       config=config(3 if name == "b" else 0), model=[])
+            got.append((self.curve(name), self.adapters(name)))
+        self.assertEqual(got[0], got[1])
+        self.assertNotEqual(got[0], got[2])
+        refused = self.dspeed(*self.train_arguments("a", "--model", broken, *BYTES, "--context", 24, "--steps", 9,
+                                                    "--resume", "--lora-dropout", 0.2, model=[]))
+        self.assert_refused(refused, "cannot resume", "adapters", 0.05, 0.2)
+        self.refuse(broken, "lora_dropout is 1", flags=["--lora-dropout", 1])
         (broken / "adapter_model.safetensors").rename(broken / "adapter_model.bin")
         self.refuse(broken, "adapter_model.bin", "pickle", "safetensors")
 

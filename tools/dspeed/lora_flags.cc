@@ -31,6 +31,9 @@ void AddLoraFlags(CLI::App& train, LoraFlags& flags) {
   train.add_option(
       "--lora-targets", flags.targets,
       "Products that get one, with commas, or all-linear; default: queries and values");
+  train.add_option("--lora-dropout", flags.dropout,
+                   "Share of what they read that training drops; default: 0, and of adapters that "
+                   "are there what their adapter_config.json says");
   train.add_flag("--lora-rslora", flags.rank_stabilised,
                  "Count them alpha / sqrt(rank) times instead");
   train.add_flag("--lora-embeddings", flags.embeddings,
@@ -53,6 +56,8 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
                                                   const LoraFlags& flags) {
   if (!flags.folder.empty()) {
     model::LoraConfig config = *flags.place->lora();
+    config.dropout = flags.dropout.value_or(config.dropout);
+    DS_TRY(config.Check());
     DS_TRY(Agree("--lora-rank", flags.rank, config.size.rank, flags.folder));
     DS_TRY(Agree("--lora-alpha", flags.alpha, config.size.alpha, flags.folder));
     if (flags.rank_stabilised && !config.rank_stabilised) {
@@ -72,6 +77,7 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
   if (!flags.rank.has_value()) {
     for (const auto& [asked, flag] : {std::pair(flags.alpha.has_value(), "--lora-alpha"),
                                       {flags.targets.has_value(), "--lora-targets"},
+                                      {flags.dropout.has_value(), "--lora-dropout"},
                                       {flags.rank_stabilised, "--lora-rslora"},
                                       {flags.embeddings, "--lora-embeddings"}}) {
       if (asked) return InvalidArgument("{} goes with --lora-rank", flag);
@@ -87,6 +93,7 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
       .rank_stabilised = flags.rank_stabilised};
   if (flags.targets.has_value()) config.targets = model::SplitTargets(*flags.targets);
   config.embedding = config.head = flags.embeddings;
+  config.dropout = flags.dropout.value_or(0);
   config.base = AbsolutePath(model);
   DS_TRY(config.Check());
   return std::optional(config);

@@ -15,7 +15,7 @@ namespace ds::tool {
 
 struct LoraFlags {
   std::optional<int64_t> rank;
-  std::optional<double> alpha;
+  std::optional<double> alpha, dropout;
   std::optional<std::string> targets;
   bool rank_stabilised = false, embeddings = false;
   std::string folder;                      // of adapters to go on from; "": fresh ones, or none

@@ -165,6 +165,7 @@ Json RankTrainer::Facts() const {
   if (lora != nullptr) {
     facts["adapters"] = {
         {"rank", lora->size.rank}, {"scale", lora->ScaleOf("")}, {"of", lora->targets}};
+    if (lora->dropout > 0) facts["adapters"]["dropout"] = lora->dropout;
     if (lora->embedding) facts["adapters"]["whole"].push_back("embedding");
     if (lora->head) facts["adapters"]["whole"].push_back("head");
     for (const auto& [product, size] : lora->chosen) {

@@ -113,13 +113,11 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
                model.attention_dropout, model.embedding_dropout, model.residual_dropout);
   }
   if (const model::LoraConfig* lora = trainer.model().lora(); lora != nullptr) {
-    fmt::print("adapters  rank {}, alpha {:g}, beside {}: {:.3f} M parameters are trained\n",
-               lora->size.rank, lora->size.alpha, model::ProductsText(*lora),
+    fmt::print("adapters  rank {}, alpha {:g}, {}beside {}: {:.3f} M parameters are trained\n",
+               lora->size.rank, lora->size.alpha,
+               lora->dropout > 0 ? fmt::format("dropout {:g}, ", lora->dropout) : "",
+               model::ProductsText(*lora),
                static_cast<double>(TrainedParameters(trainer.model())) / 1e6);
-    if (lora->dropout > 0) {
-      fmt::print("          without the lora_dropout {:g} of {}\n", lora->dropout,
-                 plan.flags.lora.folder);
-    }
   }
   if (plan.model.vocab != 256) {
     fmt::print("tokens    {}, vocabulary {}\n",

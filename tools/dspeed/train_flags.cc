@@ -178,9 +178,9 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   group("What is trained", {"--data", "--mix", "--format", "--field", "--tokenizer", "--special",
                             "--vocab", "--preset", "--list-presets", "--model", "--base",
                             "--family", "--layers", "--heads", "--width", "--context"});
-  group("How it is trained",
-        {"--config", "--batch", "--steps", "--epochs", "--lr", "--dropout", "--seed", "--dtype",
-         "--lora-rank", "--lora-alpha", "--lora-targets", "--lora-rslora", "--lora-embeddings"});
+  group("How it is trained", {"--config", "--batch", "--steps", "--epochs", "--lr", "--dropout",
+                              "--seed", "--dtype", "--lora-rank", "--lora-alpha", "--lora-targets",
+                              "--lora-dropout", "--lora-rslora", "--lora-embeddings"});
   group("Where it runs", {"--ranks", "--mpi", "--threads", "--recompute", "--timeout"});
   group("What it leaves", {"--log", "--eval-every", "--trace", "--trace-events", "--save",
                            "--save-every", "--resume", "--overwrite"});

@@ -177,6 +177,16 @@ const LoraConfig kLora{
     .targets = {"c_attn", "c_fc", "c_proj", "q_proj", "v_proj", "up_proj", "down_proj"}};
 constexpr LayerOptions kAdapted{0.3f, 0.3f, &kLora};
 
+TEST_F(LayerGradient, AdaptersWithDropout) {
+  LoraConfig lora = kLora;
+  lora.dropout = 0.4;
+  const LayerOptions dropping{0.3f, 0.3f, &lora, 5};
+  CheckBlock(std::make_unique<AttentionLayer>(Gpt2(), 0, "a.", "u", dropping));
+  CheckBlock(std::make_unique<AttentionLayer>(Llama(LlamaFamily()), 0, "a.", "u", dropping));
+  CheckBlock(std::make_unique<GeluLayer>(Gpt2(), "m.", "u", dropping));
+  CheckBlock(std::make_unique<SwigluLayer>(Llama(LlamaFamily()), "m.", "u", dropping));
+}
+
 TEST_F(LayerGradient, AttentionWithAdapters) {
   CheckBlock(std::make_unique<AttentionLayer>(Gpt2(), 0, "a.", "u", kAdapted));
 }
