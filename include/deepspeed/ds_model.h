@@ -57,7 +57,8 @@ DS_API DS_NODISCARD ds_status ds_model_create(ds_engine *engine, const char *hf_
  *  its index, in F32, BF16 or F16 whatever the engine's dtype is. A rank reads its own share of the
  *  weights, some of it when the engine is sealed: until then the folder stays as it is.
  *  A folder of adapters, as Hugging Face's PEFT has it, is loaded with the model that it names,
- *  or with options.base: the adapters go on to be trained.
+ *  or with options.base: the adapters go on to be trained, with the embedding and the head that may
+ *  lie beside them, and by the dropout that they name.
  *  thread: driver; collective: no; blocking: yes; null: options;
  *  owns: out_model -> ds_model_destroy.
  *  @return as ds_model_create(); DS_ERR_IO, DS_ERR_CORRUPT_DATA: a file that cannot be read;

@@ -74,9 +74,6 @@ std::string BodyOf(const Layout& layout, std::string_view content) {
   return fmt::format("{}{}", layout.trimmed ? Trimmed(content) : content, layout.end);
 }
 
-// What a piece of a conversation is for.
-enum class Part { kAsked, kLearned };
-
 // Appends turns, each piece with its mark.
 class TurnEncoder {
  public:
@@ -89,18 +86,19 @@ class TurnEncoder {
 
   Status Add(const Turn& turn) {
     const std::string head = HeadOf(layout_, turn.role), body = BodyOf(layout_, turn.content);
-    if (IsAnswer(turn)) {  // its ids begin where those of a prompt end
-      DS_TRY(Add(head, Part::kAsked));
-      DS_TRY(Add(body, Part::kLearned));
+    if (IsAnswer(turn)) {  // its ids begin where those of a prompt end, and go on there
+      DS_TRY(Ask(head));
+      DS_TRY(tokenizer_.EncodeMore(body, cache_, ids_));
     } else {  // as in a prompt, where words may reach over the border
-      DS_TRY(Add(head + body, Part::kAsked));
+      DS_TRY(Ask(head + body));
     }
-    return *layout_.behind == '\0' ? Status() : Add(layout_.behind, Part::kAsked);
+    return *layout_.behind == '\0' ? Status() : Ask(layout_.behind);
   }
-  Status Add(const std::string& text, Part part) {
+  // What is read and not learned.
+  Status Ask(const std::string& text) {
     const size_t from = ids_.size();
     DS_TRY(tokenizer_.Encode(text, cache_, ids_));
-    if (part == Part::kAsked) Mark(from);
+    Mark(from);
     return {};
   }
   // All that was added is a conversation.
@@ -152,7 +150,7 @@ Status EncodeQuestion(std::span<const Turn> turns, const token::Tokenizer& token
   DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
   TurnEncoder encoder(layout, tokenizer, cache, ids);
   for (const Turn& turn : turns) DS_TRY(encoder.Add(turn));
-  DS_TRY(encoder.Add(HeadOf(layout, kAssistant), Part::kAsked));
+  DS_TRY(encoder.Ask(HeadOf(layout, kAssistant)));
   encoder.ClearMarks();
   return {};
 }

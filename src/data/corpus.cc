@@ -60,13 +60,13 @@ Result<size_t> Corpus::FindSplit(int64_t tokens, const char* unit) const {
   const TokenSpan all = this->all();
   const auto size = static_cast<int64_t>(all.size());
   const auto tenth = static_cast<size_t>(size - size / 10);
-  if (all.BeginsAt(0)) {  // at a conversation, which has an answer each
-    size_t split = std::min(tenth, all.size() - 1);
-    while (split > 0 && !all.BeginsAt(split)) --split;
-    if (split > 0) return split;
-    while (++split < all.size() && !all.BeginsAt(split)) {
-    }
-    if (split < all.size()) return split;
+  if (all.BeginsAt(0)) {  // at the nearest conversation, which has an answer each
+    size_t before = std::min(tenth, all.size() - 1), behind = before + 1;
+    while (before > 0 && !all.BeginsAt(before)) --before;
+    while (behind < all.size() && !all.BeginsAt(behind)) ++behind;
+    const bool either = before > 0 && behind < all.size();
+    if (either) return tenth - before <= behind - tenth ? before : behind;
+    if (before > 0 || behind < all.size()) return before > 0 ? before : behind;
     return InvalidArgument(
         "{}: has 1 conversation with an answer, at least 2 are needed: one for training and one "
         "for validation",
@@ -86,6 +86,10 @@ Status Corpus::Encode(const Source& source, const token::Tokenizer& tokenizer, T
   std::vector<uint16_t> narrow;
   std::vector<uint32_t> wide;
   const bool fits = tokenizer.vocab() <= 65536 && *source.text != TextFormat::kChat;
+  // A token is most often more than two bytes. What is reserved and not written takes no memory,
+  // and what grows by doubling would for a while be held twice.
+  const auto enough = static_cast<size_t>(documents.bytes() / 2);
+  fits ? narrow.reserve(enough) : wide.reserve(enough);
   DS_TRY(EncodeDocuments(
       documents, tokenizer, pool,
       [&](std::span<const int32_t> ids) -> Status {
@@ -126,7 +130,7 @@ double UnigramEntropy(std::span<const WeightedText> texts, int64_t vocab) {
     std::vector<int64_t> counts(parts.size());
     tokens.Typed([&, n = tokens.size()](const auto* ids) {
       for (size_t i = 0; i < n; ++i) {
-        if (TokenSpan::IsLearned(ids[i])) ++counts[ids[i]];
+        if (TokenSpan::IsLearned(ids[i])) ++counts[TokenSpan::Id(ids[i])];
       }
     });
     const auto n = static_cast<double>(std::max<int64_t>(1, tokens.learned()));

@@ -70,7 +70,7 @@ class TokenSpan {
   size_t size_ = 0, width_ = 1;
 };
 
-// A text of several that are drawn from.
+// A text of several, each of which counts for its part.
 struct WeightedText {
   TokenSpan text;
   double weight = 1;  // above 0; what counts is its part of the sum of all

@@ -29,33 +29,27 @@ bool Exists(const std::string& path) {
 }
 
 // A model with such a weight is broken, and what is merged with it is, too.
-Status CheckFinite(const std::string& path, const checkpoint::TensorView& tensor) {
-  std::vector<float> values(std::min<size_t>(static_cast<size_t>(tensor.numel()), 1 << 14));
-  for (int64_t begin = 0; begin < tensor.numel(); begin += std::ssize(values)) {
-    const auto count = std::min<int64_t>(std::ssize(values), tensor.numel() - begin);
-    const auto part = std::span(values).first(static_cast<size_t>(count));
-    DS_TRY(checkpoint::ReadAsFloat(tensor, begin, part));
-    for (int64_t i = 0; i < count; ++i) {
-      const float value = values[static_cast<size_t>(i)];
-      if (std::isfinite(value)) continue;
-      return Error(Code::kCorruptData, "{}: tensor {} has {} at {}, expected finite numbers", path,
-                   tensor.name, value, begin + i);
-    }
+Status CheckFinite(const std::string& path, const std::string& tensor, int64_t begin,
+                   std::span<const float> values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    return Error(Code::kCorruptData, "{}: tensor {} has {} at {}, expected finite numbers", path,
+                 tensor, values[i], begin + static_cast<int64_t>(i));
   }
   return {};
 }
 
 // Of the products whose first factor is there: its rows.
 model::LoraRanks RanksIn(const checkpoint::SafetensorsReader& weights) {
-  const std::string prefix = model::PeftName(".lora_A.weight"), suffix = ".lora_A.weight";
-  const std::string_view begin = std::string_view(prefix).substr(0, prefix.size() - suffix.size());
+  constexpr std::string_view kFactor = ".lora_A.weight";
+  const std::string prefix = model::PeftName("");
   model::LoraRanks ranks;
   for (const checkpoint::TensorView& tensor : weights.tensors()) {
     std::string_view name = tensor.name;
-    if (!name.starts_with(begin) || !name.ends_with(suffix) || tensor.shape.size() != 2) continue;
-    name.remove_prefix(begin.size());
-    name.remove_suffix(suffix.size());
-    ranks[std::string(name)] = tensor.shape[0];
+    if (!name.starts_with(prefix) || tensor.shape.size() != 2) continue;
+    name.remove_prefix(prefix.size());
+    if (!name.ends_with(kFactor) || name.size() == kFactor.size()) continue;
+    ranks[std::string(name.substr(0, name.size() - kFactor.size()))] = tensor.shape[0];
   }
   return ranks;
 }
@@ -65,7 +59,7 @@ std::string TableIn(const checkpoint::SafetensorsReader& weights,
                     std::initializer_list<const char*> ends) {
   for (const checkpoint::TensorView& tensor : weights.tensors()) {
     for (const char* end : ends) {
-      if (tensor.name.starts_with("base_model.model.") && tensor.name.ends_with(end)) {
+      if (tensor.name.starts_with(model::PeftName("")) && tensor.name.ends_with(end)) {
         return tensor.name;
       }
     }
@@ -127,7 +121,11 @@ Result<AdapterFolder> AdapterFolder::Open(const std::string& folder, const std::
   } else {
     config.base = AbsolutePath(base);
   }
-  return AdapterFolder(weights, std::move(config), peft.tied(), std::move(reader));
+  // Of a tied model: what is here twice may be one. PEFT writes both also where it keeps them tied.
+  const checkpoint::TensorView* table = reader.Find(EmbeddingIn(reader));
+  const checkpoint::TensorView* head = reader.Find(HeadIn(reader));
+  const bool tied = table != nullptr && head != nullptr && checkpoint::SameValues(*table, *head);
+  return AdapterFolder(weights, std::move(config), tied, std::move(reader));
 }
 
 bool AdapterFolder::Has(const Param& param) const {
@@ -135,17 +133,23 @@ bool AdapterFolder::Has(const Param& param) const {
          reader_->Find(model::PeftName(param.spec.name)) != nullptr;
 }
 
-void AdapterFolder::Adjust(model::DecoderConfig& base) const {
+Status AdapterFolder::Adjust(model::DecoderConfig& base) const {
   const checkpoint::TensorView* embedding = reader_->Find(EmbeddingIn(*reader_));
   const checkpoint::TensorView* head = reader_->Find(HeadIn(*reader_));
   for (const checkpoint::TensorView* table : {embedding, head}) {
-    if (table != nullptr && table->shape.size() == 2) {
-      base.vocab = std::max(base.vocab, table->shape[0]);
+    if (table == nullptr) continue;
+    if (table->shape.size() != 2 || table->shape[1] != base.width || table->shape[0] < base.vocab) {
+      return InvalidArgument("{}: tensor {} has shape {}, expected [{} or more, {}]", path_,
+                             table->name, checkpoint::ShapeText(table->shape), base.vocab,
+                             base.width);
+    }
+    base.GrowVocab(table->shape[0]);
+    if (Status status = base.Check(); !status.ok()) {
+      return Error(status.code(), "{}: tensor {}: {}", path_, table->name, status.message());
     }
   }
-  if (!base.tied || (embedding == nullptr && head == nullptr)) return;
-  const bool both = embedding != nullptr && head != nullptr;
-  base.tied = both ? checkpoint::SameValues(*embedding, *head) : tied_ && embedding != nullptr;
+  if (embedding != nullptr || head != nullptr) base.tied = base.tied && tied_;
+  return {};
 }
 
 Result<ParamValues> AdapterFolder::operator()(const Param& param) const {
@@ -160,12 +164,18 @@ Result<ParamValues> AdapterFolder::operator()(const Param& param) const {
   if (Status status = checkpoint::CheckFloat(*view); !status.ok()) {
     return Error(status.code(), "{}: {}", path_, status.message());
   }
-  DS_TRY(CheckFinite(path_, *view));
-  const auto read = [reader = reader_, view](int64_t begin, std::span<float> out) {
-    return checkpoint::ReadAsFloat(*view, begin, out);
+  // Of what is read, which of a table is a rank's own share.
+  const auto read = [reader = reader_, path = path_, view](int64_t begin,
+                                                           std::span<float> out) -> Status {
+    DS_TRY(checkpoint::ReadAsFloat(*view, begin, out));
+    return CheckFinite(path, view->name, begin, out);
   };
-  const auto bytes = view->bytes;
-  return ParamValues(param.spec.numel(), read, XXH3_64bits(bytes.data(), bytes.size()));
+  if (!model::IsLora(param.spec.name)) {
+    return ParamValues(param.spec.numel(), read, DigestOf(*view));
+  }
+  std::vector<float> all(static_cast<size_t>(view->numel()));
+  DS_TRY(read(0, all));  // small, and an error is told before anything is registered
+  return ParamValues(param.spec.numel(), read, XXH3_64bits(view->bytes.data(), view->bytes.size()));
 }
 
 Status AdapterFolder::CheckNames(const model::Model& model) const {
@@ -174,7 +184,7 @@ Status AdapterFolder::CheckNames(const model::Model& model) const {
     if (model::IsLora(param->spec.name)) known.insert(model::PeftName(param->spec.name));
   }
   for (const std::string& name :
-       {model::PeftName(model.params()[0]->spec.name), model::PeftName(kHeadName)}) {
+       {model::PeftName(EmbeddingOf(model)), model::PeftName(kHeadName)}) {
     const checkpoint::TensorView* table = reader_->Find(name);
     if (table == nullptr) continue;
     known.insert(name);
@@ -214,7 +224,7 @@ Result<ModelPlace> FindModel(const std::string& folder, const std::string& base)
 
 Result<model::HfConfig> ReadPlaceConfig(const ModelPlace& place) {
   DS_ASSIGN(model::HfConfig config, ReadModelConfig(place.base));
-  if (place.adapters.has_value()) place.adapters->Adjust(config.config);
+  if (place.adapters.has_value()) DS_TRY(place.adapters->Adjust(config.config));
   return config;
 }
 
@@ -235,7 +245,7 @@ Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& sto
 }
 
 Status SaveAdapter(const std::string& folder, const model::Model& model, ParamStore& store,
-                   bool write) {
+                   bool write, FunctionRef<Status()> before) {
   const model::ParamList params = model.params();
   const auto adapted = std::find_if(params.begin(), params.end(),
                                     [](const Param* param) { return param->adapter != nullptr; });
@@ -266,11 +276,14 @@ Status SaveAdapter(const std::string& folder, const model::Model& model, ParamSt
       .weights_name = kWeightsName,
       .dtype = store.dtype(),
       .tensors = std::move(tensors)};
-  return checkpoint::WriteHfFolder(folder, hf, write, [&](size_t index, checkpoint::ByteSink sink) {
-    UnitWalk& of = index < count ? walk : tables;
-    const auto bytes_of = [&](const Param& param) { return of.BytesOf(param); };
-    return of.Hand(index < count ? index : 0, bytes_of, sink);
-  });
+  return checkpoint::WriteHfFolder(
+      folder, hf, write,
+      [&](size_t index, checkpoint::ByteSink sink) {
+        UnitWalk& of = index < count ? walk : tables;
+        const auto bytes_of = [&](const Param& param) { return of.BytesOf(param); };
+        return of.Hand(index < count ? index : 0, bytes_of, sink);
+      },
+      before);
 }
 
 }  // namespace ds::infer

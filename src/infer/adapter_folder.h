@@ -29,7 +29,7 @@ class AdapterFolder {
   Status CheckNames(const model::Model& model) const;
   // What these tables make of the model below: its vocabulary may be larger, and an embedding and a
   // head that were one may be two.
-  void Adjust(model::DecoderConfig& base) const;
+  Status Adjust(model::DecoderConfig& base) const;
 
  private:
   AdapterFolder(std::string path, model::LoraConfig config, bool tied,
@@ -41,7 +41,7 @@ class AdapterFolder {
 
   std::string path_;  // of the weights
   model::LoraConfig config_;
-  bool tied_;  // of a tied model the one table that is here is both
+  bool tied_;  // its tables leave a tied model tied
   std::shared_ptr<const checkpoint::SafetensorsReader> reader_;  // as long as values are read
 };
 
@@ -66,6 +66,6 @@ Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& sto
 
 // Collective as SaveModel is.
 Status SaveAdapter(const std::string& folder, const model::Model& model, ParamStore& store,
-                   bool write);
+                   bool write, FunctionRef<Status()> before);
 
 }  // namespace ds::infer

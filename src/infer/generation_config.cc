@@ -132,6 +132,8 @@ Status WriteGenerationConfig(const std::string& folder, const std::string& from,
   if (!from.empty()) {
     const std::string source = from + "/" + kGenerationConfig;
     auto text = ReadFile(source);
+    // What it says is the business of who generates, unless there is something to add.
+    if (text.ok() && !end.has_value()) return WriteFileAtomic(path, *text);
     if (text.ok()) {
       DS_ASSIGN(json, ParseJson(*text, source));
       DS_ASSIGN(const GenerationConfig says, Parse(json, {}, source));

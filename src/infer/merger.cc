@@ -24,8 +24,9 @@ Result<std::vector<float>> ReadAll(const ParamValues& values) {
 // The parameters of a place, one by one.
 class MergedValues {
  public:
-  MergedValues(const FolderValues& base, const AdapterFolder& adapters, DType dtype, TaskPool& pool)
-      : base_(base), adapters_(adapters), dtype_(dtype), pool_(pool) {}
+  MergedValues(const std::string& folder, const FolderValues& base, const AdapterFolder& adapters,
+               DType dtype, TaskPool& pool)
+      : folder_(folder), base_(base), adapters_(adapters), dtype_(dtype), pool_(pool) {}
 
   Status Hand(const Param& param, checkpoint::ByteSink sink) {
     DS_ASSIGN(const ParamValues base, adapters_.Has(param) ? adapters_(param) : base_(param));
@@ -48,7 +49,8 @@ class MergedValues {
       bytes_.resize(values_.size() * DTypeBytes(dtype_));
       ops.from_float(pool_, count, values_.data(), bytes_.data());
       if (!std::isfinite(kernels::SumOfSquares(ops, pool_, count, bytes_.data()))) {
-        return Error(Code::kCorruptData, "tensor {} would have values that are not finite in {}",
+        return Error(Code::kCorruptData,
+                     "{}: tensor {} would have values that are not finite in {}", folder_,
                      param.spec.name, DTypeName(dtype_));
       }
       DS_TRY(sink(bytes_));
@@ -57,6 +59,7 @@ class MergedValues {
   }
 
  private:
+  const std::string& folder_;  // that is written
   const FolderValues& base_;
   const AdapterFolder& adapters_;
   const DType dtype_;
@@ -96,14 +99,10 @@ Status SaveMerged(const std::string& folder, const ModelPlace& place, const mode
     params.push_back(param);
     hf.tensors.push_back({param->spec.name, "", param->spec.shape});
   }
-  MergedValues values(base, *place.adapters, dtype, pool);
+  MergedValues values(folder, base, *place.adapters, dtype, pool);
   return checkpoint::WriteHfFolder(
       folder, hf, /*write=*/true,
-      [&](size_t index, checkpoint::ByteSink sink) -> Status {
-        const Status status = values.Hand(*params[index], sink);
-        if (status.ok()) return {};
-        return Error(status.code(), "{}: {}", folder, status.message());
-      },
+      [&](size_t index, checkpoint::ByteSink sink) { return values.Hand(*params[index], sink); },
       before);
 }
 

@@ -29,7 +29,7 @@ bool RepeatsEmbedding(const HfFolder& folder, std::string_view embedding, std::s
     if (table == nullptr) continue;
     return checkpoint::SameValues(*table, head);
   }
-  return false;
+  return true;  // it is stored under this name alone
 }
 
 // Buffers that older releases stored beside the weights.
@@ -39,10 +39,6 @@ bool IsBuffer(std::string_view name) {
   if (rotary == name.npos || (rotary > 0 && name[rotary - 1] != '.')) return false;
   const std::string_view of = name.substr(rotary + std::string_view("rotary_emb.").size());
   return of == "inv_freq" || of == "cos_cached" || of == "sin_cached";
-}
-
-const std::string& EmbeddingOf(const model::Model& model) {
-  return model.params()[0]->spec.name;  // the first that is used
 }
 
 // What a folder says of its tables.
@@ -74,31 +70,22 @@ Status CheckTensors(const std::string& path, const Tables& base, HfFolder& folde
   for (const Param* param : model.params()) {
     if (!IsLora(param->spec.name)) DS_TRY(TakeFor(model, *param, base, folder).status());
   }
-  const std::string& embedding = EmbeddingOf(model);
+  // A tied model may be given adapters that make two of the one: what it was is checked all the
+  // same.
+  const TensorView* head = base.tied ? folder.Find(kHeadName) : nullptr;
+  if (head != nullptr &&
+      !RepeatsEmbedding(folder, EmbeddingOf(model), model.name_prefix(), *head)) {
+    return Error(
+        Code::kUnsupported,
+        "{}: tensor {} is not a part of this model: tie_word_embeddings is true, and it is "
+        "not the embedding",
+        path, kHeadName);
+  }
   for (const std::string& name : folder.Untaken()) {
-    if (IsBuffer(name)) continue;
-    if (name == kHeadName &&
-        RepeatsEmbedding(folder, embedding, model.name_prefix(), *folder.Find(name))) {
-      continue;
-    }
-    return Error(Code::kUnsupported, "{}: tensor {} is not a part of this model{}", path, name,
-                 name == kHeadName && IsTied(model)
-                     ? ": tie_word_embeddings is true, and it is not the embedding"
-                     : "");
+    if (IsBuffer(name) || (head != nullptr && name == kHeadName)) continue;
+    return Error(Code::kUnsupported, "{}: tensor {} is not a part of this model", path, name);
   }
   return {};
-}
-
-// Of what tells a tensor from that of another model, and costs two pages of the file: its size, its
-// dtype, how it begins and how it ends.
-uint64_t DigestOf(const TensorView& tensor) {
-  constexpr size_t kEnd = 4096;
-  const size_t size = tensor.bytes.size(), part = std::min(size, kEnd);
-  uint64_t digest = XXH3_64bits_withSeed(tensor.dtype.data(), tensor.dtype.size(), size);
-  for (const auto bytes : {tensor.bytes.first(part), tensor.bytes.last(part)}) {
-    digest = XXH3_64bits_withSeed(bytes.data(), bytes.size(), digest);
-  }
-  return digest;
 }
 
 }  // namespace
@@ -118,6 +105,20 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder) {
   }
   if (!text.ok()) return text.status();
   return model::ParseHfConfig(*text, path);
+}
+
+const std::string& EmbeddingOf(const model::Model& model) {
+  return model.params()[0]->spec.name;  // the first that is used
+}
+
+uint64_t DigestOf(const TensorView& tensor) {
+  constexpr size_t kEnd = 4096;
+  const size_t size = tensor.bytes.size(), part = std::min(size, kEnd);
+  uint64_t digest = XXH3_64bits_withSeed(tensor.dtype.data(), tensor.dtype.size(), size);
+  for (const auto bytes : {tensor.bytes.first(part), tensor.bytes.last(part)}) {
+    digest = XXH3_64bits_withSeed(bytes.data(), bytes.size(), digest);
+  }
+  return digest;
 }
 
 bool IsTied(const model::Model& model) {
@@ -178,7 +179,7 @@ Status LoadModel(const std::string& folder, model::Model& model, ParamStore& sto
 }
 
 Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,
-                 bool write) {
+                 bool write, FunctionRef<Status()> before) {
   UnitWalk walk(store, model.params(), [](const Param& param) { return !IsLora(param.spec.name); });
   const checkpoint::HfModel hf{.config_json = model.HfConfig(store.dtype()),
                                .dtype = store.dtype(),
@@ -188,9 +189,10 @@ Status SaveModel(const std::string& folder, const model::Model& model, ParamStor
     const bool merges = write && param.adapter != nullptr;
     return merges ? merger.Merge(param) : walk.BytesOf(param);
   };
-  return checkpoint::WriteHfFolder(folder, hf, write, [&](size_t index, checkpoint::ByteSink sink) {
-    return walk.Hand(index, bytes_of, sink);
-  });
+  return checkpoint::WriteHfFolder(
+      folder, hf, write,
+      [&](size_t index, checkpoint::ByteSink sink) { return walk.Hand(index, bytes_of, sink); },
+      before);
 }
 
 }  // namespace ds::infer

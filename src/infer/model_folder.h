@@ -16,6 +16,11 @@ namespace ds::infer {
 // What config.json says, checked.
 Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 
+// The name of its embedding.
+const std::string& EmbeddingOf(const model::Model& model);
+// Of what tells a tensor from that of another model, and costs two pages of the file: its size, its
+// dtype, how it begins and how it ends.
+uint64_t DigestOf(const checkpoint::TensorView& tensor);
 inline constexpr char kHeadName[] = "lm_head.weight";
 // Whether its head is its embedding.
 bool IsTied(const model::Model& model);
@@ -53,10 +58,10 @@ Status LoadModel(const std::string& folder, model::Model& model, ParamStore& sto
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
                  model::ValuesOf adapter_values);
 
-// Writes config.json and the weights in the store's dtype, one unit gathered at a time. Every rank
-// calls it; those with `write` false store nothing. An error of the disk is known to the writer
-// alone: the caller tells the others.
+// Writes config.json and the weights in the store's dtype, one unit gathered at a time; `before` as
+// WriteHfFolder has it. Every rank calls it; those with `write` false store nothing. An error of
+// the disk is known to the writer alone: the caller tells the others.
 Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,
-                 bool write);
+                 bool write, FunctionRef<Status()> before);
 
 }  // namespace ds::infer

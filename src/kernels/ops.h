@@ -21,12 +21,12 @@
 
 namespace ds::kernels {
 
-// AdamW with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), written as DeepSpeed's
-// fused kernel computes it: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
 // x times the normal distribution function of x (Hendrycks & Gimpel 2016), and the approximation by
 // tanh that GPT-2 has (gelu_new).
 enum class Gelu : uint8_t { kTanh, kErf };
 
+// AdamW with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), written as DeepSpeed's
+// fused kernel computes it: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
 // p -= lr * ((m / bias1) / (sqrt(v / bias2) + eps) + weight_decay * p).
 // With `decoupled` false the decay is added to the gradient (Adam with L2).
 struct AdamScalars {

@@ -42,7 +42,8 @@ Status DecoderConfig::Check() const {
     return Error(Code::kConfig, "sliding_window is {}, expected 1 or more, or null", window);
   }
   if (const int64_t row = padding_row(); row < -1 || row >= vocab) {
-    return Error(Code::kConfig, "pad_token_id is {}, {} is {}", *pad_token, names.vocab, vocab);
+    return Error(Code::kConfig, "pad_token_id is {}, expected {} to {}", *pad_token, -vocab,
+                 vocab - 1);
   }
   for (const auto& [name, rate] : {std::pair("dropout of attention", attention_dropout),
                                    {"dropout of embeddings", embedding_dropout},
@@ -62,6 +63,12 @@ int64_t DecoderConfig::padding_row() const {
   if (!pad_token.has_value() || !family->padding_row) return -1;
   const int64_t row = *pad_token >= 0 ? *pad_token : vocab + *pad_token;
   return row >= 0 ? row : -2;  // no row at all
+}
+
+void DecoderConfig::GrowVocab(int64_t rows) {
+  if (rows <= vocab) return;
+  if (pad_token.has_value() && *pad_token < 0) *pad_token += vocab;
+  vocab = rows;
 }
 
 int64_t DecoderConfig::parameters() const {

@@ -50,6 +50,8 @@ struct DecoderConfig {
 
   // The row of the embedding that stays as it is; -1: none.
   int64_t padding_row() const;
+  // To `rows`, where it has fewer; the padding row stays the one that it is.
+  void GrowVocab(int64_t rows);
 
   // Every size positive, heads that share keys evenly, and no product that overflows. Sizes are
   // called by their names in the family's config.json.

@@ -31,17 +31,28 @@ Status LoraConfig::Check() const {
   return {};
 }
 
+bool EndsWithName(std::string_view product, std::string_view name) {
+  return product == name ||
+         (product.ends_with(name) && product[product.size() - name.size() - 1] == '.');
+}
+
 bool LoraConfig::Names(std::string_view product) const {
   if (!chosen.empty()) return chosen.find(product) != chosen.end();
-  return std::any_of(targets.begin(), targets.end(), [&](const std::string& target) {
-    return product == target ||
-           (product.ends_with(target) && product[product.size() - target.size() - 1] == '.');
-  });
+  return std::any_of(targets.begin(), targets.end(),
+                     [&](const std::string& target) { return EndsWithName(product, target); });
 }
 
 LoraSize LoraConfig::SizeOf(std::string_view product) const {
   const auto own = chosen.find(product);
   return own != chosen.end() ? own->second : size;
+}
+
+std::optional<LoraSize> LoraConfig::CommonSize() const {
+  if (chosen.empty()) return size;
+  const LoraSize& first = chosen.begin()->second;
+  const bool common = std::all_of(chosen.begin(), chosen.end(),
+                                  [&](const auto& each) { return each.second == first; });
+  return common ? std::optional(first) : std::nullopt;
 }
 
 float LoraConfig::ScaleOf(std::string_view product) const {

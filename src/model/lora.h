@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -25,6 +26,9 @@ struct LoraSize {
   bool operator==(const LoraSize&) const = default;
 };
 
+// "model.layers.0.self_attn.q_proj" ends with the name "q_proj".
+bool EndsWithName(std::string_view product, std::string_view name);
+
 struct LoraConfig {
   LoraSize size = {};            // of those that have none of their own
   bool rank_stabilised = false;  // scale by alpha / sqrt(rank) (Kalajdzievski 2023)
@@ -44,6 +48,8 @@ struct LoraConfig {
   // "model.layers.0.self_attn.q_proj" for "q_proj".
   bool Names(std::string_view product) const;
   LoraSize SizeOf(std::string_view product) const;
+  // That of them all; none, where they differ.
+  std::optional<LoraSize> CommonSize() const;
   float ScaleOf(std::string_view product) const;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "model/family.h"
 
 namespace ds::model {
 namespace {
@@ -58,16 +59,6 @@ bool IsPlain(std::string_view pattern) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '.';
   });
-}
-
-bool EndsWithName(std::string_view product, std::string_view name) {
-  return product == name ||
-         (product.ends_with(name) && product[product.size() - name.size() - 1] == '.');
-}
-
-template <typename T>
-Status ReadUnlessNull(const Json& json, const char* key, T& out) {
-  return json.contains(key) && json[key].is_null() ? Status() : ReadKey(json, key, out);
 }
 
 // A string is a pattern over whole names; without any PEFT chooses by the family.
@@ -146,17 +137,16 @@ Result<PeftConfig> PeftConfig::Parse(std::string_view text, std::string_view wha
     if (type != "LORA") {
       return Error(Code::kUnsupported, "peft_type is \"{}\", only \"LORA\" is supported", type);
     }
-    DS_TRY(ReadUnlessNull(json, "r", lora.size.rank));
-    DS_TRY(ReadUnlessNull(json, "lora_alpha", lora.size.alpha));
-    DS_TRY(ReadUnlessNull(json, "use_rslora", lora.rank_stabilised));
-    DS_TRY(ReadUnlessNull(json, "lora_dropout", lora.dropout));
+    DS_TRY(ReadIfSet(json, "r", lora.size.rank));
+    DS_TRY(ReadIfSet(json, "lora_alpha", lora.size.alpha));
+    DS_TRY(ReadIfSet(json, "use_rslora", lora.rank_stabilised));
+    DS_TRY(ReadIfSet(json, "lora_dropout", lora.dropout));
     if (json.contains("base_model_name_or_path") && json["base_model_name_or_path"].is_string()) {
       lora.base = json["base_model_name_or_path"].get<std::string>();
     }
     DS_TRY(ReadTargets(json, lora, config.patterns_));
     DS_TRY(ReadAlphas(json, config.alphas_));
     DS_TRY(ReadWhole(json, config.embedding_, config.head_));
-    DS_TRY(ReadUnlessNull(json, "ensure_weight_tying", config.tied_));
     for (const char* key :
          {"rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules"}) {
       config.patterns_ |= !IsNone(json, key);

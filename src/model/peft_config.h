@@ -26,8 +26,6 @@ class PeftConfig {
   // modules_to_save: that the embedding, or the head, is trained whole.
   bool embedding() const { return embedding_; }
   bool head() const { return head_; }
-  // Of a tied model, whether it stays one where only its embedding is.
-  bool tied() const { return tied_; }
 
  private:
   PeftConfig() = default;
@@ -35,7 +33,7 @@ class PeftConfig {
 
   std::string what_;
   LoraConfig lora_;
-  bool patterns_ = false, embedding_ = false, head_ = false, tied_ = false;
+  bool patterns_ = false, embedding_ = false, head_ = false;
   std::map<std::string, double> alphas_;  // alpha_pattern, by the ends of names
 };
 

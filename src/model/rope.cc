@@ -109,9 +109,11 @@ Status Check(const RopeConfig& rope) {
     return Error(Code::kConfig, "high_freq_factor is {}, expected more than low_freq_factor, {}",
                  rope.high_freq_factor, rope.low_freq_factor);
   }
-  if (rope.scaling == RopeScaling::kYarn && !(rope.beta_fast > rope.beta_slow)) {
-    return Error(Code::kConfig, "beta_fast is {}, expected more than beta_slow, {}", rope.beta_fast,
-                 rope.beta_slow);
+  if (rope.scaling == RopeScaling::kYarn &&
+      !(rope.beta_slow > 0 && rope.beta_fast > rope.beta_slow)) {
+    return Error(Code::kConfig,
+                 "beta_fast is {} and beta_slow {}, expected it to be more, and both more than 0",
+                 rope.beta_fast, rope.beta_slow);
   }
   return {};
 }
@@ -169,8 +171,9 @@ Result<RopeConfig> RopeConfig::Parse(const Json& config) {
     }
   }
   const bool stretched = rope.scaling == RopeScaling::kYarn || rope.scaling == RopeScaling::kLlama3;
-  if (stretched && IsSet(config, kOriginal))
+  if (stretched && IsSet(config, kOriginal)) {
     DS_TRY(ReadKey(config, kOriginal, rope.original_context));
+  }
   DS_TRY(Check(rope));
   return rope;
 }

@@ -30,10 +30,10 @@ std::string Replaced(std::string_view text, std::string_view from, std::string_v
 }
 
 // How an added token that is looked for after normalization is written then.
-std::string NormalizedText(const BpeParts& parts, std::string_view text) {
+std::string NormalizedText(const BpeParts& parts, std::string_view text, bool begins = true) {
   std::string out = parts.nfc ? ComposeNfc(text) : std::string(text);
   if (parts.kind == BpeParts::Kind::kCharacters && !out.empty()) {
-    out = Replaced(parts.prepend + out, " ", parts.space);
+    out = Replaced(begins ? parts.prepend + out : out, " ", parts.space);
   }
   return out;
 }
@@ -86,30 +86,44 @@ bool BpeTokenizer::IsSpecial(int32_t id) const {
 }
 
 Status BpeTokenizer::Encode(std::string_view text, WordCache& cache, Ids& ids) const {
+  return EncodeText(text, /*begins=*/true, cache, ids);
+}
+
+Status BpeTokenizer::EncodeMore(std::string_view text, WordCache& cache, Ids& ids) const {
+  return EncodeText(text, /*begins=*/false, cache, ids);
+}
+
+Status BpeTokenizer::EncodeText(std::string_view text, bool begins, WordCache& cache,
+                                Ids& ids) const {
   DS_TRY(CheckUtf8(text, "text"));
   return raw_.Cut(
-      text, [&](std::string_view piece) { return EncodeStretch(piece, cache, ids); },
+      text,
+      [&](std::string_view piece) {
+        return EncodeStretch(piece, begins || piece.data() != text.data(), cache, ids);
+      },
       [&](int32_t id) { ids.push_back(id); });
 }
 
-Status BpeTokenizer::EncodeStretch(std::string_view text, WordCache& cache, Ids& ids) const {
+Status BpeTokenizer::EncodeStretch(std::string_view text, bool begins, WordCache& cache,
+                                   Ids& ids) const {
   std::string changed;
   if (parts_.nfc || parts_.kind == BpeParts::Kind::kCharacters) {
-    changed = NormalizedText(parts_, text);
+    changed = NormalizedText(parts_, text, begins);
     text = changed;
   }
   return normalized_.Cut(
       text,
       [&](std::string_view piece) -> Status {
-        EncodePiece(piece, cache, ids);
+        EncodePiece(piece, begins || piece.data() != text.data(), cache, ids);
         return {};
       },
       [&](int32_t id) { ids.push_back(id); });
 }
 
-void BpeTokenizer::EncodePiece(std::string_view text, WordCache& cache, Ids& ids) const {
+void BpeTokenizer::EncodePiece(std::string_view text, bool begins, WordCache& cache,
+                               Ids& ids) const {
   std::string prefixed;
-  if (parts_.add_prefix_space && !text.starts_with(' ')) {
+  if (begins && parts_.add_prefix_space && !text.starts_with(' ')) {
     prefixed = " " + std::string(text);
     text = prefixed;
   }

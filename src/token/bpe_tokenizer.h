@@ -50,6 +50,7 @@ class BpeTokenizer final : public Tokenizer {
   std::string description() const override;
   using Tokenizer::Encode;
   Status Encode(std::string_view text, WordCache& cache, Ids& ids) const override;
+  Status EncodeMore(std::string_view text, WordCache& cache, Ids& ids) const override;
   Status DecodeOne(int32_t id, std::string& text) const override;
   std::span<const int32_t> before() const override { return parts_.before; }
   std::span<const int32_t> behind() const override { return parts_.behind; }
@@ -61,10 +62,12 @@ class BpeTokenizer final : public Tokenizer {
  private:
   BpeTokenizer(BpeParts parts, TokenMatcher raw, TokenMatcher normalized);
 
+  // `begins`: what is before the text, if anything is, is an added token.
+  Status EncodeText(std::string_view text, bool begins, WordCache& cache, Ids& ids) const;
   // A text without tokens that are looked for before normalization.
-  Status EncodeStretch(std::string_view text, WordCache& cache, Ids& ids) const;
+  Status EncodeStretch(std::string_view text, bool begins, WordCache& cache, Ids& ids) const;
   // A normalized text without added tokens.
-  void EncodePiece(std::string_view text, WordCache& cache, Ids& ids) const;
+  void EncodePiece(std::string_view text, bool begins, WordCache& cache, Ids& ids) const;
   size_t EndOfWord(std::string_view text, size_t at) const;
   void EncodeWord(std::string_view word, WordCache& cache, Ids& ids) const;
 

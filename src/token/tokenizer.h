@@ -43,6 +43,11 @@ class Tokenizer {
   // Appends the ids of a text; those added around a text are not among them. All but bytes refuse
   // a text that is not UTF-8. On failure `ids` has what came before.
   virtual Status Encode(std::string_view text, WordCache& cache, Ids& ids) const = 0;
+  // The same of a text that goes on where another ends: what a tokenizer puts before the first word
+  // (the space of SentencePiece's) is not put there.
+  virtual Status EncodeMore(std::string_view text, WordCache& cache, Ids& ids) const {
+    return Encode(text, cache, ids);
+  }
   // Appends the text of one id. A part of a character is a part of its bytes.
   virtual Status DecodeOne(int32_t id, std::string& text) const = 0;
 

@@ -103,9 +103,14 @@ Status AgreeOnConfig(comm::Communicator& comm, std::string_view json) {
     if (line.ends_with(',')) line.remove_suffix(1);
     settings.push_back({XXH3_64bits(line.data(), line.size()), std::string(line)});
   }
-  DS_ASSIGN(const auto found, Compare(comm, "config", settings));
+  return AgreeOn(comm, "config", settings);
+}
+
+Status AgreeOn(comm::Communicator& comm, const char* what,
+               const std::vector<Declaration>& declarations) {
+  DS_ASSIGN(const auto found, Compare(comm, what, declarations));
   if (!found) return {};
-  return Error(Code::kRankMismatch, "config: rank 0 has {}, rank {} has {}", found->zero,
+  return Error(Code::kRankMismatch, "{}: rank 0 has {}, rank {} has {}", what, found->zero,
                found->rank, found->other);
 }
 

@@ -19,6 +19,8 @@ struct Declaration {
 // All are collective. kRankMismatch, on every rank alike, names the first declaration that
 // differs.
 Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarations);
+Status AgreeOn(comm::Communicator& comm, const char* what,
+               const std::vector<Declaration>& declarations);
 Status AgreeOnGroups(comm::Communicator& comm, const std::vector<Declaration>& groups);
 // `json` has one setting a line.
 Status AgreeOnConfig(comm::Communicator& comm, std::string_view json);

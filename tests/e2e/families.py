@@ -169,6 +169,14 @@ class Families(e2e.DspeedTest):
             self.assertEqual(self.adapters("on"), bytes(blob))
         self.train("plain", "--model", GOLDEN / "llama", *BYTES, "--lora-rank", 2, "--context", 24, "--steps", 1,
                    model=[])
+        # A base that is tied, and whose file says otherwise, is refused with adapters as without.
+        tied = self.folder / "tied"
+        shutil.copytree(GOLDEN / "llama", tied)
+        told = json.loads((tied / "config.json").read_text())
+        (tied / "config.json").write_text(json.dumps({**told, "tie_word_embeddings": True}))
+        refused = self.dspeed("eval", "--model", self.folder / "llama-tables/model", "--base", tied, "--data",
+                              self.data, "--tokenizer", "bytes")
+        self.assert_refused(refused, tied, "lm_head.weight", "tie_word_embeddings")
         for flag in ("--lora-embeddings", "--lora-rslora"):
             refused = self.dspeed(*self.train_arguments("x", "--model", self.folder / "plain/model", *BYTES, flag,
                                                         model=[]))
@@ -368,6 +376,23 @@ class Families(e2e.DspeedTest):
         told.update(base_model_name_or_path=str(GOLDEN / "llama"), r=3)
         (broken / "adapter_config.json").write_text(json.dumps(told))
         self.refuse(broken, "lora_A", "[4, 32]", "[3, 32]")
+
+    def test_a_failed_save_leaves_what_it_was_to_replace(self):
+        for train in (["train", "--data", self.data, "--steps", 1], []):
+            there = self.folder / "there"
+            shutil.rmtree(there, ignore_errors=True)
+            shutil.copytree(GOLDEN / "llama_rope_llama3", there)
+            (there / "generation_config.json").write_text('{"eos_token_id": 3}')
+            before = {path.name: path.read_bytes() for path in there.iterdir()}
+            self.train("a", "--model", GOLDEN / "llama", *BYTES, "--lora-rank", 2, "--context", 24, "--steps", 1,
+                       model=[])
+            write = ([*train, *e2e.MODEL, "--save", there] if train else
+                     ["merge", "--model", self.folder / "a/model", "--out", there])
+            self.assert_refused(self.dspeed(*write, "--overwrite", most_bytes=4096), there)
+            after = {path.name: path.read_bytes() for path in there.iterdir() if path.is_file()}
+            self.assertEqual(after, before)
+            self.ok(*write, "--overwrite")
+            self.assertFalse(list(there.glob("model-*")))
 
     def test_shards(self):
         self.train("run", "--model", GOLDEN / "llama_rope_llama3", *BYTES, "--context", 24, "--steps", 2,

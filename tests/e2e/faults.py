@@ -164,12 +164,22 @@ class Folders(e2e.DspeedTest):
         shutil.rmtree(base / "resume")
         (base / "generation_config.json").write_text('{"temperature": "hot"}')
         words = ["train", "--model", base, "--data", self.data, "--steps", 1, "--save", "tuned"]
-        self.assert_refused(self.dspeed(*words), "generation_config.json", "temperature")
+        # It goes with the model as it is; who generates is told.
+        self.ok(*words)
+        tuned = self.folder / "tuned"
+        self.assertEqual((tuned / "generation_config.json").read_text(), '{"temperature": "hot"}')
+        self.ok("eval", "--model", tuned, "--data", self.data)
+        self.assert_refused(self.dspeed("generate", "--model", tuned, "--prompt", "a"), "generation_config.json",
+                            "temperature")
+        shutil.rmtree(tuned)
         (base / "generation_config.json").unlink()
         self.train("adapters", "--model", base, "--lora-rank", 2, "--steps", 1, model=[])
         adapters = self.folder / "adapters/model"
         (adapters / "generation_config.json").write_text('{"eos_token_id": "x"}')
-        self.assert_refused(self.dspeed("train", "--model", adapters, *words[3:]),
+        merged = self.folder / "merged"
+        self.ok("merge", "--model", adapters, "--out", merged)
+        self.assertEqual((merged / "generation_config.json").read_text(), '{"eos_token_id": "x"}')
+        self.assert_refused(self.dspeed("generate", "--model", adapters, "--prompt", "a"),
                             adapters / "generation_config.json", "eos_token_id", "x")
         config = json.loads((base / "config.json").read_text())
         for key, value in (("dtype", "float64"), ("torch_dtype", "int4")):

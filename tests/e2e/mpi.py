@@ -54,6 +54,21 @@ class Mpi(e2e.DspeedTest):
             self.assertEqual(self.curve(job), self.curve(threads))
             self.assertEqual(self.weights(job), self.weights(threads))
 
+    def test_processes_that_read_other_texts(self):
+        """As hosts may have them: told at the start, with both."""
+        command = [MPIRUN]
+        for rank, size in enumerate((900, 1200)):
+            folder = self.folder / str(rank)
+            folder.mkdir()
+            (folder / "t.txt").write_text(e2e.text(size))
+            command += [*([":"] if rank else []), "-n", "1", "-wdir", folder, e2e.DSPEED, "train", "--data", "t.txt",
+                        *e2e.MODEL, "--epochs", 1, "--timeout", 30]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=60,
+                              env={**os.environ, **AS_ROOT})
+        self.assertNotEqual(done.returncode, 0)
+        for part in ("data: rank 0 has t.txt", "900 bytes", "rank 1 has t.txt", "1200 bytes"):
+            self.assertIn(part, done.stderr)
+
     def test_every_family_gives_the_bits_of_threads(self):
         """With dropout; threads at stage 0, processes at another, with and without recomputation."""
         for at, family in enumerate(("gpt2", "llama", "mistral", "qwen2", "qwen3")):

@@ -400,6 +400,11 @@ class Tokens(e2e.DspeedTest):
             config = json.loads((self.folder / "again/model/config.json").read_text())
             ends = [size + 1, tokens["added_tokens"][0]["id"]]
             self.assertEqual((config["vocab_size"], config["eos_token_id"]), (rows, ends))
+            if not asked:  # ids to spare hold another token as well, but it is another run
+                refused = self.dspeed(*self.train_arguments(
+                    "again", "--model", model, "--format", "chat", *special, "--special", "<x>", "--steps", 2,
+                    "--resume", model=[]))
+                self.assert_refused(refused, "cannot resume", "tokenizer")
             shutil.rmtree(self.folder / "again")
         for flags, parts in ((["--special", "a"], ("--special", "'a' is a word")),
                              (["--vocab", 4], ("--vocab", "4")),

@@ -236,7 +236,7 @@ void AddEval(CLI::App& app, Chosen& chosen) {
   eval.add_option("--dtype", flags->dtype, "fp32, bf16 or fp16; default: as the model was saved");
   eval.add_option("--per-token", flags->per_token,
                   "Write the log-probability of each predicted token to this file, as a NumPy "
-                  "array of fp32: element i is of token i + 1");
+                  "array of fp32: element i is of token i + 1, NaN where a conversation begins");
   eval.add_flag("--json", flags->json, "As JSON");
   eval.add_option("--threads", flags->threads, "CPU threads; 0: one a core")->capture_default_str();
   eval.footer(

@@ -6,11 +6,16 @@ namespace ds::tool {
 namespace {
 
 // Flags may repeat what the folder says.
-template <typename T>
-Status Agree(const char* flag, const std::optional<T>& asked, const T& is,
-             const std::string& path) {
-  if (!asked.has_value() || *asked == is) return {};
-  return InvalidArgument("{} is {}, but the adapters in {} have {}", flag, *asked, path, is);
+Status Agree(const LoraFlags& flags, const model::LoraConfig& is) {
+  const auto size = is.CommonSize();
+  const auto agree = [&](const char* flag, const auto& asked, const auto& has) -> Status {
+    if (!asked.has_value() || (size.has_value() && *asked == has)) return {};
+    return InvalidArgument("{} is {}, but the adapters in {} have {}", flag, *asked, flags.folder,
+                           size.has_value() ? fmt::format("{}", has) : "each its own");
+  };
+  const model::LoraSize has = size.value_or(model::LoraSize());
+  DS_TRY(agree("--lora-rank", flags.rank, has.rank));
+  return agree("--lora-alpha", flags.alpha, has.alpha);
 }
 
 }  // namespace
@@ -58,8 +63,7 @@ Result<std::optional<model::LoraConfig>> PlanLora(const std::string& model,
     model::LoraConfig config = *flags.place->lora();
     config.dropout = flags.dropout.value_or(config.dropout);
     DS_TRY(config.Check());
-    DS_TRY(Agree("--lora-rank", flags.rank, config.size.rank, flags.folder));
-    DS_TRY(Agree("--lora-alpha", flags.alpha, config.size.alpha, flags.folder));
+    DS_TRY(Agree(flags, config));
     if (flags.rank_stabilised && !config.rank_stabilised) {
       return InvalidArgument("--lora-rslora, but the adapters in {} count alpha / rank times",
                              flags.folder);

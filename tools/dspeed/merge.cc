@@ -35,14 +35,15 @@ Status Merge(const MergeFlags& flags) {
   DS_TRY(ClearLeftovers(flags.out));
   std::error_code none;
   const bool was_there = std::filesystem::exists(flags.out, none);
-  const Status saved = infer::SaveMerged(
-      flags.out, place, *loaded->model, dtype, loaded->pool,
-      [&] { return ClearReplaced(flags.out, loaded->tokenizer.get(), /*from=*/""); });
+  const auto before = [&]() -> Status {
+    DS_TRY(ClearReplaced(flags.out, loaded->tokenizer.get(), /*from=*/""));
+    if (loaded->tokenizer != nullptr) DS_TRY(loaded->tokenizer->Save(flags.out));
+    return infer::WriteGenerationConfig(flags.out, place.generation, loaded->config);
+  };
+  const Status saved =
+      infer::SaveMerged(flags.out, place, *loaded->model, dtype, loaded->pool, before);
   if (!saved.ok() && !was_there) std::filesystem::remove(flags.out, none);  // if nothing is in it
   DS_TRY(saved);
-  DS_ASSIGN(const model::HfConfig config, infer::ReadPlaceConfig(place));
-  DS_TRY(infer::WriteGenerationConfig(flags.out, place.generation, config.config));
-  if (loaded->tokenizer != nullptr) DS_TRY(loaded->tokenizer->Save(flags.out));
   fmt::print("merged    {} -> {}, {}\n", flags.model.folder, flags.out, DTypeName(dtype));
   if (loaded->no_tokenizer.code() == Code::kUnsupported) {
     fmt::print("tokenizer not written: {}\n", loaded->no_tokenizer.message());

@@ -104,9 +104,10 @@ Result<std::vector<Remedy>> RemediesOf(const TrainPlan& plan) {
     remedies.push_back({plan.flags.config.empty() ? "--dtype bf16" : "config bf16.enabled: true",
                         [](TrainPlan& run) { run.engine.dtype = DType::kBF16; }});
   }
-  if (!plan.flags.model.empty() && !plan.lora.has_value() && plan.flags.added_tokens == 0) {
+  if (!plan.flags.model.empty() && !plan.lora.has_value()) {
     LoraFlags flags;
     flags.rank = 8;
+    flags.embeddings = plan.flags.added_tokens > 0;
     DS_ASSIGN(const auto lora, PlanLora(plan.flags.model, flags));
     remedies.push_back({"--lora-rank 8", [lora](TrainPlan& run) { run.lora = lora; }});
   }

@@ -1,6 +1,8 @@
 #include "rank_trainer.h"
 
 #include <fmt/ranges.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include <algorithm>
 
@@ -13,8 +15,38 @@
 #include "model/decoder.h"
 #include "model/family.h"
 #include "save_folder.h"
+#include "zero/agreement.h"
 
 namespace ds::tool {
+
+namespace {
+
+// Where ranks are processes each has read the texts for itself.
+Status AgreeOnTexts(comm::Communicator& comm, const data::Mix& texts) {
+  constexpr size_t kEnd = size_t{1} << 20;
+  std::vector<zero::Declaration> declarations;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const auto bytes = texts.corpus(i).all().bytes();
+    const size_t part = std::min(bytes.size(), kEnd);
+    const uint64_t begin = XXH3_64bits_withSeed(bytes.data(), part, bytes.size());
+    const uint64_t digest = XXH3_64bits_withSeed(bytes.last(part).data(), part, begin);
+    declarations.push_back(
+        {digest, fmt::format("{} (as tokens {} bytes, checksum {:016x} of their ends)",
+                             texts.corpus(i).path(), bytes.size(), digest)});
+  }
+  return zero::AgreeOn(comm, "data", declarations);
+}
+
+// Of all that makes it what it is.
+std::string DigestOf(const token::Tokenizer& tokenizer) {
+  std::string all = fmt::format("{} {}", tokenizer.vocab(), tokenizer.description());
+  for (const token::TokenizerFile& file : tokenizer.files()) {
+    all += fmt::format("\n{} {}\n{}", file.name, file.text.size(), file.text);
+  }
+  return fmt::format("{:016x}", XXH3_64bits(all.data(), all.size()));
+}
+
+}  // namespace
 
 Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
                                                          const data::Mix& texts,
@@ -25,6 +57,7 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
   DS_ASSIGN(const data::Sampler sampler,
             data::Sampler::Create(texts.train(), plan.flags.order(), plan.engine.train_batch,
                                   plan.flags.seed));
+  DS_TRY(AgreeOnTexts(comm, texts));
   std::unique_ptr<RankTrainer> trainer(
       new RankTrainer(plan, texts, checksums, tokenizer, comm, sampler));
   DS_ASSIGN(trainer->engine_, Engine::Create(plan.engine, comm, pool));
@@ -153,6 +186,7 @@ Json RankTrainer::Facts() const {
   const double dropout = model.attention_dropout + model.embedding_dropout + model.residual_dropout;
   facts["vocabulary"] = model.vocab != 256 ? Json(model.vocab) : Json();
   facts["bias"] = plan_.bias ? Json() : Json(false);  // without, its state has other arrays
+  facts["padding row"] = model.padding_row() >= 0 ? Json(model.padding_row()) : Json();
   facts["dropout"] = Json();
   if (dropout > 0) {
     facts["dropout"] = {model.attention_dropout, model.embedding_dropout, model.residual_dropout};
@@ -203,13 +237,9 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   const TraceSpan span(TraceLane::kStep, "save");
   const std::string state = StateFolder(folder);
   const bool writes = comm_.rank() == 0;
-  double save = 0;            // rank 0's; counts are exact in a double
-  if (writes && !cleared_) {  // before any rank writes
-    DS_TRY(ClearLeftovers(folder));
-    if (!resumed_) DS_TRY(ClearReplaced(folder, tokenizer_, plan_.flags.generation()));
-    cleared_ = true;
-  }
+  double save = 0;  // rank 0's; counts are exact in a double
   if (writes) {
+    if (!cleared_) DS_TRY(ClearLeftovers(folder));  // before any rank writes
     DS_ASSIGN(const int64_t next, checkpoint::NextSave(state));
     save = static_cast<double>(next);
   }
@@ -218,14 +248,20 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   DS_TRY(checkpoint::WriteRunSlices(state, manifest, comm_.rank(), engine_->store()));
   DS_TRY(comm_.Barrier("save"));
   const auto write = model_->lora() != nullptr ? infer::SaveAdapter : infer::SaveModel;
-  DS_TRY(write(folder, *model_, engine_->store(), writes));
+  DS_TRY(write(folder, *model_, engine_->store(), writes, [&]() -> Status {
+    if (!cleared_ && !resumed_) {
+      DS_TRY(ClearReplaced(folder, tokenizer_, plan_.flags.generation()));
+    }
+    cleared_ = true;
+    if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));
+    return SaveGenerationConfig(folder);
+  }));
   DS_TRY(engine_->store().EndEvaluation());
   if (writes) {
-    if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));
-    DS_TRY(SaveGenerationConfig(folder));
     const Engine::Counters counters = engine_->counters();
     Json facts = Facts();
     facts["steps"] = plan_.flags.steps;
+    if (tokenizer_ != nullptr) facts["tokenizer"] = DigestOf(*tokenizer_);
     facts["config"] = config_;
     facts["learning rate"] = plan_.engine.optimizer.value(Json::json_pointer("/params/lr"), Json());
     if (!base_.empty()) facts["base"] = {{"folder", plan_.flags.model}, {"checksum", base_}};
@@ -271,6 +307,12 @@ std::vector<std::string> RankTrainer::Differences(const Json& saved) const {
   }
   if (const Json parts = saved.value("parts of the data", Json({1.0})); parts != Parts()) {
     add("parts of the data", parts, Parts());
+  }
+  // The same ids may be those of another tokenizer. An older state does not say it.
+  const Json tokenizer = saved.value("tokenizer", Json());
+  if (!data && tokenizer_ != nullptr && tokenizer.is_string() &&
+      tokenizer != DigestOf(*tokenizer_)) {
+    differences.emplace_back("its tokenizer is another than this run's (--tokenizer, --special)");
   }
   if (data) differences.emplace_back("the text, or the tokenizer that reads it, is another");
   // Of what both say: an older state says less of it, or nothing. The ids that end a text change

@@ -122,7 +122,8 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
     return InvalidArgument("--save is {}, where {} is a folder: a file is to be written there",
                            save, name);
   }
-  if (const auto& place = plan.flags.lora.place) {  // it goes with what is saved
+  // It goes with what is saved, with one end more where there are conversations.
+  if (const auto& place = plan.flags.lora.place; place && plan.flags.end_of_turn) {
     DS_TRY(infer::ReadGenerationConfig(place->generation, plan.model).status());
   }
   DS_ASSIGN(const auto before, checkpoint::ReadRunManifest(StateFolder(save)));
@@ -217,6 +218,9 @@ Status ClearLeftovers(const std::string& folder) {
 
 Status ClearReplaced(const std::string& folder, const token::Tokenizer* tokenizer,
                      const std::string& from) {
+  for (const char* config : {"config.json", "adapter_config.json"}) {
+    DS_TRY(Remove(std::filesystem::path(folder) / config));
+  }
   for (const auto& shard : ShardsOf(folder)) DS_TRY(Remove(shard));
   for (const std::string& name : OtherTokenizer(folder, tokenizer)) {
     DS_TRY(Remove(std::filesystem::path(folder) / name));

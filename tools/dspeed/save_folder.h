@@ -39,8 +39,9 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
 
 // Before the first save of a run, or a merge: what killed writers left half-written goes.
 Status ClearLeftovers(const std::string& folder);
-// Of what a model replaces, what it does not write itself: a model in parts, the files of another
-// tokenizer, and how to generate, but in `from`, where that is gone on from.
+// When all weights of a model are written and not yet in their place: what it replaces goes. First
+// the config, for without it nothing that is left is read as a model; then a model in parts, the
+// files of another tokenizer, and how to generate, but in `from`, where that is gone on from.
 Status ClearReplaced(const std::string& folder, const token::Tokenizer* tokenizer,
                      const std::string& from);
 

@@ -113,8 +113,10 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
                model.attention_dropout, model.embedding_dropout, model.residual_dropout);
   }
   if (const model::LoraConfig* lora = trainer.model().lora(); lora != nullptr) {
-    fmt::print("adapters  rank {}, alpha {:g}, {}beside {}: {:.3f} M parameters are trained\n",
-               lora->size.rank, lora->size.alpha,
+    const auto size = lora->CommonSize();
+    fmt::print("adapters  {}, {}beside {}: {:.3f} M parameters are trained\n",
+               size ? fmt::format("rank {}, alpha {:g}", size->rank, size->alpha)
+                    : "ranks and alphas of their own",
                lora->dropout > 0 ? fmt::format("dropout {:g}, ", lora->dropout) : "",
                model::ProductsText(*lora),
                static_cast<double>(TrainedParameters(trainer.model())) / 1e6);

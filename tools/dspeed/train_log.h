@@ -26,7 +26,7 @@ struct LogEntry {
   double loss = 0;       // nats a token
   double grad_norm = 0;  // before clipping
   double lr = 0;
-  int64_t tokens = 0;    // trained on so far, over all ranks
+  int64_t tokens = 0;    // of the sequences so far, over all ranks, padding among them
   double ms = 0;         // of this step, without evaluation and saving
   bool skipped = false;  // the norm was not finite
   double loss_scale = 1;

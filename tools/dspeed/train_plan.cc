@@ -145,7 +145,7 @@ Result<model::DecoderConfig> ModelOfFolder(const TrainFlags& flags) {
     return InvalidArgument("the model in {} knows {} tokens, the tokenizer has {}", flags.model,
                            config.vocab, flags.tokenizer_vocab);
   }
-  if (flags.added_tokens > 0) config.vocab = std::max(config.vocab, flags.vocab);
+  if (flags.added_tokens > 0) config.GrowVocab(flags.vocab);
   if (flags.asked_vocab.value_or(config.vocab) != config.vocab) {
     return InvalidArgument("the model in {} knows {} tokens, --vocab is {}", flags.model,
                            config.vocab, *flags.asked_vocab);
@@ -443,7 +443,8 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
 
 Result<TrainPlan> PlanEpochs(TrainFlags asked, int64_t batch, int64_t windows) {
   const double samples = asked.epochs.value() * static_cast<double>(windows);
-  const double steps = std::ceil(samples / static_cast<double>(batch));
+  // What is a whole number but for the rounding of 1.1 is one.
+  const double steps = std::ceil(samples / static_cast<double>(batch) * (1 - 1e-12));
   if (steps > static_cast<double>(kMostSteps)) {
     return InvalidArgument("--epochs {:g} of {} sequences are {:g} steps, at most {}",
                            *asked.epochs, windows, steps, kMostSteps);

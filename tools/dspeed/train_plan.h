@@ -24,7 +24,7 @@ struct TrainPlan {
   model::DecoderConfig model;
   int64_t context = 0;                    // tokens of a sequence, at most model.context
   bool bias = true;                       // false: biases stay 0 and are not trained
-  std::optional<model::LoraConfig> lora;  // adapters are trained, and nothing else
+  std::optional<model::LoraConfig> lora;  // adapters are trained, and what it names beside them
   EngineConfig engine;
   std::string config_json;  // what `engine` was read from
 };

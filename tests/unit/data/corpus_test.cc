@@ -129,7 +129,11 @@ TEST_F(CorpusTest, GoldenConversationsAreSplitWhole) {
     const WeightedText texts[] = {{corpus->all(), 1.0}};
     EXPECT_NEAR(UnigramEntropy(texts, tokenizer->vocab()), std::log(2.0), 1e-12);
   }
-  // The tenth is within the long one: it is of validation, unless it is all before.
+  // The nearest conversation to the tenth: a long one does not take all of the text with it.
+  auto near = open(many + long_one + "\n" + answered);
+  ASSERT_TRUE(near.ok()) << near.status().message();
+  EXPECT_GT(near->train().text().size(), near->all().size() / 2);
+  // The tenth is within the long one, and there is a conversation on one side of it.
   auto last = open(answered + "\n" + long_one), first = open(long_one + "\n" + answered);
   ASSERT_TRUE(last.ok() && first.ok());
   EXPECT_GT(first->train().text().size(), last->train().text().size());

@@ -98,6 +98,27 @@ TEST(EncodeGolden, QuestionsAsTheirPrompts) {
   }
 }
 
+// What goes on has no space before it where a text would have one.
+TEST(EncodeGolden, AnswersGoOnWherePromptsEnd) {
+  for (const char* name : {"llama2", "qwen2", "llama3", "gpt2"}) {
+    const auto tokenizer = Golden(name);
+    for (const std::string more : {"hello cat", " hello", "", "<s>a", "  two"}) {
+      token::WordCache cache;
+      Ids ids, whole;
+      ASSERT_TRUE(tokenizer->Encode("go\n", cache, ids).ok());
+      ASSERT_TRUE(tokenizer->EncodeMore(more, cache, ids).ok());
+      auto text = tokenizer->Decode(ids);
+      ASSERT_TRUE(text.ok());
+      whole = *tokenizer->Encode("go\n" + more);
+      EXPECT_EQ(*text, *tokenizer->Decode(whole)) << name << " " << more;
+      // Words of SentencePiece's end at a line end.
+      if (std::string_view(name) == "llama2") {
+        EXPECT_EQ(ids, whole) << more;
+      }
+    }
+  }
+}
+
 TEST(EncodeGolden, ConversationsAsTheirTemplateWritesThem) {
   for (const char* name : {"llama3", "qwen2"}) {
     const auto tokenizer = Golden(name);

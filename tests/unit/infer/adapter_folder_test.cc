@@ -114,7 +114,7 @@ TEST_F(Adapters, OnlyTheyHaveGradients) {
 
 TEST_F(Adapters, MergedWeightsAreThoseOfPeft) {
   const test::TempDir out;
-  ASSERT_TRUE(infer::SaveModel(out.path(), *model_, store_, true).ok());
+  ASSERT_TRUE(infer::SaveModel(out.path(), *model_, store_, true, [] { return Status(); }).ok());
   auto merged = SafetensorsReader::Open(out.path() + "/model.safetensors");
   ASSERT_TRUE(merged.ok()) << merged.status().message();
   int compared = 0;
@@ -134,7 +134,7 @@ TEST_F(Adapters, MergedWeightsAreThoseOfPeft) {
 
 TEST_F(Adapters, WhatIsWrittenIsReadAgain) {
   const test::TempDir out;
-  ASSERT_TRUE(infer::SaveAdapter(out.path(), *model_, store_, true).ok());
+  ASSERT_TRUE(infer::SaveAdapter(out.path(), *model_, store_, true, [] { return Status(); }).ok());
   EXPECT_FALSE(std::ifstream(out.path() + "/model.safetensors").good());
   auto was = SafetensorsReader::Open(folder_ + "/adapter_model.safetensors");
   auto is = SafetensorsReader::Open(out.path() + "/adapter_model.safetensors");
@@ -176,7 +176,7 @@ TEST_F(Adapters, ChosenOneByOne) {
     ASSERT_TRUE(model->Logits(batch.view(), 0, got.data()).ok());
     for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-4) << change << i;
     // By their names, as PEFT reads them too.
-    ASSERT_TRUE(infer::SaveAdapter(out.path(), *model, store, true).ok());
+    ASSERT_TRUE(infer::SaveAdapter(out.path(), *model, store, true, [] { return Status(); }).ok());
     Load(out.path(), again, saved);
     ASSERT_FALSE(HasFatalFailure()) << change;
     EXPECT_EQ(saved->params().size(), model->params().size());
@@ -275,6 +275,43 @@ TEST_F(Adapters, WhatIsNotSupportedIsRefusedByName) {
                                    {"use_rslora", nullptr},
                                    {"use_bdlora", false}}) {
     EXPECT_TRUE(Refusal(key, value).ok()) << key << Refusal(key, value).message();
+  }
+}
+
+// Names that are nearly some, and tables that are none.
+TEST_F(Adapters, HostileTensors) {
+  for (const auto& [name, shape, part] :
+       {std::tuple<std::string, std::vector<int64_t>, const char*>{
+            "base_model.model.lora_A.weight", {2, 2}, "not a part of these adapters"},
+        {"base_model.model..lora_A.weight", {2, 2}, "not a part of these adapters"},
+        {"base_model.model.model.embed_tokens.weight", {300}, "has shape [300]"},
+        {"base_model.model.model.embed_tokens.weight", {299, 32}, "expected [300 or more, 32]"},
+        {"base_model.model.lm_head.weight", {int64_t{1} << 40, 0}, "lm_head.weight has shape"}}) {
+    const test::TempDir dir;
+    auto reader = SafetensorsReader::Open(folder_ + "/adapter_model.safetensors");
+    std::vector<checkpoint::TensorInfo> infos(reader->tensors().begin(), reader->tensors().end());
+    infos.push_back({name, "F32", shape});
+    auto writer =
+        checkpoint::SafetensorsWriter::Create(dir.file("adapter_model.safetensors"), infos);
+    ASSERT_TRUE(writer.ok()) << writer.status().message();
+    for (const auto& view : reader->tensors()) ASSERT_TRUE(writer->Write(view.bytes).ok());
+    size_t size = sizeof(float);
+    for (const int64_t extent : shape) size *= static_cast<size_t>(extent);
+    ASSERT_TRUE(writer->Write(std::vector<std::byte>(size)).ok());
+    ASSERT_TRUE(writer->Finish().ok());
+    dir.Write("adapter_config.json", *ReadFile(folder_ + "/adapter_config.json"));
+    const auto read = [&]() -> Status {
+      DS_ASSIGN(const infer::ModelPlace place,
+                infer::FindModel(dir.path(), test::GoldenPath("hf/llama")));
+      DS_ASSIGN(const model::HfConfig hf, infer::ReadPlaceConfig(place));
+      DS_ASSIGN(const auto model,
+                model::Decoder::Create(hf.config, {.lora = place.lora()}, pool_, *gemm_, account_));
+      test::LocalParamStore store(DType::kF32);
+      return infer::LoadModelAt(place, *model, store);
+    };
+    const Status status = read();
+    EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
+    EXPECT_NE(status.message().find(dir.path()), std::string::npos) << status.message();
   }
 }
 

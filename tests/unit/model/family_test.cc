@@ -141,8 +141,14 @@ TEST(HfConfig, ThePaddingRow) {
   }
   for (const int pad : {300, -301}) {
     json["pad_token_id"] = pad;
-    EXPECT_EQ(Message(json), fmt::format("c.json: pad_token_id is {}, vocab_size is 300", pad));
+    EXPECT_EQ(Message(json), fmt::format("c.json: pad_token_id is {}, expected -300 to 299", pad));
   }
+  DecoderConfig config{.family = &LlamaFamily(), .vocab = 300, .pad_token = -1};
+  config.GrowVocab(200);
+  EXPECT_EQ(config.pad_token, -1);
+  config.GrowVocab(302);
+  EXPECT_EQ(config.vocab, 302);
+  EXPECT_EQ(config.padding_row(), 299);
   json["sliding_window"] = 0;
   json["pad_token_id"] = nullptr;
   json["model_type"] = "mistral";

@@ -116,6 +116,7 @@ TEST(RopeConfig, SaysWhatIsWrong) {
        {std::pair<Json, const char*>{{{"truncate", 1}}, "truncate"},
         {{{"mscale", "deep"}}, "mscale"},
         {{{"factor", nullptr}}, "no factor"},
+        {{{"beta_fast", -1}, {"beta_slow", -2}}, "beta_fast is -1 and beta_slow -2"},
         {{{"attention_factor", -1.0}}, "attention_factor is -1"},
         {{{"partial_rotary_factor", 0.5}}, "partial_rotary_factor is 0.5"},
         {{{"rope_type", "longrope"}}, "rope_type is \"longrope\""}}) {
