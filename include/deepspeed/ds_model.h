@@ -177,8 +177,9 @@ DS_API DS_NODISCARD ds_status ds_model_logits(ds_model *model, const ds_token_ba
 /** Writes config.json and model.safetensors in the dtype of the model, which ds_model_load() and
  *  transformers read. The folder is made; each file is replaced whole, config.json last. Rank 0
  *  writes; when it cannot, every rank returns the status, and the engine goes on.
- *  Of a model with adapters these alone are written, as PEFT has them: adapter_config.json, with
- *  the folder of the model below, and adapter_model.safetensors.
+ *  Of a model with adapters these alone are written, as PEFT has them, and an embedding and a head
+ *  that lie with them: adapter_config.json, with the folder of the model below, and
+ *  adapter_model.safetensors.
  *  thread: driver; collective: yes; blocking: yes.
  *  @return DS_ERR_IO: a file that cannot be written. */
 DS_API DS_NODISCARD ds_status ds_model_save(ds_model *model, const char *folder);

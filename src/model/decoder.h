@@ -19,9 +19,10 @@ struct DecoderOptions {
   bool recompute = false;
   int64_t cache_tokens = 0;           // most tokens of a generation, prompt and all; 0: the context
   const kernels::Ops* ops = nullptr;  // null: the best of the store's dtype
-  std::optional<LoraConfig> lora = {};  // adapters are trained, and the rest is frozen
-  bool train_biases = true;             // false: they stay as they begin
-  uint64_t seed = 0;                    // of dropout
+  // Adapters are trained, and what it names whole beside them; the rest is frozen.
+  std::optional<LoraConfig> lora = {};
+  bool train_biases = true;  // false: they stay as they begin
+  uint64_t seed = 0;         // of dropout
 };
 
 class Decoder final : public Model {

@@ -34,32 +34,46 @@ class Plan(e2e.DspeedTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)
 
+    def compare(self, name, *flags, config, over=0.05):
+        path = self.folder / "ds_config.json"
+        path.write_text(json.dumps(config))
+        flags = [*flags, "--config", path]
+        plan = self.forecast(*flags)
+        done = self.dspeed("train", "--data", self.data, *flags, "--steps", 2, "--eval-every", 2, "--log",
+                           self.folder / "log")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = (self.folder / "log/log.jsonl").read_text().splitlines()
+        held = {}
+        for line in lines:
+            held = json.loads(line).get("memory", held)
+        planned = plan["rank_bytes"]
+        for kind in (*STATE, "windows"):
+            self.assertLessEqual(abs(planned[kind] - held[kind]), 0.01 * held[kind], (name, kind))
+        scratch = planned["activations"] + planned["scratch"]
+        self.assertLessEqual(abs(scratch - held["scratch"]), 0.01 * held["scratch"], name)
+        peak = float(re.search(r"process peak +([\d.]+) MiB", done.stdout)[1]) * 2**20
+        error = plan["peak_bytes"] / peak - 1
+        if os.environ.get("VERBOSE"):
+            print(f"{name}: {flags} {config}: plan {plan['peak_bytes'] / 2**20:.1f} MiB, run {peak / 2**20:.1f} MiB, "
+                  f"{100 * error:+.2f} %; state {sum(planned[k] for k in STATE)}, held {sum(held[k] for k in STATE)}")
+        self.assertGreater(error, -0.05, (name, plan["peak_bytes"], peak))
+        self.assertLess(error, over, (name, plan["peak_bytes"], peak))
+
     def test_against_runs(self):
         for number, (ranks, flags, config) in enumerate(CONFIGS):
-            path = self.folder / "ds_config.json"
-            path.write_text(json.dumps(config))
-            flags = [*SIZES, "--ranks", ranks, "--config", path, *flags]
-            plan = self.forecast(*flags)
-            done = self.dspeed("train", "--data", self.data, *flags, "--steps", 2, "--eval-every", 2,
-                               "--log", self.folder / "log")
-            self.assertEqual(done.returncode, 0, done.stderr)
-            lines = (self.folder / "log/log.jsonl").read_text().splitlines()
-            held = {}
-            for line in lines:
-                held = json.loads(line).get("memory", held)
-            planned = plan["rank_bytes"]
-            for kind in (*STATE, "windows"):
-                self.assertLessEqual(abs(planned[kind] - held[kind]), 0.01 * held[kind], (number, kind))
-            scratch = planned["activations"] + planned["scratch"]
-            self.assertLessEqual(abs(scratch - held["scratch"]), 0.01 * held["scratch"], number)
-            peak = float(re.search(r"process peak +([\d.]+) MiB", done.stdout)[1]) * 2**20
-            error = plan["peak_bytes"] / peak - 1
-            if os.environ.get("VERBOSE"):
-                print(f"{number}: {ranks} ranks {config} {flags[-1]}: plan "
-                      f"{plan['peak_bytes'] / 2**20:.1f} MiB, run {peak / 2**20:.1f} MiB, "
-                      f"{100 * error:+.2f} %; state {sum(planned[k] for k in STATE)}, "
-                      f"held {sum(held[k] for k in STATE)}")
-            self.assertLess(abs(error), 0.05, (number, plan["peak_bytes"], peak))
+            self.compare(number, *SIZES, "--ranks", ranks, *flags, config=config)
+
+    def test_of_a_model_that_is_gone_on_from(self):
+        """Whose file is in memory while it is read: that can be more than what the training needs."""
+        self.train("base", *SIZES, "--vocab", 8000, "--tokenizer", "bytes", "--steps", 1, model=[])
+        base = ["--model", self.folder / "base/model", "--tokenizer", "bytes", "--context", 64, "--batch", 4]
+        lora = ["--lora-rank", 8, "--lora-targets", "all-linear"]
+        for name, flags, stage in (("whole", ["--ranks", 2], 0),
+                                   ("adapters", [*lora, "--ranks", 2, "--dtype", "bf16", "--recompute"], 2),
+                                   ("tables", [*lora, "--ranks", 2, "--lora-embeddings", "--dtype", "bf16"], 1),
+                                   ("fp32", [*lora, "--ranks", 2, "--lora-embeddings", "--lora-dropout", 0.1], 3)):
+            # Of a file that ranks map each, not all pages need to be there at one time.
+            self.compare(name, *base, *flags, config={"zero_optimization": {"stage": stage}}, over=0.1)
 
     def test_says_what_does_not_fit(self):
         """A model that no machine of ours holds, planned in a moment."""

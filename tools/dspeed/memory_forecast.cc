@@ -80,6 +80,20 @@ int64_t TraceBytes(const TrainPlan& plan) {
   return threads * plan.flags.trace_events() * static_cast<int64_t>(sizeof(TraceEvent));
 }
 
+// Bytes of the files of weights that the ranks read, which are mapped.
+int64_t WeightFiles(const TrainPlan& plan) {
+  int64_t bytes = 0;
+  for (const std::string& folder : {plan.flags.model, plan.flags.lora.folder}) {
+    std::error_code none;
+    for (const auto& file : std::filesystem::directory_iterator(folder, none)) {
+      if (file.path().extension() != ".safetensors") continue;
+      const auto size = file.file_size(none);
+      if (!none) bytes += static_cast<int64_t>(size);
+    }
+  }
+  return bytes;
+}
+
 // A generous estimate in floating point: what it refuses might not be countable in 64 bits.
 Status CheckCountable(const TrainPlan& plan) {
   const model::DecoderConfig& config = plan.model;
@@ -118,7 +132,12 @@ Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm)
                     {"scratch", memory.scratch}};
   for (const MemoryForecast::Part& part : forecast.parts) forecast.rank_bytes += part.bytes;
   const int64_t most = std::max(forecast.rank_bytes, memory.at_placing);
-  forecast.peak_bytes = plan.flags.ranks * (most + kRankOverhead + TraceBytes(plan));
+  const int64_t beside = kRankOverhead + TraceBytes(plan);
+  // Each rank maps them, and reads all of them where it keeps all weights.
+  const int64_t maps = plan.engine.zero.stage < 3 ? plan.flags.ranks : 1;
+  forecast.placing_bytes =
+      plan.flags.ranks * (memory.at_placing + beside) + maps * WeightFiles(plan);
+  forecast.peak_bytes = plan.flags.ranks * (most + beside);
   return forecast;
 }
 
@@ -133,7 +152,8 @@ Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
     const auto bytes = std::filesystem::file_size(text.source.path, error);
     if (!error) forecast.process_bytes += static_cast<int64_t>(bytes);
   }
-  forecast.peak_bytes += forecast.process_bytes;
+  forecast.peak_bytes =
+      std::max(forecast.peak_bytes, forecast.placing_bytes) + forecast.process_bytes;
   return forecast;
 }
 

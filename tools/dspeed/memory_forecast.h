@@ -22,6 +22,8 @@ struct MemoryForecast {
   int64_t rank_bytes = 0;   // their sum
   // What is there once a process: the program and its libraries, the text, threads.
   int64_t process_bytes = 0;
+  // While weights are placed, all ranks: the files that they are read from are in memory as well.
+  int64_t placing_bytes = 0;
   // The most that the process with all its ranks holds in memory at once.
   int64_t peak_bytes = 0;
 };
