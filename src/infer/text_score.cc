@@ -12,17 +12,17 @@ constexpr int64_t kLogits = int64_t{8} << 20;
 constexpr int64_t kBatchTokens = 4096;
 
 // Reads tokens [begin, begin + tokens); the predictions from position `first` on are new.
-struct Window {
+struct Reading {
   int64_t begin, tokens, first;
 };
 
-class Windows {
+class Readings {
  public:
-  Windows(std::span<const int64_t> begins, int64_t tokens, const ScoreOptions& options)
+  Readings(std::span<const int64_t> begins, int64_t tokens, const ScoreOptions& options)
       : begins_(begins), tokens_(tokens), context_(options.context), stride_(options.stride) {}
 
   // The next one; false at the end.
-  bool Next(Window& window) {
+  bool Next(Reading& window) {
     window = {};
     while (window.tokens == 0 && document_ < begins_.size()) {
       const int64_t predictions = End(document_) - 1 - begins_[document_];
@@ -35,18 +35,18 @@ class Windows {
   int64_t End(size_t document) const {
     return document + 1 < begins_.size() ? begins_[document + 1] : tokens_;
   }
-  Window NextOfLong(int64_t predictions) {
+  Reading NextOfLong(int64_t predictions) {
     const int64_t begin = begins_[document_];
     const int64_t fresh = done_ == 0 ? context_ : std::min(stride_, predictions - done_);
     done_ += fresh;
-    const Window window = {begin + done_ - context_, context_, context_ - fresh};
+    const Reading window = {begin + done_ - context_, context_, context_ - fresh};
     if (done_ == predictions) {
       ++document_;
       done_ = 0;
     }
     return window;
   }
-  Window WholeOnes() {
+  Reading WholeOnes() {
     const int64_t begin = begins_[document_];
     int64_t last = End(document_++) - 1;  // it is predicted, and not read
     while (document_ < begins_.size() && End(document_) - 1 - begin <= context_) {
@@ -69,20 +69,20 @@ double LogProbability(std::span<const float> logits, int32_t token) {
   return static_cast<double>(logits[static_cast<size_t>(token)]) - largest - std::log(sum);
 }
 
-// Windows of one shape, run as one batch.
+// Readings of one shape, run as one batch.
 class Scorer {
  public:
   Scorer(model::Model& model, TaskPool& pool, std::span<const int32_t> tokens,
          std::span<const int64_t> begins)
       : model_(model), pool_(pool), tokens_(tokens), begins_(begins) {}
 
-  Status Run(std::span<const Window> windows) {
-    const Window& shape = windows.front();
+  Status Run(std::span<const Reading> windows) {
+    const Reading& shape = windows.front();
     const int64_t fresh = shape.tokens - shape.first, vocab = model_.vocab();
     const auto count = static_cast<int64_t>(windows.size());
     ids_.clear();
     first_keys_.clear();
-    for (const Window& w : windows) {
+    for (const Reading& w : windows) {
       AddFirstKeys(w);
       const auto read =
           tokens_.subspan(static_cast<size_t>(w.begin), static_cast<size_t>(w.tokens));
@@ -96,7 +96,7 @@ class Scorer {
                           .first_keys = begins_.size() > 1 ? first_keys_.data() : nullptr},
                          shape.first, logits_.data()));
     pool_.Run(count * fresh, [&](int64_t row, int) {
-      const Window& w = windows[static_cast<size_t>(row / fresh)];
+      const Reading& w = windows[static_cast<size_t>(row / fresh)];
       const int64_t target = w.begin + w.first + row % fresh + 1;
       const std::span<const float> logits(logits_.data() + row * vocab, static_cast<size_t>(vocab));
       scores_[static_cast<size_t>(row)] =
@@ -108,7 +108,7 @@ class Scorer {
 
  private:
   // Where the document of each token of a window begins in it.
-  void AddFirstKeys(const Window& w) {
+  void AddFirstKeys(const Reading& w) {
     auto document = std::upper_bound(begins_.begin(), begins_.end(), w.begin);
     int64_t key = 0;
     for (int64_t i = 0; i < w.tokens; ++i) {
@@ -184,10 +184,10 @@ Status ScoreText(model::Model& model, TaskPool& pool, std::span<const int32_t> t
     }
     return true;
   };
-  const auto run = [&](std::span<const Window> batch) -> Result<bool> {
+  const auto run = [&](std::span<const Reading> batch) -> Result<bool> {
     DS_TRY(scorer.Run(batch));
     size_t at = 0;
-    for (const Window& w : batch) {
+    for (const Reading& w : batch) {
       for (int64_t i = w.first; i < w.tokens; ++i, ++at) {
         if (!skip(w.begin + i + 2)) return false;
         if (token != w.begin + i + 1) continue;
@@ -202,9 +202,9 @@ Status ScoreText(model::Model& model, TaskPool& pool, std::span<const int32_t> t
     }
     return true;
   };
-  Windows windows(begins, size, resolved);
-  std::vector<Window> batch;
-  for (Window next; windows.Next(next);) {
+  Readings windows(begins, size, resolved);
+  std::vector<Reading> batch;
+  for (Reading next; windows.Next(next);) {
     const bool fits = batch.empty() ||
                       (batch.front().tokens == next.tokens && batch.front().first == next.first &&
                        static_cast<int64_t>(batch.size()) < most);
