@@ -150,8 +150,10 @@ Result<HandleOwner<ds_model>> Load(ds_engine* engine, const char* folder,
   DS_ASSIGN(Asked asked, ReadOptions(options, hf));
   if (place.adapters.has_value()) {
     if (asked.options.lora.has_value()) {
-      return InvalidArgument("options.lora_rank is {}, but {} has adapters already",
-                             options.lora_rank, folder);
+      const auto size = place.lora()->CommonSize();
+      return InvalidArgument("options.lora_rank is {}, but {} has adapters, of rank{}",
+                             options.lora_rank, folder,
+                             size ? fmt::format(" {}", size->rank) : "s of their own");
     }
     asked.options.lora = place.lora();
   } else if (asked.options.lora.has_value()) {
