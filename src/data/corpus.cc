@@ -76,7 +76,8 @@ Result<size_t> Corpus::FindSplit(int64_t tokens, const char* unit) const {
     return InvalidArgument(
         "{}: has {} {}s, at least {} are needed: a window of {} for training and one for "
         "validation",
-        path_, size, unit, 2 * (static_cast<uint64_t>(tokens) + 1), tokens + 1);
+        path_, size, unit, 2 * (static_cast<uint64_t>(tokens) + 1),
+        static_cast<uint64_t>(tokens) + 1);
   }
   return static_cast<size_t>(size - std::max(size / 10, tokens + 1));
 }
