@@ -35,11 +35,6 @@ Status RemoveOther(const std::string& path, const std::string& text) {
 }  // namespace
 
 Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write,
-                     TensorSource source) {
-  return WriteHfFolder(folder, model, write, source, [] { return Status(); });
-}
-
-Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write,
                      TensorSource source, FunctionRef<Status()> before) {
   std::optional<SafetensorsWriter> writer;
   Status disk;

@@ -38,8 +38,6 @@ using TensorSource = FunctionRef<Status(size_t index, ByteSink sink)>;
 // peer waits. A failure of the source itself ends it at once.
 Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write,
                      TensorSource source, FunctionRef<Status()> before);
-Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write,
-                     TensorSource source);
 
 class HfFolder {
  public:

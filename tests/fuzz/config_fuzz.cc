@@ -1,25 +1,9 @@
 // Any bytes as a ds_config.json: never a crash, and what is accepted resolves to itself.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
 #include "base/json_scan.h"
 #include "engine/config_text.h"
-
-namespace {
-
-void Require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "config_fuzz: %s\n", what);
-  std::abort();
-}
-
-}  // namespace
-
-// Where memory was allocated is asked for once there is a finding, and dear before.
-extern "C" const char* __asan_default_options() {
-  return "malloc_context_size=2:quarantine_size_mb=16";
-}
+#include "fuzzing.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);

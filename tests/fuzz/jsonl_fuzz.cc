@@ -1,24 +1,9 @@
 // Any bytes as a line of JSON lines: never a crash, and a text that is accepted is UTF-8.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
 #include "data/documents.h"
+#include "fuzzing.h"
 #include "token/utf8.h"
-
-namespace {
-
-void Require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "jsonl_fuzz: %s\n", what);
-  std::abort();
-}
-
-}  // namespace
-
-extern "C" const char* __asan_default_options() {
-  return "malloc_context_size=2:quarantine_size_mb=16";
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view line(reinterpret_cast<const char*>(data), size);

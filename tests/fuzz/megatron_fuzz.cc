@@ -4,10 +4,7 @@
 #include <cstdlib>
 
 #include "data/token_file.h"
-
-extern "C" const char* __asan_default_options() {
-  return "malloc_context_size=2:quarantine_size_mb=16";
-}
+#include "fuzzing.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // The first two bytes are the size of the ids, so that a match is within reach.

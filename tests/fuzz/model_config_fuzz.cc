@@ -1,24 +1,9 @@
 // Any bytes as the config.json of a model: never a crash, and what is accepted is checked, and is
 // the same when it is written and read again.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
+#include "fuzzing.h"
 #include "model/family.h"
-
-namespace {
-
-void Require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "model_config_fuzz: %s\n", what);
-  std::abort();
-}
-
-}  // namespace
-
-extern "C" const char* __asan_default_options() {
-  return "malloc_context_size=2:quarantine_size_mb=16";
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);

@@ -1,18 +1,11 @@
 // Any bytes as an adapter_config.json: never a crash, and what is accepted is the same when it is
 // written and read again.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
+#include "fuzzing.h"
 #include "model/peft_config.h"
 
 namespace {
-
-void Require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "peft_config_fuzz: %s\n", what);
-  std::abort();
-}
 
 ds::Result<ds::model::LoraConfig> Read(std::string_view text) {
   static const ds::model::LoraRanks ranks = {{"model.layers.0.self_attn.q_proj", 4},
@@ -23,10 +16,6 @@ ds::Result<ds::model::LoraConfig> Read(std::string_view text) {
 }
 
 }  // namespace
-
-extern "C" const char* __asan_default_options() {
-  return "malloc_context_size=2:quarantine_size_mb=16";
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto lora = Read({reinterpret_cast<const char*>(data), size});

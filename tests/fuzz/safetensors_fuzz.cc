@@ -2,24 +2,9 @@
 // to end, and can be read.
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
 #include "checkpoint/safetensors.h"
-
-namespace {
-
-void Require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "safetensors_fuzz: %s\n", what);
-  std::abort();
-}
-
-}  // namespace
-
-extern "C" const char* __asan_default_options() {
-  return "malloc_context_size=2:quarantine_size_mb=16";
-}
+#include "fuzzing.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace ds::checkpoint;

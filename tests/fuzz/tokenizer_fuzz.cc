@@ -3,25 +3,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 
+#include "fuzzing.h"
 #include "token/bpe_tokenizer.h"
 #include "token/tokenizer_json.h"
 #include "token/utf8.h"
-
-namespace {
-
-void Require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "tokenizer_fuzz: %s\n", what);
-  std::abort();
-}
-
-}  // namespace
-
-extern "C" const char* __asan_default_options() {
-  return "malloc_context_size=2:quarantine_size_mb=16";
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace ds::token;

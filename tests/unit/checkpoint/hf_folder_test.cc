@@ -17,17 +17,22 @@ HfModel Sample(DType dtype) {
           .tensors = {{"transformer.a", "", {2, 2}}, {"b", "", {3}}}};
 }
 
+const auto kNothing = [] { return Status(); };
+
 Status WriteSample(const std::string& folder, DType dtype, bool write = true,
                    int* calls = nullptr) {
-  return WriteHfFolder(folder, Sample(dtype), write, [&](size_t index, ByteSink sink) -> Status {
-    if (calls != nullptr) ++*calls;
-    const float values[4] = {1.5f, 2, 3, static_cast<float>(index)};
-    const size_t n = index == 0 ? 4 : 3;
-    if (dtype == DType::kF32) return sink(std::as_bytes(std::span(values, n)));
-    BF16 narrow[4];
-    for (size_t i = 0; i < n; ++i) narrow[i] = BF16(values[i]);
-    return sink(std::as_bytes(std::span(narrow, n)));
-  });
+  return WriteHfFolder(
+      folder, Sample(dtype), write,
+      [&](size_t index, ByteSink sink) -> Status {
+        if (calls != nullptr) ++*calls;
+        const float values[4] = {1.5f, 2, 3, static_cast<float>(index)};
+        const size_t n = index == 0 ? 4 : 3;
+        if (dtype == DType::kF32) return sink(std::as_bytes(std::span(values, n)));
+        BF16 narrow[4];
+        for (size_t i = 0; i < n; ++i) narrow[i] = BF16(values[i]);
+        return sink(std::as_bytes(std::span(narrow, n)));
+      },
+      kNothing);
 }
 
 TEST(HfFolder, RoundTrip) {
@@ -139,12 +144,14 @@ TEST(HfFolder, EveryRankVisitsEveryTensor) {
 TEST(HfFolder, AFailedSourceLeavesTheOldModel) {
   TempDir dir;
   ASSERT_TRUE(WriteSample(dir.path(), DType::kF32).ok());
-  const Status status =
-      WriteHfFolder(dir.path(), Sample(DType::kBF16), true, [](size_t index, ByteSink sink) {
+  const Status status = WriteHfFolder(
+      dir.path(), Sample(DType::kBF16), true,
+      [](size_t index, ByteSink sink) {
         const BF16 values[4] = {};
         return index == 0 ? sink(std::as_bytes(std::span(values)))
                           : Status(Code::kRankLost, "rank 3 is gone");
-      });
+      },
+      kNothing);
   EXPECT_EQ(status.code(), Code::kRankLost);
   EXPECT_EQ(dir.entries(), 2u);
   EXPECT_EQ(HfFolder::Open(dir.path())->Find("b")->dtype, "F32");
