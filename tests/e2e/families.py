@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Models of every family: fresh ones, and folders that are gone on from."""
+import fcntl
 import json
 import os
 import pathlib
@@ -217,6 +218,10 @@ class Families(e2e.DspeedTest):
         (out / "generation_config.json").write_text('{"eos_token_id": 3}')
         (out / "characters.json").write_text('{"characters": ["a"]}')
         self.assert_refused(self.dspeed(*merge, out), "--out", out, "config.json", "--overwrite")
+        held = os.open(out, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)  # as another merge does
+        self.assert_refused(self.dspeed(*merge, out, "--overwrite"), "--out", out, "another process")
+        os.close(held)
         done = self.dspeed(*merge, out, "--overwrite")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(json.loads((out / "config.json").read_text())["model_type"], "llama")
@@ -391,6 +396,7 @@ class Families(e2e.DspeedTest):
             self.assert_refused(self.dspeed(*write, "--overwrite", most_bytes=4096), there)
             after = {path.name: path.read_bytes() for path in there.iterdir() if path.is_file()}
             self.assertEqual(after, before)
+            self.assert_refused(self.dspeed(*write), there, "--overwrite to replace it")
             self.ok(*write, "--overwrite")
             self.assertFalse(list(there.glob("model-*")))
 

@@ -76,7 +76,7 @@ class Process(e2e.DspeedTest):
         busy = self.folder / "run"
         other = self.train_arguments("other", "--steps", 1)
         other[other.index("--log") + 1] = busy / "log"
-        self.assert_refused(self.dspeed(*other), "--log", busy / "log", "another run")
+        self.assert_refused(self.dspeed(*other), "--log", busy / "log", "another process")
         learn = ["tokenizer", "train", "--data", self.data, "--vocab", 300, "--out", busy / "model"]
         self.assert_refused(self.dspeed(*learn), "--out", f"process {process.pid} ")
 

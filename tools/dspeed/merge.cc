@@ -32,9 +32,12 @@ Status Merge(const MergeFlags& flags) {
   DS_TRY(CheckModelOut(flags.out, flags.overwrite));
   DS_ASSIGN(const auto loaded, OpenModel(flags.model));
   const DType dtype = loaded->weights->dtype();
-  DS_TRY(ClearLeftovers(flags.out));
   std::error_code none;
   const bool was_there = std::filesystem::exists(flags.out, none);
+  DS_TRY(CheckWritable(flags.out));
+  DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
+  DS_TRY(CheckModelOut(flags.out, flags.overwrite));  // another merge may have ended since
+  DS_TRY(ClearLeftovers(flags.out));
   const auto before = [&]() -> Status {
     DS_TRY(ClearReplaced(flags.out, loaded->tokenizer.get(), /*from=*/""));
     if (loaded->tokenizer != nullptr) DS_TRY(loaded->tokenizer->Save(flags.out));

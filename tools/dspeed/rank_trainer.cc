@@ -251,6 +251,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   DS_TRY(write(folder, *model_, engine_->store(), writes, [&]() -> Status {
     if (!cleared_ && !resumed_) {
       DS_TRY(ClearReplaced(folder, tokenizer_, plan_.flags.generation()));
+      DS_TRY(MarkOwn(folder));
     }
     cleared_ = true;
     if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));

@@ -78,6 +78,8 @@ bool IsLeftover(std::string_view name) {
                      [&](std::string_view end) { return name.ends_with(end); });
 }
 
+std::string OwnMark(const std::string& folder) { return StateFolder(folder) + "/own"; }
+
 Status Remove(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::remove(path, error);
@@ -127,8 +129,7 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
     DS_TRY(infer::ReadGenerationConfig(place->generation, plan.model).status());
   }
   DS_ASSIGN(const auto before, checkpoint::ReadRunManifest(StateFolder(save)));
-  // A run that was killed within its first save has left its lock.
-  const bool of_a_run = std::filesystem::exists(StateFolder(save), none);
+  const bool of_a_run = before.has_value() || std::filesystem::exists(OwnMark(save), none);
   if (const std::string name = ModelFileIn(save);
       !name.empty() && !of_a_run && !plan.flags.overwrite) {
     return InvalidArgument(
@@ -230,27 +231,35 @@ Status ClearReplaced(const std::string& folder, const token::Tokenizer* tokenize
   return Remove(std::filesystem::path(folder) / infer::kGenerationConfig);
 }
 
-Result<FolderLock> FolderLock::TakeLog(const std::string& folder) {
+Status MarkOwn(const std::string& folder) {
+  return WriteFileAtomic(OwnMark(folder), "the model beside this folder is of the run in it\n");
+}
+
+Result<FolderLock> FolderLock::TakeFolder(const std::string& folder, const char* flag) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return Error(Code::kIo, "{}: cannot open: {}", folder, std::strerror(errno));
   FolderLock lock(fd);
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
     return Error(Code::kInvalidState,
-                 "--log is {}, which another run is writing to: wait for its end, or give another "
+                 "{} is {}, which another process is writing to: wait for its end, or give another "
                  "folder",
-                 folder);
+                 flag, folder);
   }
+  return lock;
+}
+
+Result<FolderLock> FolderLock::TakeLog(const std::string& folder) {
+  DS_ASSIGN(FolderLock lock, TakeFolder(folder, "--log"));
   DS_TRY(RemoveTemporaries(folder));
   return lock;
 }
 
-Result<std::optional<FolderLock>> FolderLock::TakeOut(const std::string& folder) {
-  std::optional<FolderLock> lock;
+Result<FolderLock> FolderLock::TakeOut(const std::string& folder) {
   std::error_code error;
-  if (!std::filesystem::exists(StateFolder(folder) + "/lock", error)) return lock;
-  DS_ASSIGN(FolderLock taken, Take(folder, "--out"));
-  lock.emplace(std::move(taken));
-  return lock;
+  if (!std::filesystem::exists(StateFolder(folder) + "/lock", error)) {
+    return TakeFolder(folder, "--out");
+  }
+  return Take(folder, "--out");  // a run writes here
 }
 
 Result<FolderLock> FolderLock::Take(const std::string& folder, const char* flag) {

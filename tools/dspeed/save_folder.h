@@ -44,6 +44,9 @@ Status ClearLeftovers(const std::string& folder);
 // files of another tokenizer, and how to generate, but in `from`, where that is gone on from.
 Status ClearReplaced(const std::string& folder, const token::Tokenizer* tokenizer,
                      const std::string& from);
+// ... by a run: from here on the model in the folder is its own, which the same command may write
+// again after a kill, before there is a state to go on from.
+Status MarkOwn(const std::string& folder);
 
 // Held by the one process that may write into the folder. The system frees it when the process
 // ends, however it ends.
@@ -51,9 +54,9 @@ class FolderLock {
  public:
   // The folder is made. Fails with the number of the process that has it.
   static Result<FolderLock> Take(const std::string& folder, const char* flag = "--save");
-  // The same for another command's --out, where it is a folder that a run writes to; else nothing.
-  static Result<std::optional<FolderLock>> TakeOut(const std::string& folder);
-  // The same for the folder of --log, which must be there; what killed writers left in it goes.
+  // The same for another command's --out, which must be there and gets no file of the lock.
+  static Result<FolderLock> TakeOut(const std::string& folder);
+  // The same for the folder of --log; what killed writers left in it goes.
   static Result<FolderLock> TakeLog(const std::string& folder);
   FolderLock(FolderLock&& other) noexcept;
   FolderLock& operator=(FolderLock&&) = delete;
@@ -61,6 +64,7 @@ class FolderLock {
 
  private:
   explicit FolderLock(int fd) : fd_(fd) {}
+  static Result<FolderLock> TakeFolder(const std::string& folder, const char* flag);
 
   int fd_;
 };
