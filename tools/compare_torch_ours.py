@@ -27,7 +27,8 @@ INT32, INT64, DOUBLE = ctypes.c_int32, ctypes.c_int64, ctypes.c_double
 TEXT, ADDRESS = ctypes.c_char_p, ctypes.c_void_p
 EngineOptions = struct("EngineOptions", config_json=TEXT, comm=ADDRESS)
 ModelOptions = struct("ModelOptions", seed=ctypes.c_uint64, cache_tokens=INT64, recompute=INT32,
-                      lora_rank=INT64, lora_alpha=DOUBLE, lora_targets=TEXT, base=TEXT)
+                      lora_rank=INT64, lora_alpha=DOUBLE, lora_targets=TEXT, base=TEXT,
+                      lora_dropout=DOUBLE, lora_embeddings=INT32, vocab=INT64)
 TokenBatch = struct("TokenBatch", batch=INT64, tokens=INT64, ids=ADDRESS, targets=ADDRESS,
                     first_keys=ADDRESS, first_sequence=INT64)
 Loss = struct("Loss", sum=DOUBLE, mean=DOUBLE, tokens=INT64)

@@ -39,9 +39,16 @@ typedef struct ds_model_options {
                                  values. Copied */
   const char *base; /**< of a folder of adapters: that of the model below them; NULL: the one that
                          they name. Of no other (DS_ERR_INVALID_ARGUMENT). Copied */
+  double lora_dropout;     /**< share of what adapters read that training drops; 0: none, and of a
+                                folder of adapters what that names */
+  int32_t lora_embeddings; /**< 1: beside new adapters the embedding and the head are trained whole,
+                                and saved with them */
+  int64_t vocab; /**< of ds_model_load(): ids that the model is to know. Those behind the folder's
+                      begin with random values, and beside new adapters the embedding and the head
+                      are trained whole for them; 0: as many as the folder's */
 } ds_model_options;
 #define DS_MODEL_OPTIONS_INIT \
-  { sizeof(ds_model_options), 0, 0, 0, 0, 0.0, NULL, NULL }
+  { sizeof(ds_model_options), 0, 0, 0, 0, 0.0, NULL, NULL, 0.0, 0, 0 }
 
 /** A model of random weights: `hf_config` is the text of a Hugging Face config.json. Registers its
  *  parameters as ds_param_register() does: alike on every rank, before registration ends.

@@ -24,6 +24,7 @@ using ds::capi::Guard;
 using ds::capi::HandleOwner;
 using ds::capi::RefuseInHook;
 using ds::model::HfConfig;
+using ds::model::LoraConfig;
 
 namespace {
 
@@ -40,24 +41,66 @@ Status CheckCacheTokens(int64_t tokens) {
 
 std::string TextOrNone(const char* text) { return text != nullptr ? text : ""; }
 
-Result<Asked> ReadOptions(const ds_model_options& known, const HfConfig& hf) {
+Result<Asked> ReadOptions(const ds_model_options& known, HfConfig hf) {
   DS_TRY(CheckCacheTokens(known.cache_tokens));
-  Asked asked{
-      hf,
+  return Asked{
+      std::move(hf),
       {.recompute = known.recompute != 0, .cache_tokens = known.cache_tokens, .seed = known.seed}};
+}
+
+// New adapters, if they are asked for.
+Result<std::optional<LoraConfig>> NewAdapters(const ds_model_options& known) {
   if (known.lora_rank == 0) {
-    if (known.lora_alpha == 0 && known.lora_targets == nullptr) return asked;
-    return InvalidArgument("options.lora_rank is 0, where options.{} is given",
-                           known.lora_alpha != 0 ? "lora_alpha" : "lora_targets");
+    for (const auto& [given, field] : {std::pair(known.lora_alpha != 0, "lora_alpha"),
+                                       {known.lora_targets != nullptr, "lora_targets"},
+                                       {known.lora_dropout != 0, "lora_dropout"},
+                                       {known.lora_embeddings != 0, "lora_embeddings"}}) {
+      if (!given) continue;
+      return InvalidArgument("options.lora_rank is 0, where options.{} is given", field);
+    }
+    return std::optional<LoraConfig>();
   }
-  ds::model::LoraConfig lora{
-      .size = {known.lora_rank, known.lora_alpha != 0
-                                    ? known.lora_alpha
-                                    : 2.0 * static_cast<double>(known.lora_rank)}};
+  LoraConfig lora{
+      .size = {known.lora_rank, known.lora_alpha != 0 ? known.lora_alpha
+                                                      : 2.0 * static_cast<double>(known.lora_rank)},
+      .dropout = known.lora_dropout};
   if (known.lora_targets != nullptr) lora.targets = ds::model::SplitTargets(known.lora_targets);
+  lora.embedding = lora.head = known.lora_embeddings != 0;
   DS_TRY(lora.Check());
-  asked.options.lora = std::move(lora);
-  return asked;
+  return std::optional(std::move(lora));
+}
+
+// Those of a folder, which are as they are but for their dropout.
+Result<LoraConfig> AdaptersOf(const ds::infer::ModelPlace& place, const std::string& folder,
+                              ds_model_options known) {
+  LoraConfig lora = *place.lora();
+  if (known.lora_dropout != 0) lora.dropout = std::exchange(known.lora_dropout, 0);
+  DS_TRY(lora.Check());
+  DS_ASSIGN(const auto others, NewAdapters(known));
+  if (!others.has_value()) return lora;
+  const auto size = lora.CommonSize();
+  return InvalidArgument("options.lora_rank is {}, but {} has adapters, of rank{}", known.lora_rank,
+                         folder, size ? fmt::format(" {}", size->rank) : "s of their own");
+}
+
+// Rows for ids behind those of the folder.
+Status GrowVocab(int64_t vocab, const ds::infer::ModelPlace& place, const std::string& folder,
+                 Asked& asked) {
+  ds::model::DecoderConfig& config = asked.hf.config;
+  if (vocab == 0 || vocab == config.vocab) return {};
+  if (vocab < config.vocab) {
+    return InvalidArgument("options.vocab is {}, but the model in {} knows {} ids", vocab, folder,
+                           config.vocab);
+  }
+  if (place.adapters.has_value()) {
+    return InvalidArgument(
+        "options.vocab is {}, but {} has adapters, of {} ids: only new ones learn further ids",
+        vocab, folder, config.vocab);
+  }
+  config.GrowVocab(vocab);
+  DS_TRY(config.Check());
+  if (auto& lora = asked.options.lora) lora->embedding = lora->head = true;
+  return {};
 }
 
 // The handle over `engine`, or alone, with a decoder whose parameters are not registered yet.
@@ -132,6 +175,11 @@ Result<HandleOwner<ds_model>> Create(ds_engine* engine, const char* hf_config,
         "options.base is {}: only a folder of adapters has a base, see ds_model_load()",
         options.base);
   }
+  if (options.vocab != 0) {
+    return InvalidArgument("options.vocab is {}, but hf_config says {}: it is of ds_model_load()",
+                           options.vocab, hf.config.vocab);
+  }
+  DS_TRY(NewAdapters(options).status());
   DS_ASSIGN(const Asked asked, ReadOptions(options, hf));
   DS_ASSIGN(auto model, MakeModel(asked, engine, nullptr));
   DS_TRY(Register(*model, [&] {
@@ -149,16 +197,12 @@ Result<HandleOwner<ds_model>> Load(ds_engine* engine, const char* folder,
   DS_ASSIGN(const HfConfig hf, ds::infer::ReadPlaceConfig(place));
   DS_ASSIGN(Asked asked, ReadOptions(options, hf));
   if (place.adapters.has_value()) {
-    if (asked.options.lora.has_value()) {
-      const auto size = place.lora()->CommonSize();
-      return InvalidArgument("options.lora_rank is {}, but {} has adapters, of rank{}",
-                             options.lora_rank, folder,
-                             size ? fmt::format(" {}", size->rank) : "s of their own");
-    }
-    asked.options.lora = place.lora();
-  } else if (asked.options.lora.has_value()) {
-    asked.options.lora->base = ds::AbsolutePath(folder);
+    DS_ASSIGN(asked.options.lora, AdaptersOf(place, folder, options));
+  } else {
+    DS_ASSIGN(asked.options.lora, NewAdapters(options));
+    if (auto& lora = asked.options.lora) lora->base = ds::AbsolutePath(folder);
   }
+  DS_TRY(GrowVocab(options.vocab, place, folder, asked));
   DS_ASSIGN(auto model, MakeModel(asked, engine, nullptr));
   DS_TRY(Register(*model, [&] {
     return ds::infer::LoadModelAt(

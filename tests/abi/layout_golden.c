@@ -144,7 +144,7 @@ _Static_assert(offsetof(ds_step_hook, struct_size) == 0, "offsetof(ds_step_hook,
 _Static_assert(offsetof(ds_step_hook, fn) == 8, "offsetof(ds_step_hook, fn)");
 _Static_assert(offsetof(ds_step_hook, user_data) == 16, "offsetof(ds_step_hook, user_data)");
 _Static_assert(offsetof(ds_step_hook, destroy) == 24, "offsetof(ds_step_hook, destroy)");
-_Static_assert(sizeof(ds_model_options) == 64, "sizeof(ds_model_options)");
+_Static_assert(sizeof(ds_model_options) == 88, "sizeof(ds_model_options)");
 _Static_assert(offsetof(ds_model_options, struct_size) == 0, "offsetof(ds_model_options, struct_size)");
 _Static_assert(offsetof(ds_model_options, seed) == 8, "offsetof(ds_model_options, seed)");
 _Static_assert(offsetof(ds_model_options, cache_tokens) == 16, "offsetof(ds_model_options, cache_tokens)");
@@ -153,6 +153,9 @@ _Static_assert(offsetof(ds_model_options, lora_rank) == 32, "offsetof(ds_model_o
 _Static_assert(offsetof(ds_model_options, lora_alpha) == 40, "offsetof(ds_model_options, lora_alpha)");
 _Static_assert(offsetof(ds_model_options, lora_targets) == 48, "offsetof(ds_model_options, lora_targets)");
 _Static_assert(offsetof(ds_model_options, base) == 56, "offsetof(ds_model_options, base)");
+_Static_assert(offsetof(ds_model_options, lora_dropout) == 64, "offsetof(ds_model_options, lora_dropout)");
+_Static_assert(offsetof(ds_model_options, lora_embeddings) == 72, "offsetof(ds_model_options, lora_embeddings)");
+_Static_assert(offsetof(ds_model_options, vocab) == 80, "offsetof(ds_model_options, vocab)");
 _Static_assert(sizeof(ds_model_open_options) == 32, "sizeof(ds_model_open_options)");
 _Static_assert(offsetof(ds_model_open_options, struct_size) == 0, "offsetof(ds_model_open_options, struct_size)");
 _Static_assert(offsetof(ds_model_open_options, cache_tokens) == 8, "offsetof(ds_model_open_options, cache_tokens)");

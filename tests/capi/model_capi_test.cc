@@ -85,6 +85,57 @@ TEST(ModelC, Adapters) {
   }
 }
 
+// A vocabulary that grows, alone and beside adapters, which then lie with what they learned of it.
+TEST(ModelC, NewIdsAreLearned) {
+  const TempDir dir;
+  const std::string base = Folder("llama");
+  const int64_t known = json::parse(ReadAll(base + "/config.json"))["vocab_size"],
+                vocab = known + 3;
+  const auto last = static_cast<int32_t>(vocab - 1);
+  const Batch batch({{last, 5, last, 5, last, 5, last, 5}});
+  for (const int64_t rank : {0, 2}) {
+    SCOPED_TRACE(rank);
+    ds_model_options options = DS_MODEL_OPTIONS_INIT;
+    options.lora_rank = rank;
+    options.vocab = vocab;
+    if (rank != 0) options.lora_dropout = 0.1;
+    const std::string out = dir.file(rank != 0 ? "adapters" : "whole");
+    double begin = 0;
+    ASSERT_EQ(RunRanks(2,
+                       [&](const Rank& at) {
+                         Trainer trainer(TrainConfig(3), at.comm);
+                         trainer.Load(base, &options);
+                         ds_loss loss = DS_LOSS_INIT;
+                         OK(ds_model_loss(trainer.model, &batch.view, &loss));
+                         if (at.rank == 0) begin = loss.mean;
+                         for (int step = 0; step < 20; ++step) {
+                           OK(ds_model_forward_backward(trainer.model, &batch.view, 0, &loss));
+                           OK(ds_engine_step(trainer.engine, nullptr));
+                         }
+                         OK(ds_model_save(trainer.model, out.c_str()));
+                       }),
+              DS_OK);
+    const Model model = Model::Open(out);
+    EXPECT_EQ(model.info().vocab, vocab);
+    EXPECT_LT(model.Loss(batch).mean, begin - 0.01);
+    if (rank == 0) continue;
+    const json facts = json::parse(ReadAll(out + "/adapter_config.json"));
+    EXPECT_EQ(facts["lora_dropout"], 0.1);
+    EXPECT_EQ(facts["modules_to_save"].size(), 2);
+    // They go on as they are; by another dropout where that is asked for.
+    Trainer on(TrainConfig(0));
+    options = DS_MODEL_OPTIONS_INIT;
+    options.vocab = vocab + 1;
+    Refused(ds_model_load(on.engine, out.c_str(), &options, &on.model), DS_ERR_INVALID_ARGUMENT,
+            std::to_string(vocab).c_str());
+    options.vocab = 0;
+    options.lora_dropout = 0.25;
+    on.Load(out, &options);
+    OK(ds_model_save(on.model, dir.file("on").c_str()));
+    EXPECT_EQ(json::parse(ReadAll(dir.file("on") + "/adapter_config.json"))["lora_dropout"], 0.25);
+  }
+}
+
 // Dropout draws by the number of a sequence: counted, or as the caller says.
 TEST(ModelC, Dropout) {
   const Batch batch(Facts("gpt2")["ids"]);
@@ -143,6 +194,24 @@ TEST(ModelC, AdaptersThatAreRefused) {
   options.lora_targets = "c_attn";
   Refused(ds_model_load(trainer.engine, Folder("llama").c_str(), &options, &model), DS_ERR_CONFIG,
           "c_attn");
+  options = DS_MODEL_OPTIONS_INIT;
+  options.lora_embeddings = 1;
+  refused("llama", "lora_embeddings");
+  options = DS_MODEL_OPTIONS_INIT;
+  options.lora_dropout = 0.5;
+  refused("llama", "lora_dropout");
+  options.lora_dropout = 1;
+  Refused(ds_model_load(trainer.engine, Folder("lora").c_str(), &options, &model), DS_ERR_CONFIG,
+          "lora_dropout is 1");
+  options = DS_MODEL_OPTIONS_INIT;
+  options.vocab = 3;
+  refused("llama", "options.vocab is 3");
+  Refused(ds_model_create(trainer.engine, config.c_str(), &options, &model),
+          DS_ERR_INVALID_ARGUMENT, "options.vocab is 3");
+  options.vocab = INT64_MAX;
+  Refused(ds_model_load(trainer.engine, Folder("llama").c_str(), &options, &model), DS_ERR_CONFIG,
+          "vocab_size");
+  options.vocab = 0;
   options.lora_rank = -1;
   Refused(ds_model_load(trainer.engine, Folder("llama").c_str(), &options, &model), DS_ERR_CONFIG,
           "-1");

@@ -154,8 +154,9 @@ void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool s
   const double tokens = static_cast<double>(last.tokens) * static_cast<double>(steps_now) /
                         static_cast<double>(std::max<int64_t>(1, last.step));
   if (steps_now == 0 && !stopped) {
-    fmt::print("done      nothing is left to train: the run is at step {} of {}\n", last.step,
-               flags.steps);
+    fmt::print("done      nothing is left to train: the run is at step {}{}\n", last.step,
+               last.step > flags.steps ? fmt::format(", past the {} asked for", flags.steps)
+                                       : fmt::format(" of {}", flags.steps));
   } else {
     fmt::print("{}{} of {} steps; {} in {}, {:.0f} tokens/s\n",
                stopped ? "stopped   " : "done      ", last.step, flags.steps, steps_now,
