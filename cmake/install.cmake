@@ -23,13 +23,15 @@ endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/deepspeed DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 
+# Not in the root of the build: with build/bin in PATH find_package() looks there, too.
+set(made ${PROJECT_BINARY_DIR}/package)
 configure_package_config_file(
-  ${PROJECT_SOURCE_DIR}/cmake/DeepSpeedConfig.cmake.in ${PROJECT_BINARY_DIR}/DeepSpeedConfig.cmake
+  ${PROJECT_SOURCE_DIR}/cmake/DeepSpeedConfig.cmake.in ${made}/DeepSpeedConfig.cmake
   INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
-write_basic_package_version_file(${PROJECT_BINARY_DIR}/DeepSpeedConfigVersion.cmake
+write_basic_package_version_file(${made}/DeepSpeedConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
-install(FILES ${PROJECT_BINARY_DIR}/DeepSpeedConfig.cmake
-              ${PROJECT_BINARY_DIR}/DeepSpeedConfigVersion.cmake DESTINATION ${package_dir})
+install(FILES ${made}/DeepSpeedConfig.cmake
+              ${made}/DeepSpeedConfigVersion.cmake DESTINATION ${package_dir})
 
 # The prefix is found from where the .pc file lies, so an installed tree may be moved.
 set(pc_dir /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig)

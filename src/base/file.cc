@@ -139,10 +139,16 @@ Status AtomicFile::WriteAt(int64_t offset, std::span<const std::byte> bytes) {
   return {};
 }
 
-Status AtomicFile::Commit() {
+Status AtomicFile::Sync() {
+  if (fd_ < 0) return {};
   DS_FAILPOINT("file.commit");
   if (::fsync(fd_) != 0) return IoError(path_, "cannot sync", errno);
   if (::close(std::exchange(fd_, -1)) != 0) return IoError(path_, "cannot close", errno);
+  return {};
+}
+
+Status AtomicFile::Commit() {
+  DS_TRY(Sync());
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     return IoError(path_, "cannot replace", errno);
   }

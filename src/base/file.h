@@ -44,7 +44,11 @@ class AtomicFile {
   Status Write(std::string_view text) { return Write(std::as_bytes(std::span(text))); }
   // Over what was written before.
   Status WriteAt(int64_t offset, std::span<const std::byte> bytes);
-  // After a failure of Write or Commit the file can only be destroyed.
+  // All of it is on the disk, still under the temporary name: what can fail for its bytes is
+  // behind.
+  Status Sync();
+  // Renames it, synced if it is not yet. After a failure of any of these the file can only be
+  // destroyed.
   Status Commit();
 
  private:

@@ -33,7 +33,8 @@ Status Save(ds_model* model, const char* folder, bool merged) {
   const bool writes = engine == nullptr || engine->engine->comm().rank() == 0;
   const bool whole = merged || model->decoder->lora() == nullptr;
   const auto save = whole ? ds::infer::SaveModel : ds::infer::SaveAdapter;
-  Status saved = save(folder, *model->decoder, model->store(), writes, [] { return Status(); });
+  Status saved = save(folder, *model->decoder, model->store(), writes,
+                      [](ds::FolderChange&) { return Status(); });
   if (engine == nullptr || !engine->store().failure().ok()) return saved;
   double code = static_cast<double>(saved.code());
   DS_TRY(engine->store().AllReduce("save of a model", {&code, 1}));

@@ -22,20 +22,10 @@ Result<SafetensorsWriter> CreateWriter(const std::string& folder, const HfModel&
   return SafetensorsWriter::Create(folder + "/" + model.weights_name, tensors);
 }
 
-// Unless the file has this text.
-Status RemoveOther(const std::string& path, const std::string& text) {
-  auto there = ReadFile(path);
-  std::error_code error;
-  if (there.status().code() == Code::kNotFound || (there.ok() && *there == text)) return {};
-  std::filesystem::remove(path, error);
-  if (!error) return {};
-  return Error(Code::kIo, "{}: cannot remove: {}", path, error.message());
-}
-
 }  // namespace
 
 Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write,
-                     TensorSource source, FunctionRef<Status()> before) {
+                     TensorSource source, FunctionRef<Status(FolderChange&)> beside) {
   std::optional<SafetensorsWriter> writer;
   Status disk;
   if (write) {
@@ -54,11 +44,16 @@ Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write
   }
   DS_TRY(disk);
   if (!write) return {};
+  FolderChange change;
+  DS_TRY(beside(change));
+  DS_ASSIGN(AtomicFile weights, writer->TakeFile());
+  change.Add(std::move(weights));
   const std::string config = folder + "/" + model.config_name;
-  DS_TRY(RemoveOther(config, model.config_json));
-  DS_TRY(before());
-  DS_TRY(writer->Finish());
-  return WriteFileAtomic(config, model.config_json);
+  DS_TRY(change.Add(config, model.config_json));
+  if (auto there = ReadFile(config); !there.ok() || *there != model.config_json) {
+    change.Remove(config);
+  }
+  return change.Commit();
 }
 
 Result<HfFolder> HfFolder::Open(const std::string& folder, std::string optional_prefix) {

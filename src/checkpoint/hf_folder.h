@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/folder_change.h"
 #include "base/function_ref.h"
 #include "base/status.h"
 #include "checkpoint/safetensors.h"
@@ -29,15 +30,15 @@ using ByteSink = FunctionRef<Status(std::span<const std::byte>)>;
 // a time. Called for 0, 1, 2, ... in order.
 using TensorSource = FunctionRef<Status(size_t index, ByteSink sink)>;
 
-// Each file is atomic; config.json comes last, so a folder with a config is whole: another one that
-// is there goes before the new weights are put in its place. `before`: called then, when all that
-// can fail for the tensors is behind.
+// All files come in place of what is there together (FolderChange); config.json comes last, so a
+// folder with a config is whole: another one that is there goes before the new weights come.
+// `beside`: called when the tensors are written, adds what is to come and go with them.
 //
 // The source may be collective: ranks with `write` false make the same calls of it and store
 // nothing, and a rank whose disk fails goes on calling it to the end before it reports, so that no
 // peer waits. A failure of the source itself ends it at once.
 Status WriteHfFolder(const std::string& folder, const HfModel& model, bool write,
-                     TensorSource source, FunctionRef<Status()> before);
+                     TensorSource source, FunctionRef<Status(FolderChange&)> beside);
 
 class HfFolder {
  public:

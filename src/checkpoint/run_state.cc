@@ -168,8 +168,11 @@ Status CommitRun(const std::string& folder, const RunManifest& manifest) {
 }
 
 Status RemoveUncommitted(const std::string& folder) {
-  DS_ASSIGN(const auto manifest, ReadRunManifest(folder));
-  const int64_t in_force = manifest.has_value() ? manifest->save : 0;
+  auto manifest = ReadRunManifest(folder);
+  // One that cannot be read is replaced: the slices it may have named go with the next save.
+  if (manifest.status().code() == Code::kCorruptData) return {};
+  DS_TRY(manifest.status());
+  const int64_t in_force = manifest->has_value() ? (*manifest)->save : 0;
   return RemoveSlices(folder, [&](const std::string& name) { return SaveOf(name) > in_force; });
 }
 

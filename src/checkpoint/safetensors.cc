@@ -274,8 +274,13 @@ Status SafetensorsWriter::Write(std::span<const std::byte> bytes) {
 }
 
 Status SafetensorsWriter::Finish() {
+  DS_ASSIGN(AtomicFile file, TakeFile());
+  return file.Commit();
+}
+
+Result<AtomicFile> SafetensorsWriter::TakeFile() {
   if (left_ != 0) return InvalidState("{}: finished with {} bytes missing", path_, left_);
-  return file_.Commit();
+  return std::move(file_);
 }
 
 }  // namespace ds::checkpoint

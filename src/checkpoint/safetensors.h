@@ -78,6 +78,8 @@ class SafetensorsWriter {
   // The next bytes; a tensor may come in several pieces.
   Status Write(std::span<const std::byte> bytes);
   Status Finish();
+  // In place of Finish: the file, whole, which is not in its place yet.
+  Result<AtomicFile> TakeFile();
 
  private:
   SafetensorsWriter(AtomicFile file, std::string path, int64_t bytes)

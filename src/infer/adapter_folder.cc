@@ -245,7 +245,7 @@ Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& sto
 }
 
 Status SaveAdapter(const std::string& folder, const model::Model& model, ParamStore& store,
-                   bool write, FunctionRef<Status()> before) {
+                   bool write, FunctionRef<Status(FolderChange&)> beside) {
   const model::ParamList params = model.params();
   const auto adapted = std::find_if(params.begin(), params.end(),
                                     [](const Param* param) { return param->adapter != nullptr; });
@@ -283,7 +283,7 @@ Status SaveAdapter(const std::string& folder, const model::Model& model, ParamSt
         const auto bytes_of = [&](const Param& param) { return of.BytesOf(param); };
         return of.Hand(index < count ? index : 0, bytes_of, sink);
       },
-      before);
+      beside);
 }
 
 }  // namespace ds::infer

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/folder_change.h"
 #include "base/status.h"
 #include "checkpoint/safetensors.h"
 #include "model/family.h"
@@ -66,6 +67,6 @@ Status LoadModelAt(const ModelPlace& place, model::Model& model, ParamStore& sto
 
 // Collective as SaveModel is.
 Status SaveAdapter(const std::string& folder, const model::Model& model, ParamStore& store,
-                   bool write, FunctionRef<Status()> before);
+                   bool write, FunctionRef<Status(FolderChange&)> beside);
 
 }  // namespace ds::infer

@@ -121,8 +121,8 @@ Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
   return read;
 }
 
-Status WriteGenerationConfig(const std::string& folder, const std::string& from,
-                             const model::DecoderConfig& config, std::optional<int32_t> end) {
+Status AddGenerationConfig(FolderChange& change, const std::string& folder, const std::string& from,
+                           const model::DecoderConfig& config, std::optional<int32_t> end) {
   const std::string path = folder + "/" + kGenerationConfig;
   std::vector<int32_t> ends;
   const auto missing = [&] {
@@ -133,12 +133,12 @@ Status WriteGenerationConfig(const std::string& folder, const std::string& from,
     const std::string source = from + "/" + kGenerationConfig;
     auto text = ReadFile(source);
     // What it says is the business of who generates, unless there is something to add.
-    if (text.ok() && !end.has_value()) return WriteFileAtomic(path, *text);
+    if (text.ok() && !end.has_value()) return change.Add(path, *text);
     if (text.ok()) {
       DS_ASSIGN(json, ParseJson(*text, source));
       DS_ASSIGN(const GenerationConfig says, Parse(json, {}, source));
       ends = says.end_ids;
-      if (!missing()) return WriteFileAtomic(path, *text);
+      if (!missing()) return change.Add(path, *text);
     } else if (text.status().code() != Code::kNotFound) {
       return text.status();
     }
@@ -151,7 +151,7 @@ Status WriteGenerationConfig(const std::string& folder, const std::string& from,
     if (config.bos_token >= 0) json["bos_token_id"] = config.bos_token;
   }
   json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
-  return WriteFileAtomic(path, DumpJson(json) + "\n");
+  return change.Add(path, DumpJson(json) + "\n");
 }
 
 }  // namespace ds::infer

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/folder_change.h"
 #include "base/status.h"
 #include "infer/sampler.h"
 #include "model/decoder_config.h"
@@ -37,8 +38,8 @@ Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
 
 // Of the model in `from`, as it is; where that is empty or has none, the ends of `config`. `end` is
 // one more, of what the model has learned since.
-Status WriteGenerationConfig(const std::string& folder, const std::string& from,
-                             const model::DecoderConfig& config,
-                             std::optional<int32_t> end = std::nullopt);
+Status AddGenerationConfig(FolderChange& change, const std::string& folder, const std::string& from,
+                           const model::DecoderConfig& config,
+                           std::optional<int32_t> end = std::nullopt);
 
 }  // namespace ds::infer

@@ -88,7 +88,7 @@ std::span<const std::byte> Merger::Merge(const Param& param) {
 }
 
 Status SaveMerged(const std::string& folder, const ModelPlace& place, const model::Model& model,
-                  DType dtype, TaskPool& pool, FunctionRef<Status()> before) {
+                  DType dtype, TaskPool& pool, FunctionRef<Status(FolderChange&)> beside) {
   if (!place.adapters.has_value()) return InvalidState("{}: no adapters to merge", folder);
   DS_TRY(place.adapters->CheckNames(model));
   DS_ASSIGN(const FolderValues base, FolderValues::Open(place.base, model));
@@ -103,7 +103,7 @@ Status SaveMerged(const std::string& folder, const ModelPlace& place, const mode
   return checkpoint::WriteHfFolder(
       folder, hf, /*write=*/true,
       [&](size_t index, checkpoint::ByteSink sink) { return values.Hand(*params[index], sink); },
-      before);
+      beside);
 }
 
 }  // namespace ds::infer

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/folder_change.h"
 #include "base/function_ref.h"
 #include "base/status.h"
 #include "base/task_pool.h"
@@ -31,9 +32,9 @@ class Merger {
 
 // A model of both folders of a place, in `dtype`: read, added in fp32 and rounded once, so many
 // rows at a time as need little memory. `model` is theirs, without values. What is not finite, or
-// not in 16 bits, is refused by name, and then nothing is replaced; `before` as WriteHfFolder has
+// not in 16 bits, is refused by name, and then nothing is replaced; `beside` as WriteHfFolder has
 // it.
 Status SaveMerged(const std::string& folder, const ModelPlace& place, const model::Model& model,
-                  DType dtype, TaskPool& pool, FunctionRef<Status()> before);
+                  DType dtype, TaskPool& pool, FunctionRef<Status(FolderChange&)> beside);
 
 }  // namespace ds::infer

@@ -179,7 +179,7 @@ Status LoadModel(const std::string& folder, model::Model& model, ParamStore& sto
 }
 
 Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,
-                 bool write, FunctionRef<Status()> before) {
+                 bool write, FunctionRef<Status(FolderChange&)> beside) {
   UnitWalk walk(store, model.params(), [](const Param& param) { return !IsLora(param.spec.name); });
   const checkpoint::HfModel hf{.config_json = model.HfConfig(store.dtype()),
                                .dtype = store.dtype(),
@@ -192,7 +192,7 @@ Status SaveModel(const std::string& folder, const model::Model& model, ParamStor
   return checkpoint::WriteHfFolder(
       folder, hf, write,
       [&](size_t index, checkpoint::ByteSink sink) { return walk.Hand(index, bytes_of, sink); },
-      before);
+      beside);
 }
 
 }  // namespace ds::infer

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/folder_change.h"
 #include "base/status.h"
 #include "checkpoint/hf_folder.h"
 #include "model/family.h"
@@ -58,10 +59,10 @@ Status LoadModel(const std::string& folder, model::Model& model, ParamStore& sto
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store,
                  model::ValuesOf adapter_values);
 
-// Writes config.json and the weights in the store's dtype, one unit gathered at a time; `before` as
+// Writes config.json and the weights in the store's dtype, one unit gathered at a time; `beside` as
 // WriteHfFolder has it. Every rank calls it; those with `write` false store nothing. An error of
 // the disk is known to the writer alone: the caller tells the others.
 Status SaveModel(const std::string& folder, const model::Model& model, ParamStore& store,
-                 bool write, FunctionRef<Status()> before);
+                 bool write, FunctionRef<Status(FolderChange&)> beside);
 
 }  // namespace ds::infer

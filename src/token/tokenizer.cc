@@ -165,12 +165,16 @@ Result<std::string> Tokenizer::Decode(std::span<const int32_t> ids, bool with_sp
   return text.substr(spaces);
 }
 
-Status Tokenizer::Save(const std::string& folder) const {
+Status Tokenizer::AddTo(FolderChange& change, const std::string& folder) const {
   if (!files().empty()) DS_TRY(MakeDirectories(folder));
-  for (const TokenizerFile& file : files()) {
-    DS_TRY(WriteFileAtomic(folder + "/" + file.name, file.text));
-  }
+  for (const TokenizerFile& file : files()) DS_TRY(change.Add(folder + "/" + file.name, file.text));
   return {};
+}
+
+Status Tokenizer::Save(const std::string& folder) const {
+  FolderChange change;
+  DS_TRY(AddTo(change, folder));
+  return change.Commit();
 }
 
 }  // namespace ds::token

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/folder_change.h"
 #include "base/status.h"
 #include "token/word_cache.h"
 
@@ -74,6 +75,7 @@ class Tokenizer {
   Result<std::string> Decode(std::span<const int32_t> ids, bool with_special = true) const;
   // Each file is atomic.
   Status Save(const std::string& folder) const;
+  Status AddTo(FolderChange& change, const std::string& folder) const;
 
  private:
   std::vector<TokenizerFile> files_;

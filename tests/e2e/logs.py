@@ -230,11 +230,38 @@ class Logs(e2e.DspeedTest):
         self.assertGreater(len(self.log("run")), 5)
         self.assertGreater(len(events(self.folder / "run/log" / EVENTS)), 5)
         self.assertFalse((self.folder / "run/model/model.safetensors").exists())
-        self.assert_refused(self.dspeed("train", "--data", self.data, *e2e.MODEL, "--steps", 1,
+        # What is printed is said to be lost, and the run is not.
+        self.assert_refused(self.dspeed(*self.train_arguments("told", "--steps", 200, "--eval-every", 1),
                                         into="/dev/full"), "No space left")
+        self.assertEqual(len(self.log("told")), 200)
+        self.assertTrue((self.folder / "told/model/model.safetensors").exists())
+
+    def test_the_log_of_another_run(self):
+        """Is not replaced by a slip."""
+        base = ["train", "--data", self.data, *e2e.MODEL, "--log", self.folder / "log", "--steps"]
+        self.ok(*base, 3)
+        before = (self.folder / "log/log.jsonl").read_bytes()
+        self.assert_refused(self.dspeed(*base, 1), "--log", self.folder / "log", "3 steps", "--overwrite")
+        self.assertEqual((self.folder / "log/log.jsonl").read_bytes(), before)
+        self.ok(*base, 1, "--overwrite")
+        self.assertEqual((self.folder / "log/log.jsonl").read_text().count("\n"), 1)
 
 
 class ProgressLine(e2e.DspeedTest):
+    def test_a_terminal_that_is_gone(self):
+        try:
+            ours, theirs = pty.openpty()
+        except OSError as error:
+            self.skipTest(str(error))
+        command = self.train_arguments("run", "--steps", 300)
+        with subprocess.Popen([e2e.DSPEED, *map(str, command)], stderr=theirs,
+                              stdout=subprocess.DEVNULL) as process:
+            os.close(theirs)
+            self.assertTrue(os.read(ours, 64))
+            os.close(ours)
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(len(self.log("run")), 300)
+
     def watch(self, columns=200, **env):
         """What a terminal of that width gets on stderr."""
         try:

@@ -19,6 +19,7 @@ SIZES = ["--layers", 6, "--heads", 6, "--width", 384, "--context", 128, "--batch
 CONFIGS = [
     (1, [], {}),
     (1, ["--dtype", "bf16"], {}),
+    (1, ["--threads", 24], {}),
     (2, [], {"zero_optimization": {"stage": 0}}),
     (2, ["--recompute"], {"zero_optimization": {"stage": 1}}),
     (2, ["--dtype", "bf16"], {"zero_optimization": {"stage": 2}}),
@@ -40,7 +41,7 @@ class Plan(e2e.DspeedTest):
         flags = [*flags, "--config", path]
         plan = self.forecast(*flags)
         done = self.dspeed("train", "--data", self.data, *flags, "--steps", 2, "--eval-every", 2, "--log",
-                           self.folder / "log")
+                           self.folder / "log", "--overwrite")
         self.assertEqual(done.returncode, 0, done.stderr)
         lines = (self.folder / "log/log.jsonl").read_text().splitlines()
         held = {}

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """A run that was killed or interrupted goes on as if it had not been; nothing is ever half-written."""
+import hashlib
 import json
 import os
 import signal
@@ -29,7 +30,8 @@ class Resume(e2e.DspeedTest):
         command = [e2e.DSPEED, *map(str, self.train_arguments(
             name, *RUN, "--steps", steps, *arguments, config=config))]
         log = self.folder / name / "log" / "log.jsonl"
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as process:
             end = time.monotonic() + 60
             while process.poll() is None and time.monotonic() < end:
                 if log.exists() and log.read_bytes().count(b"\n") >= line_count:
@@ -59,7 +61,7 @@ class Resume(e2e.DspeedTest):
         self.assertIn("starting at step 0", done.stdout)
 
     def test_interrupt_saves_and_leaves(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             name = f"signal-{number}"
             status, (out, err) = self.kill_at(name, 2, number, steps=100000)
             self.assertEqual(status, 128 + number, err)
@@ -81,6 +83,63 @@ class Resume(e2e.DspeedTest):
                 continue
             self.train(name, *RUN, "--steps", stopped + 2, "--resume")
             self.assertEqual(self.log(name)[-1]["step"], stopped + 2)
+
+    def test_a_reader_that_leaves(self):
+        """As of `dspeed train ... | head`: saved, too. A second Ctrl-C is not what it is."""
+        command = [e2e.DSPEED, *map(str, self.train_arguments("run", *RUN, "--steps", 100000))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdout.readline()
+            process.stdout.close()
+            err = process.stderr.read()
+            self.assertEqual(process.wait(timeout=60), 128 + signal.SIGPIPE, err)
+        self.assertIn("Broken pipe", err)
+        stopped = self.log("run")[-1]["step"]
+        self.train("run", *RUN, "--steps", stopped + 2, "--resume")
+        self.assertEqual(self.log("run")[-1]["step"], stopped + 2)
+
+    def test_an_overwrite_that_fails_at_its_end(self):
+        """Whatever fails, the model that was there is whole, and that of the run is its run's."""
+        self.train("run", *RUN)
+        good = self.files("run/model")
+        state = self.folder / "run/model/resume"
+        anew = self.train_arguments("run", *RUN, "--seed", 7, "--overwrite")
+        failed = 0
+        for point in ("file.create", "file.commit"):
+            for at in range(1, 20):
+                done = self.dspeed(*anew, env={"DS_FAILPOINTS": f"{point}={at}:fail:101"})
+                saved = json.loads((state / "run.json").read_text())
+                if saved["facts"]["seed"] == 7:
+                    break  # all of it is there
+                failed += 1
+                self.assertNotEqual(done.returncode, 0)
+                if (state / "model").read_text() == f"of save {saved['save']}\n":
+                    self.assertEqual(self.files("run/model"), good, (point, at, done.stderr))
+                self.train("run", *RUN, "--resume")
+                self.assertEqual(self.files("run/model"), good, (point, at, done.stderr))
+                self.assertEqual(len(list(state.glob("*.safetensors"))), 2)
+            self.assertNotEqual(self.files("run/model"), good)
+            self.train("run", *RUN)
+            self.assertEqual(self.files("run/model"), good)
+        self.assertGreater(failed, 12)
+
+    def files(self, folder):
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in (self.folder / folder).iterdir() if path.is_file()}
+
+    def model_of(self, state):
+        return int((state / "model").read_text().split()[-1])
+
+    def test_a_damaged_manifest(self):
+        self.train("run", *RUN)
+        whole = self.weights("run")
+        manifest = self.folder / "run/model/resume/run.json"
+        manifest.write_text(manifest.read_text()[:40])
+        for flags in ([], ["--resume"]):
+            self.assert_refused(self.dspeed(*self.train_arguments("run", *RUN, *flags)), manifest, "--overwrite")
+        self.train("run", *RUN)
+        self.assertEqual(self.weights("run"), whole)
+        slices = [path.name for path in manifest.parent.glob("*.safetensors")]
+        self.assertEqual(len(slices), 2, slices)
 
     def test_another_stage_and_world_may_go_on(self):
         self.train("a", *RUN, config={"zero_optimization": {"stage": 1}, "bf16": {"enabled": True}})

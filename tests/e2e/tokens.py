@@ -23,6 +23,11 @@ class Tokens(e2e.DspeedTest):
         return self.ok("generate", "--model", self.folder / name / "model", "--prompt", "abc",
                        "--tokens", 20, *arguments)
 
+    def test_one_step_is_one(self):
+        """Not the first of a warm-up, at a rate of 0."""
+        self.train("run", "--steps", 1, "--lr", 0.25)
+        self.assertEqual(self.log("run")[0]["lr"], 0.25)
+
     def test_characters(self):
         text = e2e.text() + "\u00e9\u4e16 " * 20
         self.data.write_text(text)
@@ -108,6 +113,12 @@ class Tokens(e2e.DspeedTest):
         self.ok("tokenize", "--tokenizer", GPT2, "--data", text, "--out", self.folder / "n.bin",
                 "--layout", "nanogpt")
         self.assertEqual((self.folder / "n.bin").read_bytes(), ids)
+        # A tokenizer that was made for earlier ids does not stay beside others.
+        beside = self.folder / "c.bin.tokenizer"
+        make = ["tokenize", "--data", text, "--out", self.folder / "c.bin", "--tokenizer"]
+        for tokenizer, stays in (("chars", True), (beside, True), (GPT2, False)):
+            self.ok(*make, tokenizer)
+            self.assertEqual(beside.exists(), stays)
         refused = self.dspeed("train", "--data", out, "--vocab", 10, *e2e.MODEL)
         self.assert_refused(refused, out, "the vocabulary has 10")
 

@@ -57,6 +57,11 @@ target_compile_features(train_mlp PRIVATE cxx_std_17)
 target_link_libraries(train_mlp PRIVATE DeepSpeed::deepspeed)
 CMAKE
 cp "$source_dir/examples/cpp/train_mlp.cc" consumer/
+# With the program of a build tree in PATH, as the tutorial has it, that tree is no package.
+if PATH="$build_dir/bin:$PATH" cmake -G Ninja -S consumer -B consumer/none >log 2>&1; then
+  fail "find_package() finds a package where none is installed"
+fi
+! grep -F "$build_dir/" log || fail "find_package() looks into the build tree"
 cmake -G Ninja -S consumer -B consumer/build -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >log 2>&1 &&
   cmake --build consumer/build >log 2>&1 || { cat log >&2; fail "find_package(DeepSpeed) does not work"; }
 

@@ -203,14 +203,14 @@ void PrintJson(const std::vector<Row>& rows) {
     json.push_back(
         {{"subject", row.subject}, {"what", row.what}, {"value", row.value}, {"unit", row.unit}});
   }
-  fmt::print("{}\n", json.dump(2));
+  Say("{}\n", json.dump(2));
 }
 
 void PrintText(const std::vector<Row>& rows) {
   std::string_view subject;
   for (const Row& row : rows) {
-    fmt::print("{:<36}{:<24}{:>10.{}f} {}\n", row.subject == subject ? "" : row.subject, row.what,
-               row.value, row.value < 100 ? 2 : 0, row.unit);
+    Say("{:<36}{:<24}{:>10.{}f} {}\n", row.subject == subject ? "" : row.subject, row.what,
+        row.value, row.value < 100 ? 2 : 0, row.unit);
     subject = row.subject;
   }
 }

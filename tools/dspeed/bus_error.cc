@@ -12,7 +12,7 @@ namespace {
 
 // Only what a signal handler may call: no allocation, no formatting.
 
-void Say(std::string_view text) {
+void Tell(std::string_view text) {
   while (!text.empty()) {
     const ssize_t n = ::write(STDERR_FILENO, text.data(), text.size());
     if (n <= 0) return;
@@ -54,16 +54,16 @@ void SayFile(uintptr_t address) {
       continue;
     }
     const std::string_view path = PathAt({line, length}, address);
-    if (!path.empty()) return Say(path);
+    if (!path.empty()) return Tell(path);
     length = 0;
   }
-  Say("a file");
+  Tell("a file");
 }
 
 void Explain(int, siginfo_t* info, void*) {
-  Say("dspeed: ");
+  Tell("dspeed: ");
   SayFile(reinterpret_cast<uintptr_t>(info->si_addr));
-  Say(": cannot be read any more: it was cut short while in use, or its disk is full or fails\n");
+  Tell(": cannot be read any more: it was cut short while in use, or its disk is full or fails\n");
   ::_exit(1);
 }
 

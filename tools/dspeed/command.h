@@ -3,8 +3,10 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdio>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "base/status.h"
 
@@ -23,6 +25,18 @@ void AddTokenize(CLI::App& app, Chosen& chosen);
 void AddTokenizer(CLI::App& app, Chosen& chosen);
 void AddBench(CLI::App& app, Chosen& chosen);
 void AddReport(CLI::App& app, Chosen& chosen);
+
+// Prints. What cannot be written, to a full disk, a closed pipe or a terminal that is gone, ends no
+// run: of standard output main() says it at the end.
+template <typename... Args>
+void Say(std::FILE* out, fmt::format_string<Args...> format, Args&&... args) {
+  const std::string text = fmt::format(format, std::forward<Args>(args)...);
+  std::fwrite(text.data(), 1, text.size(), out);
+}
+template <typename... Args>
+void Say(fmt::format_string<Args...> format, Args&&... args) {
+  Say(stdout, format, std::forward<Args>(args)...);
+}
 
 // Refuses the file `out` of `flag` where it is the same file as `in`, which is read.
 Status CheckOther(const char* flag, const std::string& out, const std::string& in);

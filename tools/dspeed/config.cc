@@ -75,8 +75,8 @@ void PrintText(const ConfigReading& reading, const Origins& origins) {
     value_width = std::max(value_width, shown(entry).size());
   }
   for (const ConfigEntry& entry : entries) {
-    fmt::print("{:<{}}  {:<{}}  {}\n", entry.key, key_width, shown(entry), value_width,
-               Source(entry, origins));
+    Say("{:<{}}  {:<{}}  {}\n", entry.key, key_width, shown(entry), value_width,
+        Source(entry, origins));
   }
 }
 
@@ -97,7 +97,7 @@ void PrintJson(const ConfigReading& reading, const Origins& origins) {
          {"line", line == origins.lines.end() ? Ordered() : Ordered(line->second)},
          {"why", problem.message}});
   }
-  fmt::print("{}\n", out.dump(2, ' ', false, Ordered::error_handler_t::replace));
+  Say("{}\n", out.dump(2, ' ', false, Ordered::error_handler_t::replace));
 }
 
 // As train does where no number says it.
@@ -128,7 +128,7 @@ Status Show(const ConfigFlags& flags) {
   } else {
     for (const ConfigProblem& problem : problems) {
       const std::string line = Line(origins.lines, problem.path);
-      fmt::print("{}{}{}: {}\n", flags.file, line.empty() ? "" : ", ", line, problem.message);
+      Say("{}{}{}: {}\n", flags.file, line.empty() ? "" : ", ", line, problem.message);
     }
   }
   if (problems.empty()) return {};

@@ -97,23 +97,22 @@ void PrintJson(const EvalFlags& flags, const LoadedModel& loaded, const infer::S
       {"bits_per_byte", score.bytes > 0 ? Json(score.bits_per_byte()) : Json()},
       {"seconds", score.seconds},
       {"tokens_per_second", static_cast<double>(score.predicted) / score.seconds}};
-  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+  Say("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
 void PrintText(const EvalFlags& flags, const LoadedModel& loaded, const infer::ScoreOptions& used,
                const Score& score) {
-  fmt::print("model            {}, {}\n", flags.model, DTypeName(loaded.weights->dtype()));
-  fmt::print("text             {}: {} tokens, {} of them {}{}\n", flags.text.data, score.tokens,
-             score.predicted, flags.text.format == "chat" ? "of answers" : "predicted",
-             LeftOutText(score.unanswered));
-  fmt::print("windows          {} tokens, {} new in each\n", used.context, used.stride);
-  fmt::print("loss             {:.4f} nats a {}\n", score.loss(),
-             loaded.tokenizer == nullptr ? "token" : loaded.tokenizer->unit());
-  fmt::print("perplexity       {:.4f}\n", std::exp(score.loss()));
-  if (score.bytes > 0) fmt::print("bits per byte    {:.4f}\n", score.bits_per_byte());
-  fmt::print("speed            {:.0f} tokens/s\n",
-             static_cast<double>(score.predicted) / score.seconds);
-  if (!flags.per_token.empty()) fmt::print("each token       {}\n", flags.per_token);
+  Say("model            {}, {}\n", flags.model, DTypeName(loaded.weights->dtype()));
+  Say("text             {}: {} tokens, {} of them {}{}\n", flags.text.data, score.tokens,
+      score.predicted, flags.text.format == "chat" ? "of answers" : "predicted",
+      LeftOutText(score.unanswered));
+  Say("windows          {} tokens, {} new in each\n", used.context, used.stride);
+  Say("loss             {:.4f} nats a {}\n", score.loss(),
+      loaded.tokenizer == nullptr ? "token" : loaded.tokenizer->unit());
+  Say("perplexity       {:.4f}\n", std::exp(score.loss()));
+  if (score.bytes > 0) Say("bits per byte    {:.4f}\n", score.bits_per_byte());
+  Say("speed            {:.0f} tokens/s\n", static_cast<double>(score.predicted) / score.seconds);
+  if (!flags.per_token.empty()) Say("each token       {}\n", flags.per_token);
 }
 
 // Ids of one text as a whole, as generation reads a prompt.

@@ -104,9 +104,8 @@ Result<token::Ids> Speaker::Encode(const std::string& asked) {
     DS_TRY(data::EncodeQuestion(turns, *loaded_.tokenizer, cache, ids));
     if (std::ssize(ids) > room && turns_.end() - kept > 1) continue;
     if (kept != oldest) {
-      fmt::print(stderr,
-                 "dspeed generate: the {} oldest turns are dropped: the model sees {} tokens\n",
-                 dropped_ += kept - oldest, loaded_.model->context());
+      Say(stderr, "dspeed generate: the {} oldest turns are dropped: the model sees {} tokens\n",
+          dropped_ += kept - oldest, loaded_.model->context());
     }
     turns_ = std::move(turns);
     return ids;
@@ -117,9 +116,8 @@ Status Speaker::Continue(const std::string& asked) {
   const size_t before = turns_.size();
   DS_ASSIGN(const token::Ids ids, Encode(asked));
   if (const int64_t context = loaded_.model->context(); std::ssize(ids) > context) {
-    fmt::print(stderr,
-               "dspeed generate: of the {} tokens of the prompt the model sees the last {}\n",
-               ids.size(), context);
+    Say(stderr, "dspeed generate: of the {} tokens of the prompt the model sees the last {}\n",
+        ids.size(), context);
   }
   StopText text(stops_.texts);
   std::string shown;
@@ -227,8 +225,7 @@ Status Generate(const GenerateFlags& flags) {
   flags.asked.Apply(options.sampling);
   if (!options.sampling.Check().ok()) DS_TRY(generation.Check());
   for (const std::string& what : generation.not_done) {
-    fmt::print(stderr, "dspeed generate: {} asks for {}, which is not done here\n", generation.path,
-               what);
+    Say(stderr, "dspeed generate: {} asks for {}, which is not done here\n", generation.path, what);
   }
   DS_ASSIGN(Stops stops, FindStops(flags, *loaded));
   stops.ends = generation.end_ids;

@@ -116,7 +116,7 @@ Status CheckCountable(const TrainPlan& plan) {
 Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm) {
   DS_TRY(CheckCountable(plan));
   MemoryForecast forecast;
-  TaskPool pool(1);
+  TaskPool pool(TaskPool::SizeFor(CpuThreads(plan.flags.threads), plan.flags.ranks));
   DS_ASSIGN(const ModelFacts facts, FactsOf(plan, pool, gemm));
   DS_ASSIGN(const auto rule, optim::CreateRule(plan.engine.optimizer));
   const zero::MemoryPlan memory = zero::PlanMemory({.zero = plan.engine.zero,

@@ -38,18 +38,18 @@ Status Merge(const MergeFlags& flags) {
   DS_ASSIGN(const auto lock, FolderLock::TakeOut(flags.out));
   DS_TRY(CheckModelOut(flags.out, flags.overwrite));  // another merge may have ended since
   DS_TRY(ClearLeftovers(flags.out));
-  const auto before = [&]() -> Status {
-    DS_TRY(ClearReplaced(flags.out, loaded->tokenizer.get(), /*from=*/""));
-    if (loaded->tokenizer != nullptr) DS_TRY(loaded->tokenizer->Save(flags.out));
-    return infer::WriteGenerationConfig(flags.out, place.generation, loaded->config);
+  const auto beside = [&](FolderChange& change) -> Status {
+    RemoveReplaced(change, flags.out, loaded->tokenizer.get(), /*from=*/"");
+    if (loaded->tokenizer != nullptr) DS_TRY(loaded->tokenizer->AddTo(change, flags.out));
+    return infer::AddGenerationConfig(change, flags.out, place.generation, loaded->config);
   };
   const Status saved =
-      infer::SaveMerged(flags.out, place, *loaded->model, dtype, loaded->pool, before);
+      infer::SaveMerged(flags.out, place, *loaded->model, dtype, loaded->pool, beside);
   if (!saved.ok() && !was_there) std::filesystem::remove(flags.out, none);  // if nothing is in it
   DS_TRY(saved);
-  fmt::print("merged    {} -> {}, {}\n", flags.model.folder, flags.out, DTypeName(dtype));
+  Say("merged    {} -> {}, {}\n", flags.model.folder, flags.out, DTypeName(dtype));
   if (loaded->no_tokenizer.code() == Code::kUnsupported) {
-    fmt::print("tokenizer not written: {}\n", loaded->no_tokenizer.message());
+    Say("tokenizer not written: {}\n", loaded->no_tokenizer.message());
   }
   return {};
 }

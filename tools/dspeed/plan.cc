@@ -35,35 +35,34 @@ void PrintJson(const TrainPlan& plan, const MemoryForecast& forecast) {
   json["machine_bytes"] = MachineMemory();
   json["usable_bytes"] = UsableMemory();
   json["fits"] = forecast.peak_bytes <= UsableMemory();
-  fmt::print("{}\n", json.dump(2));
+  Say("{}\n", json.dump(2));
 }
 
 void PrintText(const TrainPlan& plan, const MemoryForecast& forecast) {
   const int ranks = plan.flags.ranks;
-  fmt::print("{:.2f} M parameters, {}, {} {}, ZeRO {}\n",
-             static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(plan.engine.dtype),
-             ranks, ranks == 1 ? "rank" : "ranks", zero::PlacementOf(plan.engine.zero, ranks).name);
-  fmt::print("a micro-batch of {} sequences of {} tokens, {} of them a step{}\n",
-             plan.engine.micro_batch, plan.context, plan.engine.accumulation,
-             plan.flags.recompute ? ", recomputation" : "");
+  Say("{:.2f} M parameters, {}, {} {}, ZeRO {}\n",
+      static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(plan.engine.dtype), ranks,
+      ranks == 1 ? "rank" : "ranks", zero::PlacementOf(plan.engine.zero, ranks).name);
+  Say("a micro-batch of {} sequences of {} tokens, {} of them a step{}\n", plan.engine.micro_batch,
+      plan.context, plan.engine.accumulation, plan.flags.recompute ? ", recomputation" : "");
   if (const std::string note = ContextNote(plan); !note.empty()) {
-    fmt::print("sequences could be longer: {} {}\n", plan.context, note);
+    Say("sequences could be longer: {} {}\n", plan.context, note);
   }
   if (plan.flags.data.empty() && plan.flags.mix.empty()) {
-    fmt::print("of no text yet: a vocabulary of {}, and the text comes on top\n", plan.model.vocab);
+    Say("of no text yet: a vocabulary of {}, and the text comes on top\n", plan.model.vocab);
   }
-  fmt::print("\n{:<14}{:>14}{:>14}\n", "MiB", "a rank", "all ranks");
+  Say("\n{:<14}{:>14}{:>14}\n", "MiB", "a rank", "all ranks");
   const auto row = [&](const char* name, double rank, double all) {
-    fmt::print("{:<14}{:>14.1f}{:>14.1f}\n", name, rank, all);
+    Say("{:<14}{:>14.1f}{:>14.1f}\n", name, rank, all);
   };
   for (const MemoryForecast::Part& part : forecast.parts) {
     row(part.name, MiB(part.bytes), ranks * MiB(part.bytes));
   }
   row("together", MiB(forecast.rank_bytes), ranks * MiB(forecast.rank_bytes));
-  fmt::print("{:<14}{:>14}{:>14.1f}\n", "the process", "", MiB(forecast.process_bytes));
-  fmt::print("{:<14}{:>14}{:>14.1f}\n", "peak", "", MiB(forecast.peak_bytes));
-  fmt::print("\n{} {}.\n", forecast.peak_bytes > UsableMemory() ? "It does not fit:" : "It fits:",
-             UsableMemoryText());
+  Say("{:<14}{:>14}{:>14.1f}\n", "the process", "", MiB(forecast.process_bytes));
+  Say("{:<14}{:>14}{:>14.1f}\n", "peak", "", MiB(forecast.peak_bytes));
+  Say("\n{} {}.\n",
+      forecast.peak_bytes > UsableMemory() ? "It does not fit:" : "It fits:", UsableMemoryText());
 }
 
 // One way to need less: flags or keys of the config, and what they do.
@@ -166,22 +165,22 @@ Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
   if (best.empty()) return {};
   std::stable_sort(best.begin(), best.end(),
                    [](const Remedy& a, const Remedy& b) { return a.peak_bytes < b.peak_bytes; });
-  fmt::print("\n{:>13}{:>13}  with, alone\n", "peak, MiB", "saved, MiB");
+  Say("\n{:>13}{:>13}  with, alone\n", "peak, MiB", "saved, MiB");
   for (const Remedy& each : best) {
-    fmt::print("{:>13.1f}{:>13.1f}  {}\n", MiB(each.peak_bytes),
-               MiB(forecast.peak_bytes - each.peak_bytes), each.how);
+    Say("{:>13.1f}{:>13.1f}  {}\n", MiB(each.peak_bytes),
+        MiB(forecast.peak_bytes - each.peak_bytes), each.how);
   }
 
   DS_ASSIGN(const std::vector<Remedy> least, LeastOf(std::move(remedies), peak_with));
   DS_ASSIGN(const int64_t peak, peak_with(least));
   if (peak > UsableMemory()) {
-    fmt::print("\nAll of them together still need {:.1f} MiB: a smaller model would fit{}.\n",
-               MiB(peak), plan.flags.ranks > 1 ? ", or more machines (--mpi)" : "");
+    Say("\nAll of them together still need {:.1f} MiB: a smaller model would fit{}.\n", MiB(peak),
+        plan.flags.ranks > 1 ? ", or more machines (--mpi)" : "");
     return {};
   }
   std::string how;
   for (const Remedy& remedy : least) how += (how.empty() ? "" : " and ") + remedy.how;
-  fmt::print("\nIt fits, with a peak of {:.1f} MiB, by {}.\n", MiB(peak), how);
+  Say("\nIt fits, with a peak of {:.1f} MiB, by {}.\n", MiB(peak), how);
   return {};
 }
 

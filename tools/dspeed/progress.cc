@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "command.h"
+
 namespace ds::tool {
 namespace {
 
@@ -121,7 +123,7 @@ void Progress::Print(const LogEntry& entry) {
   if (entry.val_loss.has_value()) {
     fields.push_back({fmt::format("validation loss {:.4f}", *entry.val_loss), 0});
   }
-  fmt::print("{}\n", Join(std::move(fields), SIZE_MAX));
+  Say("{}\n", Join(std::move(fields), SIZE_MAX));
   std::fflush(stdout);
 }
 
@@ -130,19 +132,19 @@ void Progress::Redraw(const LogEntry& entry) {
   if (now - shown_ < std::chrono::milliseconds(200) && entry.step < work_.steps) return;
   shown_ = now;
   const std::string line = Join(Fields(entry), Columns());
-  fmt::print(stderr, "\r\033[K{}{}{}", colour_ ? "\033[36m" : "", line, colour_ ? "\033[0m" : "");
+  Say(stderr, "\r\033[K{}{}{}", colour_ ? "\033[36m" : "", line, colour_ ? "\033[0m" : "");
   std::fflush(stderr);
   open_ = true;
 }
 
 void Progress::Clear() {
-  if (open_) fmt::print(stderr, "\r\033[K");
+  if (open_) Say(stderr, "\r\033[K");
   open_ = false;
 }
 
 void Progress::Keep(const std::string& line) {
   if (!terminal_) return;
-  fmt::print(stderr, "\r\033[K{}\n", line);
+  Say(stderr, "\r\033[K{}\n", line);
   open_ = false;
 }
 

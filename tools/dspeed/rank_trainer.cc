@@ -248,15 +248,15 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   DS_TRY(checkpoint::WriteRunSlices(state, manifest, comm_.rank(), engine_->store()));
   DS_TRY(comm_.Barrier("save"));
   const auto write = model_->lora() != nullptr ? infer::SaveAdapter : infer::SaveModel;
-  DS_TRY(write(folder, *model_, engine_->store(), writes, [&]() -> Status {
-    if (!cleared_ && !resumed_) {
-      DS_TRY(ClearReplaced(folder, tokenizer_, plan_.flags.generation()));
-      DS_TRY(MarkOwn(folder));
-    }
-    cleared_ = true;
-    if (tokenizer_ != nullptr) DS_TRY(tokenizer_->Save(folder));
-    return SaveGenerationConfig(folder);
-  }));
+  const auto beside = [&](FolderChange& change) -> Status {
+    if (replaces_) RemoveReplaced(change, folder, tokenizer_, plan_.flags.generation());
+    DS_TRY(AddMark(change, folder, manifest.save));
+    if (tokenizer_ != nullptr) DS_TRY(tokenizer_->AddTo(change, folder));
+    return AddGenerationConfig(change, folder);
+  };
+  DS_TRY(write(folder, *model_, engine_->store(), writes, beside));
+  cleared_ = true;
+  replaces_ = false;
   DS_TRY(engine_->store().EndEvaluation());
   if (writes) {
     const Engine::Counters counters = engine_->counters();
@@ -280,12 +280,13 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   return comm_.Barrier("saved");
 }
 
-Status RankTrainer::SaveGenerationConfig(const std::string& folder) {
+Status RankTrainer::AddGenerationConfig(FolderChange& change, const std::string& folder) const {
   const TrainFlags& flags = plan_.flags;
   // With adapters where it says more than that of the model below.
   const bool more = flags.end_of_turn.has_value() || flags.generation() != flags.model;
   if (model_->lora() != nullptr && !more) return {};
-  return infer::WriteGenerationConfig(folder, flags.generation(), plan_.model, flags.end_of_turn);
+  return infer::AddGenerationConfig(change, folder, flags.generation(), plan_.model,
+                                    flags.end_of_turn);
 }
 
 std::vector<std::string> RankTrainer::Differences(const Json& saved) const {
@@ -333,7 +334,11 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
     return Error(Code::kConfig, "cannot resume {}: {}", folder, fmt::join(differences, "; "));
   }
   DS_TRY(CheckBase(folder, manifest.facts));
-  resumed_ = true;
+  if (comm_.rank() == 0) {
+    DS_TRY(ClearLeftovers(folder));
+    cleared_ = true;
+    replaces_ = !IsOfSave(folder, manifest.save);
+  }
   Engine::Counters counters;
   DS_TRY(RequireKey(manifest.facts, "applied steps", counters.step));
   DS_TRY(RequireKey(manifest.facts, "skipped steps", counters.skipped));
@@ -356,6 +361,12 @@ Status RankTrainer::Restore(const std::string& folder, const checkpoint::RunMani
   }
   DS_TRY(checkpoint::ReadRunSlices(state, manifest, engine_->store()));
   return engine_->Restore(counters);
+}
+
+Result<bool> RankTrainer::ModelIsThere() {
+  double other = comm_.rank() == 0 && replaces_ ? 1 : 0;
+  DS_TRY(comm_.AllReduce("model of the save", {&other, 1}));
+  return other == 0;
 }
 
 }  // namespace ds::tool

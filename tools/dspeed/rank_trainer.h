@@ -50,6 +50,8 @@ class RankTrainer {
   // Continues the run that the manifest describes. Fails when it was another run, naming what
   // differs.
   Status Restore(const std::string& folder, const checkpoint::RunManifest& manifest);
+  // Whether the model in the folder is that of the state that was restored; collective.
+  Result<bool> ModelIsThere();
 
   Engine& engine() { return *engine_; }
   model::Model& model() { return *model_; }
@@ -73,7 +75,7 @@ class RankTrainer {
   Status AddLosses(const data::Windows& text, int64_t most, std::span<double, 2> sums);
   Json Facts() const;
   Json Parts() const;  // of the texts
-  Status SaveGenerationConfig(const std::string& folder);
+  Status AddGenerationConfig(FolderChange& change, const std::string& folder) const;
   // What this run has otherwise than the one whose facts were saved, each for people.
   std::vector<std::string> Differences(const Json& saved) const;
   // That adapters go on beside the weights that they were trained beside.
@@ -85,9 +87,10 @@ class RankTrainer {
   const token::Tokenizer* const tokenizer_;       // null: the text came as ids
   comm::Communicator& comm_;
   const data::Sampler sampler_;
-  Json config_;       // what config.json says of the model
-  std::string base_;  // fingerprint of the weights that adapters stand beside, or ""
-  bool resumed_ = false, cleared_ = false;  // the run; what others left in its folder
+  Json config_;           // what config.json says of the model
+  std::string base_;      // fingerprint of the weights that adapters stand beside, or ""
+  bool cleared_ = false;  // what others left in the folder
+  bool replaces_ = true;  // the next save, another model than this run's
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<model::Model> model_;              // uses the engine
   std::vector<int32_t> ids_, targets_, first_keys_;  // of one micro-batch

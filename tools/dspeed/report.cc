@@ -48,30 +48,30 @@ Status Report(bool as_json) {
                                   {"available", b.available},
                                   {b.available ? "what" : "why", b.why}});
     }
-    fmt::print("{}\n", json.dump(2));
+    Say("{}\n", json.dump(2));
     return {};
   }
-  fmt::print("dspeed            {}\n", version);
+  Say("dspeed            {}\n", version);
   // What a container or a batch system leaves of it.
   const auto usable = [](bool limited, const std::string& what) {
     return limited ? fmt::format(", of which {} may be used", what) : "";
   };
-  fmt::print("processor         {}, {} cores{}\n", Processor(), cores,
-             usable(UsableCores() < cores, std::to_string(UsableCores())));
-  fmt::print("memory            {:.1f} GiB{}\n", GiB(MachineMemory()),
-             usable(UsableMemory() < MachineMemory(), fmt::format("{:.1f}", GiB(UsableMemory()))));
-  fmt::print("instruction set   {} (kernels)\n", kernels::InstructionSet());
+  Say("processor         {}, {} cores{}\n", Processor(), cores,
+      usable(UsableCores() < cores, std::to_string(UsableCores())));
+  Say("memory            {:.1f} GiB{}\n", GiB(MachineMemory()),
+      usable(UsableMemory() < MachineMemory(), fmt::format("{:.1f}", GiB(UsableMemory()))));
+  Say("instruction set   {} (kernels)\n", kernels::InstructionSet());
   const char* noun = "";
   for (const Backend& b : backends) {
     // Of communication back ends the launcher decides; of products one is in use.
     const char* mark = !b.available ? "no" : b.name == chosen ? "used" : "yes";
-    fmt::print("{:<17} {:<8} {:<4} {}\n", std::string_view(noun) == b.noun ? "" : b.noun, b.name,
-               mark, b.why);
+    Say("{:<17} {:<8} {:<4} {}\n", std::string_view(noun) == b.noun ? "" : b.noun, b.name, mark,
+        b.why);
     noun = b.noun;
   }
   if (chosen != backends.front().name) {
-    fmt::print("\nMatrix products come from {}, which is slower, {}.\n", chosen,
-               asked ? "because DS_GEMM says so" : "for the reason above");
+    Say("\nMatrix products come from {}, which is slower, {}.\n", chosen,
+        asked ? "because DS_GEMM says so" : "for the reason above");
   }
   return {};
 }

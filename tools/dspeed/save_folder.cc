@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "command.h"
 #include "infer/generation_config.h"
 
 namespace ds::tool {
@@ -78,7 +79,9 @@ bool IsLeftover(std::string_view name) {
                      [&](std::string_view end) { return name.ends_with(end); });
 }
 
-std::string OwnMark(const std::string& folder) { return StateFolder(folder) + "/own"; }
+std::string MarkIn(const std::string& folder) { return StateFolder(folder) + "/model"; }
+
+std::string MarkText(int64_t save) { return fmt::format("of save {}\n", save); }
 
 Status Remove(const std::filesystem::path& path) {
   std::error_code error;
@@ -107,6 +110,14 @@ Status CheckWritable(const std::string& folder) {
   return {};
 }
 
+Result<std::optional<checkpoint::RunManifest>> ReadRun(const TrainFlags& flags) {
+  auto run = checkpoint::ReadRunManifest(StateFolder(flags.save));
+  if (run.status().code() != Code::kCorruptData) return run;
+  if (flags.overwrite) return std::optional<checkpoint::RunManifest>();
+  return Error(Code::kCorruptData, "{}: --overwrite begins anew in its place",
+               run.status().message());
+}
+
 Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
   const std::string& save = plan.flags.save;
   if (save.empty()) return {};
@@ -128,8 +139,8 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
   if (const auto& place = plan.flags.lora.place; place && plan.flags.end_of_turn) {
     DS_TRY(infer::ReadGenerationConfig(place->generation, plan.model).status());
   }
-  DS_ASSIGN(const auto before, checkpoint::ReadRunManifest(StateFolder(save)));
-  const bool of_a_run = before.has_value() || std::filesystem::exists(OwnMark(save), none);
+  DS_ASSIGN(const auto before, ReadRun(plan.flags));
+  const bool of_a_run = before.has_value() || std::filesystem::exists(MarkIn(save), none);
   if (const std::string name = ModelFileIn(save);
       !name.empty() && !of_a_run && !plan.flags.overwrite) {
     return InvalidArgument(
@@ -180,20 +191,21 @@ Status CheckTokenizerOut(const std::string& out, bool overwrite) {
       tokenizer[0]);
 }
 
-Status ClearTokenizer(const std::string& folder, const token::Tokenizer& tokenizer) {
+Status SaveTokenizer(const std::string& folder, const token::Tokenizer& tokenizer) {
   DS_TRY(RemoveTemporaries(folder));
+  FolderChange change;
   for (const std::string& name : OtherTokenizer(folder, &tokenizer)) {
-    DS_TRY(Remove(fmt::format("{}/{}", folder, name)));
+    change.Remove(fmt::format("{}/{}", folder, name));
   }
-  return {};
+  DS_TRY(tokenizer.AddTo(change, folder));
+  return change.Commit();
 }
 
 Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks) {
-  std::optional<checkpoint::RunManifest> resumed;
-  if (flags.save.empty()) return resumed;
-  DS_ASSIGN(resumed, checkpoint::ReadRunManifest(StateFolder(flags.save)));
+  if (flags.save.empty()) return std::optional<checkpoint::RunManifest>();
+  DS_ASSIGN(auto resumed, ReadRun(flags));
   if (flags.resume && !resumed.has_value() && speaks) {
-    fmt::print("nothing to resume in {}: starting at step 0\n", flags.save);
+    Say("nothing to resume in {}: starting at step 0\n", flags.save);
   } else if (!flags.resume && resumed.has_value()) {
     int64_t steps = 0;  // a state of an older program does not say how many there were to be
     DS_TRY(ReadKey(resumed->facts, "steps", steps));
@@ -217,22 +229,27 @@ Status ClearLeftovers(const std::string& folder) {
   return checkpoint::RemoveUncommitted(StateFolder(folder));
 }
 
-Status ClearReplaced(const std::string& folder, const token::Tokenizer* tokenizer,
-                     const std::string& from) {
+void RemoveReplaced(FolderChange& change, const std::string& folder,
+                    const token::Tokenizer* tokenizer, const std::string& from) {
   for (const char* config : {"config.json", "adapter_config.json"}) {
-    DS_TRY(Remove(std::filesystem::path(folder) / config));
+    change.Remove(fmt::format("{}/{}", folder, config));
   }
-  for (const auto& shard : ShardsOf(folder)) DS_TRY(Remove(shard));
+  for (const auto& shard : ShardsOf(folder)) change.Remove(shard);
   for (const std::string& name : OtherTokenizer(folder, tokenizer)) {
-    DS_TRY(Remove(std::filesystem::path(folder) / name));
+    change.Remove(fmt::format("{}/{}", folder, name));
   }
   std::error_code other;  // ... or none such
-  if (std::filesystem::equivalent(folder, from, other)) return {};
-  return Remove(std::filesystem::path(folder) / infer::kGenerationConfig);
+  if (std::filesystem::equivalent(folder, from, other)) return;
+  change.Remove(fmt::format("{}/{}", folder, infer::kGenerationConfig));
 }
 
-Status MarkOwn(const std::string& folder) {
-  return WriteFileAtomic(OwnMark(folder), "the model beside this folder is of the run in it\n");
+Status AddMark(FolderChange& change, const std::string& folder, int64_t save) {
+  return change.Add(MarkIn(folder), MarkText(save));
+}
+
+bool IsOfSave(const std::string& folder, int64_t save) {
+  auto text = ReadFile(MarkIn(folder));
+  return text.ok() && *text == MarkText(save);
 }
 
 Result<FolderLock> FolderLock::TakeFolder(const std::string& folder, const char* flag) {

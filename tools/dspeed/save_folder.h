@@ -19,6 +19,9 @@ inline std::string StateFolder(const std::string& folder) { return folder + "/re
 // A folder that cannot be written is found before hours of work, not after.
 Status CheckWritable(const std::string& folder);
 
+// The run that --save holds, if it holds one; none, where one that cannot be read is replaced.
+Result<std::optional<checkpoint::RunManifest>> ReadRun(const TrainFlags& flags);
+
 // Nothing is mixed that would then be taken for one model: weights and adapters, or a model and
 // the tokenizer of who knows what; and what no run wrote is replaced only where that is asked for.
 // `tokenizer`: of the run, or null.
@@ -29,9 +32,9 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer);
 Status CheckModelOut(const std::string& out, bool overwrite);
 // ... that makes a tokenizer: no model is there that has another, nor a tokenizer by itself.
 Status CheckTokenizerOut(const std::string& out, bool overwrite);
-// Before one is written there: files that would be read with it, and are of another, go, and what
-// killed writers left.
-Status ClearTokenizer(const std::string& folder, const token::Tokenizer& tokenizer);
+// Writes one there: files that would be read with it, and are of another, go, and what killed
+// writers left.
+Status SaveTokenizer(const std::string& folder, const token::Tokenizer& tokenizer);
 
 // The run that --save holds, where it is to go on. One that is not done is not replaced unless that
 // is asked for. `speaks`: refuses, and says what it finds; else another process does.
@@ -39,14 +42,16 @@ Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& fla
 
 // Before the first save of a run, or a merge: what killed writers left half-written goes.
 Status ClearLeftovers(const std::string& folder);
-// When all weights of a model are written and not yet in their place: what it replaces goes. First
-// the config, for without it nothing that is left is read as a model; then a model in parts, the
-// files of another tokenizer, and how to generate, but in `from`, where that is gone on from.
-Status ClearReplaced(const std::string& folder, const token::Tokenizer* tokenizer,
-                     const std::string& from);
-// ... by a run: from here on the model in the folder is its own, which the same command may write
-// again after a kill, before there is a state to go on from.
-Status MarkOwn(const std::string& folder);
+// What goes where a model comes. First the config, for without it nothing that is left is read as a
+// model; then a model in parts, the files of another tokenizer, and how to generate, but in `from`,
+// where that is gone on from.
+void RemoveReplaced(FolderChange& change, const std::string& folder,
+                    const token::Tokenizer* tokenizer, const std::string& from);
+// The model in the folder is the one that a run writes in its save of this number. That comes into
+// force after the model does: in between, the same command may write the model again.
+Status AddMark(FolderChange& change, const std::string& folder, int64_t save);
+// Whether it is; no: a save came to its end by half.
+bool IsOfSave(const std::string& folder, int64_t save);
 
 // Held by the one process that may write into the folder. The system frees it when the process
 // ends, however it ends.

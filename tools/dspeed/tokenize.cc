@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 
 #include "base/file.h"
 #include "command.h"
@@ -37,9 +38,9 @@ class TextProgress {
     if (!terminal_ || now - shown_ < std::chrono::milliseconds(200)) return;
     shown_ = now;
     const double each = seconds() / static_cast<double>(std::max<int64_t>(1, done));
-    fmt::print(stderr, "\r\033[K{:.0f} of {:.0f} MB  {}  {:.1f} MB/s  ETA {}", Megabytes(done),
-               Megabytes(bytes), what, 1e-6 / each,
-               DurationText(each * static_cast<double>(std::max<int64_t>(0, bytes - done))));
+    Say(stderr, "\r\033[K{:.0f} of {:.0f} MB  {}  {:.1f} MB/s  ETA {}", Megabytes(done),
+        Megabytes(bytes), what, 1e-6 / each,
+        DurationText(each * static_cast<double>(std::max<int64_t>(0, bytes - done))));
     std::fflush(stderr);
     open_ = true;
   }
@@ -146,20 +147,27 @@ Status Tokenize(const TokenizeFlags& flags) {
       }));
   if (last.tokens == 0) return InvalidArgument("{}: is empty", flags.text.data);
   DS_TRY(out.Finish());
-  // A tokenizer made of this text is needed to read the ids again.
-  if (flags.text.tokenizer == "chars") DS_TRY(tokenizer.Save(flags.out + ".tokenizer"));
+  // A tokenizer made of this text is needed to read the ids again; that of earlier ids would read
+  // these wrongly.
+  const std::string beside = flags.out + ".tokenizer";
+  std::error_code none;
+  if (flags.text.tokenizer == "chars") {
+    DS_TRY(tokenizer.Save(beside));
+  } else if (!std::filesystem::equivalent(beside, flags.text.tokenizer, none)) {
+    std::filesystem::remove(beside + "/characters.json", none);
+    std::filesystem::remove(beside, none);  // if nothing else is in it
+  }
   const double seconds = std::max(1e-9, progress.seconds());
-  fmt::print("tokens    {} of {}, {:.2f} bytes a token\n", last.tokens,
-             Counted(last.documents, "document"),
-             static_cast<double>(last.bytes) / static_cast<double>(last.tokens));
-  fmt::print("time      {:.2f} s, {:.1f} MB/s\n", seconds, Megabytes(last.bytes) / seconds);
-  fmt::print("written   {} ({}, vocabulary {})\n", flags.out, tokenizer.description(),
-             tokenizer.vocab());
+  Say("tokens    {} of {}, {:.2f} bytes a token\n", last.tokens,
+      Counted(last.documents, "document"),
+      static_cast<double>(last.bytes) / static_cast<double>(last.tokens));
+  Say("time      {:.2f} s, {:.1f} MB/s\n", seconds, Megabytes(last.bytes) / seconds);
+  Say("written   {} ({}, vocabulary {})\n", flags.out, tokenizer.description(), tokenizer.vocab());
   const std::string& name = flags.text.tokenizer;
-  fmt::print("to train  dspeed train --data {} --tokenizer {}\n", flags.out,
-             name.empty()      ? "bytes"
-             : name == "chars" ? flags.out + ".tokenizer"
-                               : name);
+  Say("to train  dspeed train --data {} --tokenizer {}\n", flags.out,
+      name.empty()      ? "bytes"
+      : name == "chars" ? beside
+                        : name);
   return {};
 }
 
@@ -207,14 +215,13 @@ Status Learn(const LearnFlags& flags) {
   DS_ASSIGN(const auto tokenizer, token::BpeTokenizer::Create(std::move(parts)));
   auto chat = data::ChatTemplate(*tokenizer);
   if (chat.ok()) tokenizer->Carry({token::kChatTemplate, std::move(chat).Take()});
-  DS_TRY(ClearTokenizer(flags.out, *tokenizer));
-  DS_TRY(tokenizer->Save(flags.out));
-  fmt::print("tokens    {}{}\n", learned,
-             learned < flags.vocab ? ": no further pair stands twice in the text" : "");
-  fmt::print("special   <|endoftext|>{}{}\n", flags.special.empty() ? "" : " ",
-             fmt::join(flags.special, " "));
-  fmt::print("time      {}\n", DurationText(progress.seconds()));
-  fmt::print("written   {}/tokenizer.json\n", flags.out);
+  DS_TRY(SaveTokenizer(flags.out, *tokenizer));
+  Say("tokens    {}{}\n", learned,
+      learned < flags.vocab ? ": no further pair stands twice in the text" : "");
+  Say("special   <|endoftext|>{}{}\n", flags.special.empty() ? "" : " ",
+      fmt::join(flags.special, " "));
+  Say("time      {}\n", DurationText(progress.seconds()));
+  Say("written   {}/tokenizer.json\n", flags.out);
   return {};
 }
 

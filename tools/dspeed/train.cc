@@ -82,59 +82,56 @@ void PrintStart(const Run& run, RankTrainer& trainer) {
   const int64_t state = memory.bytes(MemoryKind::kWeights) + memory.bytes(MemoryKind::kGradients) +
                         memory.bytes(MemoryKind::kMaster) + memory.bytes(MemoryKind::kMoments);
   const std::string most = ContextNote(plan);
-  fmt::print("model     {}, {} layers, {} heads, width {}, context {}{}: {:.2f} M parameters, {}\n",
-             plan.model.family->model_type, plan.model.layers, plan.model.heads, plan.model.width,
-             plan.context, most.empty() ? "" : " (" + most + ")",
-             static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(config.dtype));
+  Say("model     {}, {} layers, {} heads, width {}, context {}{}: {:.2f} M parameters, {}\n",
+      plan.model.family->model_type, plan.model.layers, plan.model.heads, plan.model.width,
+      plan.context, most.empty() ? "" : " (" + most + ")",
+      static_cast<double>(plan.model.parameters()) / 1e6, DTypeName(config.dtype));
   for (size_t i = 0; i < run.texts.size(); ++i) {
     const data::Corpus& text = run.texts.corpus(i);
-    fmt::print("text      {}: {} {}s, {}{} of them for validation{}{}\n", text.path(),
-               text.all().size(), run.unit(),
-               text.conversations() ? fmt::format("{} of them of answers, ", text.learned()) : "",
-               text.validation().text().size(),
-               run.texts.size() == 1
-                   ? ""
-                   : fmt::format("; {:.1f} % of the samples", 100 * run.texts.part(i)),
-               LeftOutText(text.unanswered()));
+    Say("text      {}: {} {}s, {}{} of them for validation{}{}\n", text.path(), text.all().size(),
+        run.unit(),
+        text.conversations() ? fmt::format("{} of them of answers, ", text.learned()) : "",
+        text.validation().text().size(),
+        run.texts.size() == 1 ? ""
+                              : fmt::format("; {:.1f} % of the samples", 100 * run.texts.part(i)),
+        LeftOutText(text.unanswered()));
     if (const int64_t cut = text.train().cut() + text.validation().cut(); cut > 0) {
-      fmt::print(
-          "          {} longer than --context {}: cut into sequences that do not see "
+      Say("          {} longer than --context {}: cut into sequences that do not see "
           "each other\n",
           Counted(cut, "conversation"), plan.context);
     }
   }
   if (const auto epochs = plan.flags.epochs) {
-    fmt::print("epochs    {:g} of {}: {}\n", *epochs,
-               Counted(run.texts.train_windows(), "sequence"), Counted(plan.flags.steps, "step"));
+    Say("epochs    {:g} of {}: {}\n", *epochs, Counted(run.texts.train_windows(), "sequence"),
+        Counted(plan.flags.steps, "step"));
   }
   const model::DecoderConfig& model = plan.model;
   if (model.attention_dropout + model.embedding_dropout + model.residual_dropout > 0) {
-    fmt::print("dropout   attention {:g}, embeddings {:g}, residuals {:g}\n",
-               model.attention_dropout, model.embedding_dropout, model.residual_dropout);
+    Say("dropout   attention {:g}, embeddings {:g}, residuals {:g}\n", model.attention_dropout,
+        model.embedding_dropout, model.residual_dropout);
   }
   if (const model::LoraConfig* lora = trainer.model().lora(); lora != nullptr) {
     const auto size = lora->CommonSize();
-    fmt::print("adapters  {}, {}beside {}: {:.3f} M parameters are trained\n",
-               size ? fmt::format("rank {}, alpha {:g}", size->rank, size->alpha)
-                    : "ranks and alphas of their own",
-               lora->dropout > 0 ? fmt::format("dropout {:g}, ", lora->dropout) : "",
-               model::ProductsText(*lora),
-               static_cast<double>(TrainedParameters(trainer.model())) / 1e6);
+    Say("adapters  {}, {}beside {}: {:.3f} M parameters are trained\n",
+        size ? fmt::format("rank {}, alpha {:g}", size->rank, size->alpha)
+             : "ranks and alphas of their own",
+        lora->dropout > 0 ? fmt::format("dropout {:g}, ", lora->dropout) : "",
+        model::ProductsText(*lora), static_cast<double>(TrainedParameters(trainer.model())) / 1e6);
   }
   if (plan.model.vocab != 256) {
-    fmt::print("tokens    {}, vocabulary {}\n",
-               run.tokenizer == nullptr ? "as they lie in the file" : run.tokenizer->description(),
-               plan.model.vocab);
+    Say("tokens    {}, vocabulary {}\n",
+        run.tokenizer == nullptr ? "as they lie in the file" : run.tokenizer->description(),
+        plan.model.vocab);
   }
-  fmt::print("ranks     {} ({}), ZeRO {}\n", plan.flags.ranks, trainer.engine().comm().backend(),
-             trainer.engine().store().placement().name);
-  fmt::print("batch     {} sequences = {} a micro-batch x {} micro-batches x {} ranks\n",
-             config.train_batch, config.micro_batch, config.accumulation, plan.flags.ranks);
-  fmt::print("rate      lr {}\n", RateText(plan));
-  fmt::print("compute   {}, products by {}\n", Counted(CpuThreads(plan.flags.threads), "thread"),
-             run.gemm.description());
-  fmt::print("memory    a rank: {:.1f} MiB of state, {:.1f} MiB of activations\n", MiB(state),
-             MiB(trainer.model().PlanActivationBytes(config.micro_batch, plan.context)));
+  Say("ranks     {} ({}), ZeRO {}\n", plan.flags.ranks, trainer.engine().comm().backend(),
+      trainer.engine().store().placement().name);
+  Say("batch     {} sequences = {} a micro-batch x {} micro-batches x {} ranks\n",
+      config.train_batch, config.micro_batch, config.accumulation, plan.flags.ranks);
+  Say("rate      lr {}\n", RateText(plan));
+  Say("compute   {}, products by {}\n", Counted(CpuThreads(plan.flags.threads), "thread"),
+      run.gemm.description());
+  Say("memory    a rank: {:.1f} MiB of state, {:.1f} MiB of activations\n", MiB(state),
+      MiB(trainer.model().PlanActivationBytes(config.micro_batch, plan.context)));
   std::fflush(stdout);
 }
 
@@ -149,46 +146,45 @@ Status WritePlot(const Run& run) {
 }
 
 void PrintEnd(const Run& run, RankTrainer& trainer, const LogEntry& last, bool stopped,
-              double seconds, int64_t steps_now) {
+              double seconds, int64_t steps_now, bool saved) {
   const TrainFlags& flags = run.plan.flags;
   const double tokens = static_cast<double>(last.tokens) * static_cast<double>(steps_now) /
                         static_cast<double>(std::max<int64_t>(1, last.step));
   if (steps_now == 0 && !stopped) {
-    fmt::print("done      nothing is left to train: the run is at step {}{}\n", last.step,
-               last.step > flags.steps ? fmt::format(", past the {} asked for", flags.steps)
-                                       : fmt::format(" of {}", flags.steps));
+    Say("done      nothing is left to train: the run is at step {}{}\n", last.step,
+        last.step > flags.steps ? fmt::format(", past the {} asked for", flags.steps)
+                                : fmt::format(" of {}", flags.steps));
   } else {
-    fmt::print("{}{} of {} steps; {} in {}, {:.0f} tokens/s\n",
-               stopped ? "stopped   " : "done      ", last.step, flags.steps, steps_now,
-               DurationText(seconds), seconds > 0 ? tokens / seconds : 0.0);
+    Say("{}{} of {} steps; {} in {}, {:.0f} tokens/s\n", stopped ? "stopped   " : "done      ",
+        last.step, flags.steps, steps_now, DurationText(seconds),
+        seconds > 0 ? tokens / seconds : 0.0);
   }
   if (const int64_t skipped = trainer.engine().stats().skipped; skipped > 0) {
-    fmt::print("skipped   {} of {} steps: their gradients were not finite\n", skipped, last.step);
+    Say("skipped   {} of {} steps: their gradients were not finite\n", skipped, last.step);
   }
   if (steps_now > 0) {
-    fmt::print("training loss      {:.4f} nats a {} (the last step)\n", last.loss, run.unit());
+    Say("training loss      {:.4f} nats a {} (the last step)\n", last.loss, run.unit());
   }
   if (last.val_loss.has_value()) {
-    fmt::print("validation loss    {:.4f} nats a {} = {:.4f} bits\n", *last.val_loss, run.unit(),
-               *last.val_loss / std::log(2.0));
+    Say("validation loss    {:.4f} nats a {} = {:.4f} bits\n", *last.val_loss, run.unit(),
+        *last.val_loss / std::log(2.0));
   }
   for (size_t i = 0; i < last.val_losses.size(); ++i) {
-    fmt::print("  of {:<15} {:.4f}\n", run.texts.corpus(i).path(), last.val_losses[i]);
+    Say("  of {:<15} {:.4f}\n", run.texts.corpus(i).path(), last.val_losses[i]);
   }
-  fmt::print("unigram entropy    {:.4f} nats a {} (a model that knows no context)\n", run.entropy,
-             run.unit());
-  fmt::print("memory peak        {:.1f} MiB a rank\n", MiB(trainer.engine().memory().peak()));
-  fmt::print("process peak       {:.1f} MiB\n", MiB(PeakResidentBytes()));
+  Say("unigram entropy    {:.4f} nats a {} (a model that knows no context)\n", run.entropy,
+      run.unit());
+  Say("memory peak        {:.1f} MiB a rank\n", MiB(trainer.engine().memory().peak()));
+  Say("process peak       {:.1f} MiB\n", MiB(PeakResidentBytes()));
   if (!flags.log.empty()) {
-    fmt::print(
-        "log                {0}/log.jsonl, log.csv, loss.svg, run.svg; tensorboard --logdir {0}\n",
+    Say("log                {0}/log.jsonl, log.csv, loss.svg, run.svg; tensorboard --logdir {0}\n",
         flags.log);
   }
   if (!flags.save.empty()) {
-    fmt::print("{:<19}{} (step {})\n", steps_now > 0 ? "saved" : "kept", flags.save, last.step);
-    if (stopped) fmt::print("to go on           the same command with --resume\n");
+    Say("{:<19}{} (step {})\n", saved || steps_now > 0 ? "saved" : "kept", flags.save, last.step);
+    if (stopped) Say("to go on           the same command with --resume\n");
   } else {
-    fmt::print("nothing was saved: --save DIR was not given\n");
+    Say("nothing was saved: --save DIR was not given\n");
   }
   std::fflush(stdout);
 }
@@ -213,14 +209,15 @@ class RankLoop {
     entry.step = saved_ = first;
     const auto start = std::chrono::steady_clock::now();
     while (entry.step < flags_.steps && !stop_) DS_TRY(Step(entry));
-    if (first >= flags_.steps) DS_TRY(Validate(entry));
+    if (first >= flags_.steps) DS_TRY(CheckDone(entry));
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    if (!flags_.save.empty() && saved_ < entry.step) DS_TRY(Save(entry));
+    const bool saves = !flags_.save.empty() && saved_ < entry.step;
+    if (saves) DS_TRY(Save(entry));
     if (speaks_) {
       const bool stopped = stop_ && entry.step < flags_.steps;
       run_.progress->Finish();
       if (run_.log.has_value()) DS_TRY(WritePlot(run_));
-      PrintEnd(run_, trainer_, entry, stopped, seconds.count(), entry.step - first);
+      PrintEnd(run_, trainer_, entry, stopped, seconds.count(), entry.step - first, saves);
       if (stopped) LeaveUnfinished();
     }
     return {};
@@ -229,7 +226,7 @@ class RankLoop {
  private:
   Status Begin(int64_t first) {
     PrintStart(run_, trainer_);
-    if (first > 0) fmt::print("resumed   {} at step {}\n", flags_.save, first);
+    if (first > 0) Say("resumed   {} at step {}\n", flags_.save, first);
     std::fflush(stdout);
     const auto tokens = run_.plan.engine.train_batch * run_.plan.context;
     run_.progress.emplace(
@@ -321,6 +318,16 @@ class RankLoop {
     return run_.log.has_value() ? run_.log->Append(entry) : Status();
   }
 
+  // A run that is resumed at its end. Its model is written again where another run's save, which
+  // came to its end by half, has replaced it.
+  Status CheckDone(LogEntry& entry) {
+    DS_TRY(Validate(entry));
+    if (flags_.save.empty()) return {};
+    DS_ASSIGN(const bool there, trainer_.ModelIsThere());
+    if (!there) saved_ = -1;
+    return {};
+  }
+
   // What gave a loss that is not finite is not written over an earlier save. A step that was
   // skipped left the weights as they were.
   Status Save(const LogEntry& entry) {
@@ -377,10 +384,20 @@ Status WriteTraces(const std::string& path, int first_rank,
 // A run that goes on learns at the rate that it had, where nobody says another.
 Status TakeRate(TrainFlags& flags) {
   if (!flags.resume || flags.save.empty()) return {};
-  DS_ASSIGN(const auto run, checkpoint::ReadRunManifest(StateFolder(flags.save)));
+  DS_ASSIGN(const auto run, ReadRun(flags));
   const Json lr = run.has_value() ? run->facts.value("learning rate", Json()) : Json();
   if (lr.is_number()) flags.lr_of_run = lr.get<double>();
   return {};
+}
+
+// What a run wrote is not replaced by a slip.
+Status CheckLog(const std::string& folder) {
+  DS_ASSIGN(const int64_t steps, TrainLog::LastStep(folder));
+  if (steps == 0) return {};
+  return InvalidArgument(
+      "--log is {}, which holds {} of another run: give another folder, or --overwrite to replace "
+      "them",
+      folder, Counted(steps, "step"));
 }
 
 // `group`: this process's rank among others, or null where the ranks are threads of this one.
@@ -419,7 +436,11 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
     (void)probe;  // gone again here
   }
   DS_ASSIGN(auto resumed, FindResumed(flags, speaks));
+  if (speaks && !flags.log.empty() && !flags.resume && !flags.overwrite) {
+    DS_TRY(CheckLog(flags.log));
+  }
   CatchInterrupts();
+  CatchBrokenPipes();
   // What a resume compares. Once: a file that is written to meanwhile is not what the run began
   // with.
   std::vector<std::string> checksums;
@@ -454,7 +475,7 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
     DS_TRY(comm::RunThreads(flags.ranks, {.timeout_seconds = flags.timeout}, rank));
   }
   DS_TRY(WriteTraces(TracePath(flags, group), group != nullptr ? group->rank() : 0, traces));
-  if (speaks && !traces.empty()) fmt::print("trace              {}\n", flags.trace);
+  if (speaks && !traces.empty()) Say("trace              {}\n", flags.trace);
   return {};
 }
 
@@ -480,9 +501,9 @@ Status TrainInJob(TrainFlags flags) {
 Status ListPresets() {
   DS_ASSIGN(const std::vector<Preset> presets, AllPresets());
   for (const Preset& preset : presets) {
-    fmt::print("{:<17} {} layers, {} heads, width {}, context {}: {}\n{:<17} {}\n", preset.name,
-               preset.layers, preset.heads, preset.width, preset.context, preset.about, "",
-               preset.path.empty() ? "(in the program)" : preset.path);
+    Say("{:<17} {} layers, {} heads, width {}, context {}: {}\n{:<17} {}\n", preset.name,
+        preset.layers, preset.heads, preset.width, preset.context, preset.about, "",
+        preset.path.empty() ? "(in the program)" : preset.path);
   }
   return {};
 }

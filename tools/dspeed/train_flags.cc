@@ -66,8 +66,8 @@ Status CheckFlags(const TrainFlags& flags) {
   if (flags.resume && flags.save.empty()) {
     return InvalidArgument("--resume goes with --save DIR: the folder that holds the run");
   }
-  if (flags.overwrite && flags.save.empty()) {
-    return InvalidArgument("--overwrite goes with --save DIR: the folder that holds the run");
+  if (flags.overwrite && flags.save.empty() && flags.log.empty()) {
+    return InvalidArgument("--overwrite goes with --save DIR or --log DIR, which hold a run");
   }
   if (flags.overwrite && flags.resume) {
     return InvalidArgument("--overwrite and --resume: a run begins anew, or goes on");
@@ -169,7 +169,7 @@ void AddTrainFlags(CLI::App& train, const std::shared_ptr<TrainFlags>& flags) {
   train.add_flag("--resume", flags->resume,
                  "Continue the run in the folder of --save, or begin it where that has none yet");
   train.add_flag("--overwrite", flags->overwrite,
-                 "Begin anew where --save holds a run, or a model that no run wrote");
+                 "Begin anew where --save or --log holds a run, or a model that no run wrote");
   train.add_option("--timeout", flags->timeout, "Seconds that a rank waits for another")
       ->capture_default_str();
   const auto group = [&](const char* name, std::initializer_list<const char*> options) {

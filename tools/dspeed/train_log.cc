@@ -166,6 +166,11 @@ Result<TrainLog> TrainLog::Open(const std::string& folder, int64_t last_step) {
   return log;
 }
 
+Result<int64_t> TrainLog::LastStep(const std::string& folder) {
+  DS_ASSIGN(const auto entries, ReadEntries(folder + "/log.jsonl", INT64_MAX));
+  return entries.empty() ? 0 : entries.back().step;
+}
+
 Status TrainLog::Append(const LogEntry& entry) {
   DS_TRY(files_[0].Append(ToJsonLine(entry, entries_.empty() ? nullptr : &entries_.back())));
   DS_TRY(files_[1].Append(ToCsvLine(entry)));

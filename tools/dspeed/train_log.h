@@ -48,6 +48,9 @@ class TrainLog {
   // Makes the folder. Keeps the entries up to `last_step` of a log that is there, drops the rest.
   static Result<TrainLog> Open(const std::string& folder, int64_t last_step);
 
+  // The last step that a log says; 0: none is there.
+  static Result<int64_t> LastStep(const std::string& folder);
+
   Status Append(const LogEntry& entry);
   const std::vector<LogEntry>& entries() const { return entries_; }
   const std::string& folder() const { return folder_; }

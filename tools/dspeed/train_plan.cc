@@ -299,6 +299,7 @@ int64_t WarmupOfFresh(int64_t steps) { return std::clamp<int64_t>(steps / 2, 1, 
 
 void SetSchedule(const TrainFlags& flags, Json& json) {
   if (!Has(json, "scheduler")) {
+    if (flags.steps == 1) return;  // it would be the warm-up's first, at a rate of 0
     const int64_t warmup = flags.model.empty() ? WarmupOfFresh(flags.steps) : WarmupOf(flags.steps);
     json["scheduler"] = {{"type", "WarmupCosineLR"},
                          {"params",

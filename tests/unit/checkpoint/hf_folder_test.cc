@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/failpoint.h"
 #include "support/temp_dir.h"
 
 namespace ds::checkpoint {
@@ -17,7 +18,7 @@ HfModel Sample(DType dtype) {
           .tensors = {{"transformer.a", "", {2, 2}}, {"b", "", {3}}}};
 }
 
-const auto kNothing = [] { return Status(); };
+const auto kNothing = [](FolderChange&) { return Status(); };
 
 Status WriteSample(const std::string& folder, DType dtype, bool write = true,
                    int* calls = nullptr) {
@@ -157,31 +158,42 @@ TEST(HfFolder, AFailedSourceLeavesTheOldModel) {
   EXPECT_EQ(HfFolder::Open(dir.path())->Find("b")->dtype, "F32");
 }
 
-// Who is killed between the two files leaves no config of one model beside the weights of another.
-TEST(HfFolder, AnotherConfigGoesBeforeItsWeights) {
+// A failure with what comes beside the model, or to sync any of it, is no loss.
+TEST(HfFolder, AFailureBesideItLeavesTheOldModel) {
   TempDir dir;
   ASSERT_TRUE(WriteSample(dir.path(), DType::kF32).ok());
+  ASSERT_TRUE(WriteFileAtomic(dir.file("old.json"), "old").ok());
   const auto source = [](size_t index, ByteSink sink) {
     const BF16 values[4] = {};
     return sink(std::as_bytes(std::span(values, index == 0 ? 4 : 3)));
   };
-  for (const char* config : {"{\"model_type\": \"gpt2\"}", "{\"model_type\": \"llama\"}"}) {
-    HfModel model = Sample(DType::kBF16);
-    model.config_json = config;
-    const std::string there = *ReadFile(dir.file("config.json"));
-    const std::string weights = *ReadFile(dir.file("model.safetensors"));
-    const Status status = WriteHfFolder(dir.path(), model, true, source, [&] {
-      EXPECT_EQ(std::filesystem::exists(dir.file("config.json")), there == config);
-      EXPECT_EQ(*ReadFile(dir.file("model.safetensors")), weights);
-      return Status();
+  HfModel model = Sample(DType::kBF16);
+  model.config_json = "{\"model_type\": \"llama\"}";
+  const std::string config = *ReadFile(dir.file("config.json"));
+  const std::string weights = *ReadFile(dir.file("model.safetensors"));
+  for (const int fails : {0, 1, 2, 3, 4}) {
+    SCOPED_TRACE(fails);
+    const std::string plan = fails > 0 ? fmt::format("file.commit={}:fail:101", fails) : "";
+    ASSERT_TRUE(failpoint::Arm(plan).ok());
+    const Status status = WriteHfFolder(dir.path(), model, true, source, [&](FolderChange& change) {
+      change.Remove(dir.file("old.json"));
+      DS_TRY(change.Add(dir.file("new.json"), "new"));
+      return fails == 0 ? Status(Code::kIo, "no") : Status();
     });
-    ASSERT_TRUE(status.ok()) << status.message();
+    ASSERT_TRUE(failpoint::Arm("").ok());
+    if (fails == 4) {  // there are no more
+      ASSERT_TRUE(status.ok()) << status.message();
+      break;
+    }
+    EXPECT_FALSE(status.ok());
     EXPECT_EQ(*ReadFile(dir.file("config.json")), config);
+    EXPECT_EQ(*ReadFile(dir.file("model.safetensors")), weights);
+    EXPECT_EQ(dir.entries(), 3u);
   }
-  const Status stopped = WriteHfFolder(dir.path(), Sample(DType::kF32), true, source,
-                                       [] { return Status(Code::kIo, "no"); });
-  EXPECT_EQ(stopped.message(), "no");
-  EXPECT_EQ(HfFolder::Open(dir.path()).status().code(), Code::kNotFound);
+  EXPECT_EQ(*ReadFile(dir.file("config.json")), model.config_json);
+  EXPECT_NE(*ReadFile(dir.file("model.safetensors")), weights);
+  EXPECT_EQ(*ReadFile(dir.file("new.json")), "new");
+  EXPECT_EQ(dir.entries(), 3u);
 }
 
 }  // namespace

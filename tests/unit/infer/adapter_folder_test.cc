@@ -135,13 +135,17 @@ TEST_F(Adapters, OnlyTheyHaveGradients) {
 
 TEST_F(Adapters, MergedWeightsAreThoseOfPeft) {
   const test::TempDir out;
-  ASSERT_TRUE(infer::SaveModel(out.path(), *model_, store_, true, [] { return Status(); }).ok());
+  ASSERT_TRUE(infer::SaveModel(out.path(), *model_, store_, true, [](FolderChange&) {
+                return Status();
+              }).ok());
   ExpectMerged(out.path(), 0);
 }
 
 TEST_F(Adapters, WhatIsWrittenIsReadAgain) {
   const test::TempDir out;
-  ASSERT_TRUE(infer::SaveAdapter(out.path(), *model_, store_, true, [] { return Status(); }).ok());
+  ASSERT_TRUE(infer::SaveAdapter(out.path(), *model_, store_, true, [](FolderChange&) {
+                return Status();
+              }).ok());
   EXPECT_FALSE(std::ifstream(out.path() + "/model.safetensors").good());
   auto was = SafetensorsReader::Open(folder_ + "/adapter_model.safetensors");
   auto is = SafetensorsReader::Open(out.path() + "/adapter_model.safetensors");
@@ -183,7 +187,9 @@ TEST_F(Adapters, ChosenOneByOne) {
     ASSERT_TRUE(model->Logits(batch.view(), 0, got.data()).ok());
     for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-4) << change << i;
     // By their names, as PEFT reads them too.
-    ASSERT_TRUE(infer::SaveAdapter(out.path(), *model, store, true, [] { return Status(); }).ok());
+    ASSERT_TRUE(infer::SaveAdapter(out.path(), *model, store, true, [](FolderChange&) {
+                  return Status();
+                }).ok());
     Load(out.path(), again, saved);
     ASSERT_FALSE(HasFatalFailure()) << change;
     EXPECT_EQ(saved->params().size(), model->params().size());
@@ -229,10 +235,11 @@ TEST_F(Adapters, MergedFromTheirFolders) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     const test::TempDir out;
     int called = 0;
-    const Status status = infer::SaveMerged(out.path(), *place, *model_, dtype, pool_, [&] {
-      ++called;
-      return Status();
-    });
+    const Status status =
+        infer::SaveMerged(out.path(), *place, *model_, dtype, pool_, [&](FolderChange&) {
+          ++called;
+          return Status();
+        });
     ASSERT_TRUE(status.ok()) << status.message();
     EXPECT_EQ(called, 1);
     ExpectMerged(out.path(), dtype == DType::kF32 ? 0 : 0x1p-8f);

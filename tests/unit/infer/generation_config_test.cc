@@ -37,23 +37,30 @@ TEST(GenerationConfig, TheFileOutweighsTheModel) {
   EXPECT_EQ(options.temperature, 0);
 }
 
+Status Write(const std::string& to, const std::string& from, const model::DecoderConfig& config,
+             std::optional<int32_t> end = std::nullopt) {
+  FolderChange change;
+  DS_TRY(AddGenerationConfig(change, to, from, config, end));
+  return change.Commit();
+}
+
 TEST(GenerationConfig, WhatIsWrittenIsRead) {
   const test::TempDir from, to;
   const model::DecoderConfig config{.eos_tokens = {5}};
-  ASSERT_TRUE(WriteGenerationConfig(to.path(), from.path(), config).ok());
+  ASSERT_TRUE(Write(to.path(), from.path(), config).ok());
   EXPECT_EQ(ReadGenerationConfig(to.path(), {})->end_ids, std::vector<int32_t>{5});
   const std::string text = "{\"eos_token_id\": [1, 2], \"top_k\": 3}";
   from.Write("generation_config.json", text);
-  ASSERT_TRUE(WriteGenerationConfig(to.path(), from.path(), config).ok());
+  ASSERT_TRUE(Write(to.path(), from.path(), config).ok());
   EXPECT_EQ(*ReadFile(to.path() + "/generation_config.json"), text);
-  ASSERT_TRUE(WriteGenerationConfig(to.path(), from.path(), config, 2).ok());
+  ASSERT_TRUE(Write(to.path(), from.path(), config, 2).ok());
   EXPECT_EQ(*ReadFile(to.path() + "/generation_config.json"), text);
   // One more end, which the file has not; the rest stays.
-  ASSERT_TRUE(WriteGenerationConfig(to.path(), from.path(), config, 9).ok());
+  ASSERT_TRUE(Write(to.path(), from.path(), config, 9).ok());
   EXPECT_EQ(ReadGenerationConfig(to.path(), {})->end_ids, (std::vector<int32_t>{9, 1, 2}));
   EXPECT_EQ(ReadGenerationConfig(to.path(), {})->top_k, 3);
   const test::TempDir none;
-  ASSERT_TRUE(WriteGenerationConfig(to.path(), none.path(), config, 9).ok());
+  ASSERT_TRUE(Write(to.path(), none.path(), config, 9).ok());
   EXPECT_EQ(ReadGenerationConfig(to.path(), {})->end_ids, (std::vector<int32_t>{9, 5}));
 }
 

@@ -35,17 +35,18 @@ TEST(ModelFolder, SavedAndLoadedIsTheSameModel) {
     ModelRig rig({.dtype = dtype});
     const double loss = rig.Loss(batch);
     rig.store.most_held = 0;
-    Status status =
-        SaveModel(dir.path(), *rig.model, rig.store, /*write=*/true, [] { return Status(); });
+    Status status = SaveModel(dir.path(), *rig.model, rig.store, /*write=*/true,
+                              [](FolderChange&) { return Status(); });
     ASSERT_TRUE(status.ok()) << status.message();
     EXPECT_EQ(rig.store.held(), 0);
     EXPECT_EQ(rig.store.most_held, 12);  // one block
     auto loaded = LossOfFolder(dir.path(), dtype, batch);
     ASSERT_TRUE(loaded.ok()) << loaded.status().message();
     EXPECT_EQ(*loaded, loss);
-    EXPECT_TRUE(SaveModel(dir.file("none"), *rig.model, rig.store, /*write=*/false, [] {
-                  return Status();
-                }).ok());
+    EXPECT_TRUE(
+        SaveModel(dir.file("none"), *rig.model, rig.store, /*write=*/false, [](FolderChange&) {
+          return Status();
+        }).ok());
     EXPECT_EQ(dir.entries(), 2u);
   }
 }
