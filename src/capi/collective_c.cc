@@ -89,12 +89,7 @@ ds_status ds_comm_all_reduce_typed(ds_comm* comm, ds_dtype dtype, double scale, 
     if (dtype == DS_DTYPE_F64) {
       const std::span<double> values(static_cast<double*>(data), count);
       return comm->queue.Do(
-          [=](Communicator& rank) -> Status {
-            DS_TRY(rank.AllReduce(kWhat, values));
-            for (double& value : values) value *= scale;
-            return {};
-          },
-          out_ticket);
+          [=](Communicator& rank) { return rank.AllReduce(kWhat, values, scale); }, out_ticket);
     }
     DS_TRY(CheckComputes("all_reduce", dtype));
     return comm->queue.Do(

@@ -17,8 +17,9 @@ namespace ds::comm {
 struct Post {
   char op[16] = "";    // "all_gather"
   char what[80] = "";  // subject, cut to fit
-  uint64_t bytes = 0;  // must be alike on all ranks, as must `detail`
+  uint64_t bytes = 0;  // must be alike on all ranks, as must the next two
   int32_t detail = 0;  // the root of a broadcast, the dtype of a sum
+  double scale = 1;    // of a sum
   // Where it lies. Of a rank that is a process, what its stage says it means to the others.
   const void* data = nullptr;
 };

@@ -46,12 +46,16 @@ class Communicator {
   // elements; recv may be this rank's slice of send.
   virtual Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
                                void* recv, int64_t shard, std::span<const int> slice_of = {}) = 0;
+  // `scale` of these has to be alike on all ranks.
   // data[i] = scale * (data of rank 0 + data of rank 1 + ...)[i] for i < n, summed and rounded as
   // above; every rank gets the same bits.
   virtual Status AllReduce(std::string_view what, DType dtype, float scale, void* data,
                            int64_t n) = 0;
-  // Sums in rank order, in place; every rank gets the same bits.
-  virtual Status AllReduce(std::string_view what, std::span<double> values) = 0;
+  // Sums in rank order times `scale`, in place; every rank gets the same bits.
+  virtual Status AllReduce(std::string_view what, std::span<double> values, double scale) = 0;
+  Status AllReduce(std::string_view what, std::span<double> values) {
+    return AllReduce(what, values, 1);
+  }
   virtual Status Barrier(std::string_view what) = 0;
   // Everybody's `data` becomes that of rank `root`.
   virtual Status Broadcast(std::string_view what, int root, std::span<std::byte> data) = 0;

@@ -15,7 +15,7 @@ namespace ds::comm {
 Status Rendezvous::Hand(int rank, int to, std::string_view what, size_t bytes, const void* data) {
   if (broken() || FateIsSealed()) return Describe(rank, "send", what);
   Member& me = board_->member(rank);
-  Write(rank, "send", what, bytes, data, 0);
+  Write(rank, "send", what, bytes, data);
   me.letter_to.store(to);
   me.letter.store(Letter::kPosted);
   board_->Wake();
@@ -36,7 +36,7 @@ Status Rendezvous::Hand(int rank, int to, std::string_view what, size_t bytes, c
 Status Rendezvous::Take(int rank, int from, std::string_view what, size_t bytes,
                         FunctionRef<void(const void* data)> read) {
   if (broken() || FateIsSealed()) return Describe(rank, "recv", what);
-  Write(rank, "recv", what, bytes, nullptr, 0);
+  Write(rank, "recv", what, bytes, nullptr);
   Member& sender = board_->member(from);
   const auto is_here = [&] {
     return sender.letter.load() == Letter::kPosted && sender.letter_to.load() == rank;

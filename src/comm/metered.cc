@@ -42,10 +42,11 @@ Status MeteredCommunicator::ReduceScatter(std::string_view what, DType dtype, fl
   return inner_.ReduceScatter(what, dtype, scale, send, recv, shard, slice_of);
 }
 
-Status MeteredCommunicator::AllReduce(std::string_view what, std::span<double> values) {
+Status MeteredCommunicator::AllReduce(std::string_view what, std::span<double> values,
+                                      double scale) {
   const Counted counted(traffic_, Collective::kAllReduce, what,
                         static_cast<int64_t>(values.size_bytes()));
-  return inner_.AllReduce(what, values);
+  return inner_.AllReduce(what, values, scale);
 }
 
 Status MeteredCommunicator::Barrier(std::string_view what) {

@@ -58,7 +58,8 @@ class MeteredCommunicator final : public Communicator {
   Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
                        void* recv, int64_t shard, std::span<const int> slice_of) override;
   Status AllReduce(std::string_view what, DType dtype, float scale, void* data, int64_t n) override;
-  Status AllReduce(std::string_view what, std::span<double> values) override;
+  using Communicator::AllReduce;
+  Status AllReduce(std::string_view what, std::span<double> values, double scale) override;
   Status Barrier(std::string_view what) override;
   Status Broadcast(std::string_view what, int root, std::span<std::byte> data) override;
   Status AllToAll(std::string_view what, std::span<const std::byte> send,

@@ -1,6 +1,7 @@
 #include "comm/rendezvous.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -72,7 +73,7 @@ Rendezvous::Rendezvous(std::shared_ptr<Board> board, std::chrono::duration<doubl
       spins_(Spins(board_->size)) {}
 
 void Rendezvous::Write(int rank, const char* op, std::string_view what, size_t bytes,
-                       const void* data, int detail) {
+                       const void* data, int detail, double scale) {
   Member& me = board_->member(rank);
   const PostLock lock(me);
   Post& post = me.post;
@@ -82,13 +83,14 @@ void Rendezvous::Write(int rank, const char* op, std::string_view what, size_t b
   post.what[length] = '\0';
   post.bytes = bytes;
   post.detail = detail;
+  post.scale = scale;
   post.data = data;
 }
 
 Status Rendezvous::Meet(int rank, const char* op, std::string_view what, size_t bytes,
-                        const void* data, int detail) {
+                        const void* data, int detail, double scale) {
   if (broken() || FateIsSealed()) return Describe(rank, op, what);
-  Write(rank, op, what, bytes, data, detail);
+  Write(rank, op, what, bytes, data, detail, scale);
   return Arrive(rank, true, kSpin);
 }
 
@@ -135,7 +137,7 @@ bool Rendezvous::Count(int rank, bool with_post, uint64_t meeting) {
 }
 
 void Rendezvous::Came(int rank, const Post& post) {
-  Write(rank, post.op, post.what, post.bytes, nullptr, post.detail);
+  Write(rank, post.op, post.what, post.bytes, nullptr, post.detail, post.scale);
   const uint64_t meeting = came(rank) + 1;
   board_->member(rank).came.store(meeting);
   Count(rank, true, meeting);
@@ -301,6 +303,13 @@ Status Rendezvous::Disagreement(int a, int b) const {
                  first.op, first.what, number(a),
                  std::strcmp(first.op, "broadcast") == 0 ? "root" : "dtype", first.detail,
                  number(b), other.detail);
+  }
+  // As bits: no number is another one's equal where one is not a number.
+  const auto bits = [](double scale) { return std::bit_cast<uint64_t>(scale); };
+  if (same_call && first.bytes == other.bytes && bits(first.scale) != bits(other.scale)) {
+    return Error(Code::kRankMismatch,
+                 "ranks disagree in {}({}): rank {} has scale {}, rank {} has {}", first.op,
+                 first.what, number(a), first.scale, number(b), other.scale);
   }
   if (same_call && first.bytes == other.bytes) return {};
   return Error(Code::kRankMismatch,

@@ -37,7 +37,7 @@ class Rendezvous {
   // it succeeds it succeeds for all, and each then reads what the others posted and calls Part(),
   // without a step between that may wait or fail. (Nothing is read when `bytes` is 0.)
   Status Meet(int rank, const char* op, std::string_view what, size_t bytes, const void* data,
-              int detail = 0);
+              int detail = 0, double scale = 1);
   // Waits until every rank has come here too: after it, posts and what they point to may change.
   // That holds when it fails as well: a broken group is not left before its last reader is done.
   // `soon`: the others are in the same loop, a piece of work behind at most.
@@ -63,8 +63,9 @@ class Rendezvous {
   // Waits for something else than a meeting, of which `missing` ranks are late.
   Status WaitFor(int rank, FunctionRef<bool()> over, FunctionRef<bool(int rank)> missing);
   // What a rank is in, for errors, where no meeting says it.
-  void Note(int rank, const char* op, std::string_view what, size_t bytes, int detail = 0) {
-    Write(rank, op, what, bytes, nullptr, detail);
+  void Note(int rank, const char* op, std::string_view what, size_t bytes, int detail = 0,
+            double scale = 1) {
+    Write(rank, op, what, bytes, nullptr, detail, scale);
   }
   // Breaks the group because the posts of the two differ.
   Status Refuse(int a, int b);
@@ -82,7 +83,7 @@ class Rendezvous {
   static constexpr std::chrono::microseconds kSpin{50}, kSpinForSoon{2000};
 
   void Write(int rank, const char* op, std::string_view what, size_t bytes, const void* data,
-             int detail);
+             int detail = 0, double scale = 1);
   Status Arrive(int rank, bool with_post, std::chrono::microseconds spin);
   bool Count(int rank, bool with_post, uint64_t meeting);
   Status Outcome(int rank, uint64_t meeting) const;

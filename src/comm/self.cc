@@ -37,7 +37,10 @@ class Self final : public Communicator {
     return {};
   }
 
-  Status AllReduce(std::string_view, std::span<double>) override { return {}; }
+  Status AllReduce(std::string_view, std::span<double> values, double scale) override {
+    for (double& value : values) value *= scale;
+    return {};
+  }
   Status Barrier(std::string_view) override { return {}; }
   Status Broadcast(std::string_view what, int root, std::span<std::byte>) override {
     return CheckRank("broadcast", what, "the root", root, 1);

@@ -70,7 +70,7 @@ class SharedStage final : public Stage {
   }
   const std::byte* in(int r) const override { return strides_[r]; }
   Status Meet(const Call& call) override {
-    return place_->Meet(rank_, call.op, call.what, call.bytes, nullptr, call.detail);
+    return place_->Meet(rank_, call.op, call.what, call.bytes, nullptr, call.detail, call.scale);
   }
 
   device::SharedHeap* heap() const override { return group_.heap; }
@@ -132,7 +132,7 @@ Result<bool> SharedStage::Show(const Call& call, const void* data, size_t bytes,
   const bool mine = only < 0 || only == rank_;
   const int64_t offset = mine ? group_.heap->OffsetOf(data, bytes) : -1;
   DS_TRY(place_->Meet(rank_, call.op, call.what, call.bytes,
-                      reinterpret_cast<const void*>(offset + 1), call.detail));
+                      reinterpret_cast<const void*>(offset + 1), call.detail, call.scale));
   bool all = true;
   for (int r = 0; r < size(); ++r) {
     const int64_t theirs = reinterpret_cast<intptr_t>(place_->post(r).data) - 1;

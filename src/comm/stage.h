@@ -19,6 +19,7 @@ struct Call {
   std::string_view what;
   size_t bytes;
   int detail = 0;
+  double scale = 1;
 };
 
 class Stage {

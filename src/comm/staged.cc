@@ -94,7 +94,7 @@ class StagedRank final : public Communicator {
     DS_TRY(CheckSlices(what, size(), slice_of));
     const auto width = static_cast<int64_t>(DTypeBytes(dtype));
     const Call call = {"reduce_scatter", what, static_cast<size_t>(shard * width),
-                       static_cast<int>(dtype)};
+                       static_cast<int>(dtype), scale};
     if (shard == 0) return stage_->Meet(call);
     const auto slice = [&](int r, int64_t at) {
       const int64_t index = slice_of.empty() ? r : slice_of[r];
@@ -123,7 +123,8 @@ class StagedRank final : public Communicator {
                    int64_t n) override {
     DS_FAILPOINT("comm.all_reduce", number());
     const auto width = static_cast<int64_t>(DTypeBytes(dtype));
-    const Call call = {"all_reduce", what, static_cast<size_t>(n * width), static_cast<int>(dtype)};
+    const Call call = {"all_reduce", what, static_cast<size_t>(n * width), static_cast<int>(dtype),
+                       scale};
     if (n == 0) return stage_->Meet(call);
     DS_ASSIGN(const bool shown, Show(call, data, call.bytes));
     if (shown) return AllReduceShown(dtype, scale, static_cast<std::byte*>(data), n);
@@ -135,9 +136,9 @@ class StagedRank final : public Communicator {
     return {};
   }
 
-  Status AllReduce(std::string_view what, std::span<double> values) override {
+  Status AllReduce(std::string_view what, std::span<double> values, double scale) override {
     DS_FAILPOINT("comm.all_reduce", number());
-    const Call call = {"all_reduce", what, values.size_bytes()};
+    const Call call = {"all_reduce", what, values.size_bytes(), 0, scale};
     if (values.empty()) return stage_->Meet(call);
     const size_t most = stage_->room() / sizeof(double);
     for (size_t at = 0; at < values.size(); at += most) {
@@ -149,6 +150,7 @@ class StagedRank final : public Communicator {
         const auto* theirs = reinterpret_cast<const double*>(stage_->in(r));
         for (size_t i = 0; i < some.size(); ++i) some[i] += theirs[i];
       }
+      for (double& value : some) value *= scale;
     }
     return {};
   }

@@ -43,7 +43,7 @@ class ThreadRank final : public Communicator {
     DS_FAILPOINT("comm.reduce_scatter", place_->number(rank_));
     DS_TRY(CheckSlices(what, size(), slice_of));
     const size_t shard_bytes = shard * DTypeBytes(dtype);
-    DS_TRY(place_->Meet(rank_, "reduce_scatter", what, shard_bytes, send, Detail(dtype)));
+    DS_TRY(place_->Meet(rank_, "reduce_scatter", what, shard_bytes, send, Detail(dtype), scale));
     const int slice = slice_of.empty() ? rank_ : slice_of[rank_];
     PointAt(slice * shard_bytes);
     ReduceInOrder(dtype, scale, parts_, shard, recv);
@@ -56,7 +56,7 @@ class ThreadRank final : public Communicator {
                    int64_t n) override {
     DS_FAILPOINT("comm.all_reduce", place_->number(rank_));
     const size_t width = DTypeBytes(dtype);
-    DS_TRY(place_->Meet(rank_, "all_reduce", what, n * width, data, Detail(dtype)));
+    DS_TRY(place_->Meet(rank_, "all_reduce", what, n * width, data, Detail(dtype), scale));
     const int64_t each = SliceOf(n, size());
     const int64_t end = std::min(n, (rank_ + 1) * each);
     for (int64_t at = std::min(n, rank_ * each); at < end; at += kBlock) {
@@ -69,14 +69,15 @@ class ThreadRank final : public Communicator {
     return place_->Part(rank_);
   }
 
-  Status AllReduce(std::string_view what, std::span<double> values) override {
+  Status AllReduce(std::string_view what, std::span<double> values, double scale) override {
     DS_FAILPOINT("comm.all_reduce", place_->number(rank_));
     sums_.assign(values.size(), 0.0);
-    DS_TRY(place_->Meet(rank_, "all_reduce", what, values.size_bytes(), values.data()));
+    DS_TRY(place_->Meet(rank_, "all_reduce", what, values.size_bytes(), values.data(), 0, scale));
     for (int r = 0; r < size(); ++r) {
       const double* theirs = static_cast<const double*>(place_->post(r).data);
       for (size_t i = 0; i < sums_.size(); ++i) sums_[i] += theirs[i];
     }
+    for (double& sum : sums_) sum *= scale;
     DS_TRY(place_->Part(rank_));
     std::copy(sums_.begin(), sums_.end(), values.begin());
     return {};

@@ -189,12 +189,12 @@ Status WireStage::Tell(int to, Channel channel, Note::Kind kind) {
 // The peers hear of it before this rank waits for theirs.
 Status WireStage::Meet(const Call& call) {
   if (!place_->broken()) {
-    place_->Note(rank(), call.op, call.what, call.bytes, call.detail);
+    place_->Note(rank(), call.op, call.what, call.bytes, call.detail, call.scale);
     for (int r = 0; r < size(); ++r) {
       if (r != rank()) DS_TRY(Tell(r, kNotes, Note::kCame));
     }
   }
-  return place_->Meet(rank(), call.op, call.what, call.bytes, nullptr, call.detail);
+  return place_->Meet(rank(), call.op, call.what, call.bytes, nullptr, call.detail, call.scale);
 }
 
 Status WireStage::Swap(const Call& call, size_t stride, size_t bytes, int only) {

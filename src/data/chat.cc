@@ -88,7 +88,9 @@ class TurnEncoder {
     const std::string head = HeadOf(layout_, turn.role), body = BodyOf(layout_, turn.content);
     if (IsAnswer(turn)) {  // its ids begin where those of a prompt end, and go on there
       DS_TRY(Ask(head));
+      const size_t from = ids_.size();
       DS_TRY(tokenizer_.EncodeMore(body, cache_, ids_));
+      if (!turn.learned) Mark(from);
     } else {  // as in a prompt, where words may reach over the border
       DS_TRY(Ask(head + body));
     }
@@ -128,7 +130,8 @@ class TurnEncoder {
 }  // namespace
 
 bool HasAnswer(std::span<const Turn> turns) {
-  return std::any_of(turns.begin(), turns.end(), IsAnswer);
+  return std::any_of(turns.begin(), turns.end(),
+                     [](const Turn& turn) { return IsAnswer(turn) && turn.learned; });
 }
 
 Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer,

@@ -62,9 +62,23 @@ Status ReadTurns(const Json& object, std::vector<Turn>& turns) {
   for (const Json& message : messages) {
     Turn turn;
     DS_TRY(RequireKey(message, keys->role, turn.role));
+    for (const char* calls : {"tool_calls", "function_call"}) {
+      if (!message.contains(calls) || message[calls].empty()) continue;
+      return Error(Code::kUnsupported,
+                   "{}[{}] has {}: only what is said is laid out and learned, no calls of tools",
+                   keys->turns, turns.size(), calls);
+    }
     DS_TRY(RequireKey(message, keys->content, turn.content));
     if (turn.role == keys->user) turn.role = "user";
     if (turn.role == keys->assistant) turn.role = "assistant";
+    const Json weight = message.value("weight", Json());
+    if (turn.role == "assistant" && !weight.is_null()) {
+      if (weight != 0 && weight != 1) {
+        return Error(Code::kConfig, "{}[{}].weight is {}, expected 0 (not learned) or 1",
+                     keys->turns, turns.size(), DumpJson(weight, -1));
+      }
+      turn.learned = weight != 0;
+    }
     turns.push_back(std::move(turn));
   }
   return {};

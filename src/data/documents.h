@@ -19,6 +19,7 @@ enum class TextFormat : uint8_t { kText, kFolder, kJsonLines, kChat };
 // A message of a conversation.
 struct Turn {
   std::string role, content;
+  bool learned = true;  // of an answer
 };
 
 struct Document {

@@ -127,7 +127,7 @@ class OneDnnGemm final : public Gemm {
     thread_local Primitives mine;
     if (const auto it = mine.find(shape); it != mine.end()) return it->second;
     static std::mutex mutex;
-    static Primitives all;
+    static Primitives& all = *new Primitives;  // not freed: threads may outlive what is static
     const std::lock_guard lock(mutex);
     const auto [it, made] = all.try_emplace(shape, nullptr);
     if (made) it->second = Create(shape);

@@ -6,6 +6,8 @@
 namespace ds::optim {
 namespace {
 
+constexpr int64_t kMostIterations = int64_t{1} << 62;  // more are no count of anybody's
+
 bool Positive(double x) { return x > 0 && std::isfinite(x); }
 
 }  // namespace
@@ -54,7 +56,8 @@ Status LossScaler::Update(bool overflow) {
 
 Status LossScaler::SetState(const LossScaleState& state) {
   if (!Positive(state.scale) || state.hysteresis < 1 || state.hysteresis > options_.hysteresis ||
-      state.iteration < 0 || state.last_overflow < -1 || state.last_overflow >= state.iteration) {
+      state.iteration < 0 || state.iteration > kMostIterations || state.last_overflow < -1 ||
+      state.last_overflow >= state.iteration) {
     // A fresh state is iteration 0 with last_overflow -1, which passes.
     return InvalidArgument(
         "loss scale state: scale {:g}, hysteresis {} of {}, iteration {}, last overflow {}",

@@ -55,6 +55,9 @@ TEST(CommFaultC, WrongArgumentsAreRefusedAtOnceAndLoseNothing) {
           "dtype is 77, which is no dtype");
   refused(ds_comm_all_gather(comm, DS_DTYPE_F32, data, data, SIZE_MAX / 4, &ticket),
           DS_ERR_INVALID_ARGUMENT, "count is 4611686018427387903, more than fit the address space");
+  double sums[1] = {};
+  refused(ds_comm_all_reduce(comm, sums, SIZE_MAX), DS_ERR_INVALID_ARGUMENT,
+          "count is 18446744073709551615, more than fit the address space");
   refused(ds_comm_broadcast(comm, DS_DTYPE_F32, 2, data, 1, &ticket), DS_ERR_INVALID_ARGUMENT,
           "broadcast(caller): the root is rank 2, of 2 ranks");
   refused(ds_comm_all_to_all(comm, DS_DTYPE_F32, data, data + 3, 2, &ticket),

@@ -182,8 +182,8 @@ class DeviceCommunicator final : public comm::Communicator {
                    int64_t n) override {
     return inner_.AllReduce(what, dtype, scale, device_.Seen(data), n);
   }
-  Status AllReduce(std::string_view what, std::span<double> values) override {
-    return inner_.AllReduce(what, values);
+  Status AllReduce(std::string_view what, std::span<double> values, double scale) override {
+    return inner_.AllReduce(what, values, scale);
   }
   Status Barrier(std::string_view what) override { return inner_.Barrier(what); }
   Status Broadcast(std::string_view what, int root, Bytes data) override {

@@ -439,8 +439,6 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
   if (speaks && !flags.log.empty() && !flags.resume && !flags.overwrite) {
     DS_TRY(CheckLog(flags.log));
   }
-  CatchInterrupts();
-  CatchBrokenPipes();
   // What a resume compares. Once: a file that is written to meanwhile is not what the run began
   // with.
   std::vector<std::string> checksums;
@@ -461,6 +459,8 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
     TaskPool all(CpuThreads(flags.threads));
     run.peak_flops = MatmulFlops(*gemm, all, plan.engine.dtype, 0.1);
   }
+  CatchInterrupts();  // until here there is nothing to save
+  CatchBrokenPipes();
   const auto traces = MakeTraces(flags, group != nullptr);
   const auto rank = [&](comm::Communicator& comm) -> Status {
     const size_t mine = group != nullptr ? 0 : static_cast<size_t>(comm.rank());

@@ -81,6 +81,25 @@ TEST(Failures, AnotherRootOrTypeIsNamed) {
   ExpectAll(types, Code::kRankMismatch, "in all_reduce(x): rank 0 has dtype 1, rank 1 has 2");
 }
 
+TEST(Failures, AnotherScaleIsNamed) {
+  const auto scale = [](const Communicator& comm) { return comm.rank() == 0 ? 1.0f : 0.5f; };
+  const auto floats = OnTwo(30, [&](Communicator& comm) {
+    float data[2] = {};
+    return comm.AllReduce("x", DType::kF32, scale(comm), data, 2);
+  });
+  ExpectAll(floats, Code::kRankMismatch, "in all_reduce(x): rank 0 has scale 1, rank 1 has 0.5");
+  const auto doubles = OnTwo(30, [&](Communicator& comm) {
+    double data[2] = {};
+    return comm.AllReduce("x", data, scale(comm));
+  });
+  ExpectAll(doubles, Code::kRankMismatch, "in all_reduce(x): rank 0 has scale 1, rank 1 has 0.5");
+  const auto parts = OnTwo(30, [&](Communicator& comm) {
+    float data[2] = {}, mine = 0;
+    return comm.ReduceScatter("x", DType::kF32, scale(comm), data, &mine, 1);
+  });
+  ExpectAll(parts, Code::kRankMismatch, "in reduce_scatter(x): rank 0 has scale 1, rank 1 has 0.5");
+}
+
 TEST(Failures, AnAbortReachesParentAndSubGroups) {
   const auto heard = OnTwo(30, [](Communicator& comm) -> Status {
     DS_ASSIGN(auto alone, comm.Split("alone", comm.rank(), 0));

@@ -179,6 +179,11 @@ TEST_F(CorpusTest, LinesOfConversations) {
          "has neither \"messages\", an array of objects with role and content, nor "
          "\"conversations\", of from and value"},
         {"{\"messages\": [{\"role\": \"user\"}]}", "content: missing"},
+        {R"({"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}]})",
+         "messages[0] has tool_calls: only what is said is laid out and learned, no calls of "
+         "tools"},
+        {R"({"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]})",
+         "messages[0].weight is 0.5, expected 0 (not learned) or 1"},
         {"{\"conversations\": [{\"role\": \"user\"}]}", "from: missing"},
         {"{\"conversations\": \"a\"}", "conversations: is a string, expected an array"},
         {"[{\"messages\": [",

@@ -132,7 +132,7 @@ TEST(EncodeGolden, ConversationsAsTheirTemplateWritesThem) {
       std::vector<Turn> turns;
       bool assistant = false;
       for (const Json& message : row["messages"]) {
-        turns.push_back({message["role"], message["content"]});
+        turns.push_back({.role = message["role"], .content = message["content"]});
         assistant |= turns.back().role == "assistant";
       }
       // What the template adds by itself is not ours to know: a system message, or the head of an
@@ -158,6 +158,34 @@ TEST(EncodeGolden, ConversationsAsTheirTemplateWritesThem) {
     // Another folder may have other conversations.
     EXPECT_GE(compared, std::getenv("DS_GOLDEN_DIR") == nullptr ? 1 : 0) << name;
   }
+}
+
+// As OpenAI's files have them: the same ids, of which those of the other answer alone are learned.
+TEST(EncodeGolden, AnAnswerOfNoWeightIsNotLearned) {
+  const auto tokenizer = Golden("qwen2");
+  std::vector<Turn> turns = {{.role = "user", .content = "a"},
+                             {.role = "assistant", .content = "b c"},
+                             {.role = "user", .content = "d"},
+                             {.role = "assistant", .content = "e"}};
+  token::WordCache cache;
+  const auto learned = [&](Ids* plain) {
+    Ids ids, counted;
+    EXPECT_TRUE(EncodeChat(turns, *tokenizer, cache, ids).ok());
+    for (const int32_t id : ids) {
+      plain->push_back(static_cast<int32_t>(TokenSpan::Id(static_cast<uint32_t>(id))));
+      if (id >= 0) counted.push_back(plain->back());
+    }
+    return counted;
+  };
+  Ids all, same;
+  const Ids both = learned(&all);
+  turns[1].learned = false;
+  const Ids one = learned(&same);
+  EXPECT_EQ(same, all);
+  ASSERT_LT(one.size(), both.size());
+  EXPECT_TRUE(std::equal(one.rbegin(), one.rend(), both.rbegin()));
+  turns[3].learned = false;
+  EXPECT_FALSE(HasAnswer(turns));
 }
 
 // They are counted, and change nothing of the others.

@@ -92,6 +92,7 @@ TEST(LossScale, RefusesWhatCannotBe) {
   EXPECT_FALSE(scaler->SetState({0, 1, 0, -1}).ok());
   EXPECT_FALSE(scaler->SetState({1, 3, 0, -1}).ok());
   EXPECT_FALSE(scaler->SetState({1, 1, 5, 5}).ok());
+  EXPECT_FALSE(scaler->SetState({1, 1, INT64_MAX, -1}).ok());
   EXPECT_TRUE(scaler->SetState(fresh).ok());
 }
 
