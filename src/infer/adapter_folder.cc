@@ -28,6 +28,11 @@ bool Exists(const std::string& path) {
   return std::filesystem::exists(path, none);
 }
 
+bool IsFile(const std::string& path) {
+  std::error_code none;
+  return Exists(path) && !std::filesystem::is_directory(path, none);
+}
+
 // A model with such a weight is broken, and what is merged with it is, too.
 Status CheckFinite(const std::string& path, const std::string& tensor, int64_t begin,
                    std::span<const float> values) {
@@ -205,13 +210,14 @@ Status AdapterFolder::CheckNames(const model::Model& model) const {
 
 Result<ModelPlace> FindModel(const std::string& folder, const std::string& base) {
   ModelPlace place{.base = folder, .generation = folder, .adapters = {}};
+  if (IsFile(folder))
+    return InvalidArgument("{} is a file, expected the folder of a model", folder);
   if (!Exists(folder + "/" + kConfigName)) {
     if (base.empty() || !Exists(folder)) return place;  // who reads it says what there is not
     return InvalidArgument("{} has no {}: only adapters have a base (--base, options.base: {})",
                            folder, kConfigName, base);
   }
-  if (std::error_code none;
-      !base.empty() && Exists(base) && !std::filesystem::is_directory(base, none)) {
+  if (IsFile(base)) {
     return InvalidArgument("{} is a file, expected the folder of a model (--base, options.base)",
                            base);
   }

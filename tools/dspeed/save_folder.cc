@@ -83,6 +83,12 @@ std::string MarkIn(const std::string& folder) { return StateFolder(folder) + "/m
 
 std::string MarkText(int64_t save) { return fmt::format("of save {}\n", save); }
 
+Status CheckFolder(const char* flag, const std::string& path) {
+  std::error_code none;
+  if (!std::filesystem::exists(path, none) || std::filesystem::is_directory(path, none)) return {};
+  return InvalidArgument("{} is {}, which is a file: expected a folder, or nothing", flag, path);
+}
+
 Status Remove(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::remove(path, error);
@@ -111,6 +117,7 @@ Status CheckWritable(const std::string& folder) {
 }
 
 Result<std::optional<checkpoint::RunManifest>> ReadRun(const TrainFlags& flags) {
+  DS_TRY(CheckFolder("--save", flags.save));
   auto run = checkpoint::ReadRunManifest(StateFolder(flags.save));
   if (run.status().code() != Code::kCorruptData) return run;
   if (flags.overwrite) return std::optional<checkpoint::RunManifest>();
@@ -157,6 +164,7 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
 }
 
 Status CheckModelOut(const std::string& out, bool overwrite) {
+  DS_TRY(CheckFolder("--out", out));
   std::error_code none;
   for (const auto& [name, what] : {std::pair(StateFolder(out), "a run"),
                                    std::pair(out + "/adapter_config.json", "adapters")}) {
