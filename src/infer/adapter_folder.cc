@@ -210,8 +210,9 @@ Status AdapterFolder::CheckNames(const model::Model& model) const {
 
 Result<ModelPlace> FindModel(const std::string& folder, const std::string& base) {
   ModelPlace place{.base = folder, .generation = folder, .adapters = {}};
-  if (IsFile(folder))
+  if (IsFile(folder)) {
     return InvalidArgument("{} is a file, expected the folder of a model", folder);
+  }
   if (!Exists(folder + "/" + kConfigName)) {
     if (base.empty() || !Exists(folder)) return place;  // who reads it says what there is not
     return InvalidArgument("{} has no {}: only adapters have a base (--base, options.base: {})",

@@ -213,7 +213,7 @@ class Tokens(e2e.DspeedTest):
         train = ["train", "--mix", file, "--tokenizer", tok, *e2e.MODEL]
         again = [*train, "--context", 40, "--dropout", 0.1, "--config", self.folder / "run.json", "--ranks", 2,
                  "--save", self.folder / "part/model", "--resume", "--steps", 99]
-        self.assert_refused(self.dspeed(*again), "cannot resume", 'order of samples is "epochs"')
+        self.assert_refused(self.dspeed(*again), "cannot resume", 'by --epochs, this run by --steps')
         for flags, parts in ((["--epochs", 2, "--steps", 3], ("--epochs 2", "--steps 3")),
                              (["--epochs", 0], ("--epochs is 0",)), (["--epochs", "nan"], ("--epochs is nan",)),
                              (["--epochs", 1e7], ("--epochs is 1e+07", "1e+06"))):

@@ -21,6 +21,8 @@ namespace ds::tool {
 
 namespace {
 
+constexpr char kOrder[] = "order of samples";
+
 // Where ranks are processes each has read the texts for itself.
 Status AgreeOnTexts(comm::Communicator& comm, const data::Mix& texts) {
   constexpr size_t kEnd = size_t{1} << 20;
@@ -191,7 +193,7 @@ Json RankTrainer::Facts() const {
   if (dropout > 0) {
     facts["dropout"] = {model.attention_dropout, model.embedding_dropout, model.residual_dropout};
   }
-  facts["order of samples"] = plan_.flags.epochs.has_value() ? Json("epochs") : Json();
+  facts[kOrder] = plan_.flags.epochs.has_value() ? Json("epochs") : Json();
   // Those of conversations were once windows from anywhere, and before that divided by all tokens.
   facts["gradient"] = sampler_.packed() ? Json("the mean of what is learned") : Json();
   facts["conversations"] = sampler_.packed() ? Json("whole") : Json();
@@ -302,7 +304,13 @@ std::vector<std::string> RankTrainer::Differences(const Json& saved) const {
   bool data = false;
   for (const auto& [name, value] : mine.items()) {
     if (name == "parts of the data") continue;
-    if (const Json theirs = saved.value(name, Json()); theirs != value) {
+    const Json theirs = saved.value(name, Json());
+    if (theirs == value) continue;
+    if (name == kOrder) {  // it is a flag that says it
+      const auto flag = [](const Json& order) { return order.is_null() ? "--steps" : "--epochs"; };
+      differences.push_back(
+          fmt::format("it goes through the text by {}, this run by {}", flag(theirs), flag(value)));
+    } else {
       add(name, theirs, value);
       data |= name.starts_with("data ");
     }
