@@ -176,8 +176,8 @@ def compare_chat(dspeed, folder):
         begins = np.cumsum([0, *sizes])
         tenth = sum(sizes) - sum(sizes) // 10  # for validation, from the nearest conversation on
         split = min(range(1, len(some)), key=lambda i: abs(begins[i] - tenth))
-        learn = ["train", "--model", saved, "--data", data, "--format", "chat", "--epochs", 1, "--lr", 0, "--log",
-                 folder / f"log-{layout}"]
+        learn = ["train", "--model", saved, "--data", data, "--format", "chat", "--epochs", 1, "--lr", 0,
+                 "--overwrite", "--log", folder / f"log-{layout}"]
         sequences = int(re.search(r"epochs    1 of (\d+) sequences", run(dspeed, *learn, "--batch", 1))[1])
         run(dspeed, *learn, "--batch", sequences)
         log = json.loads((folder / f"log-{layout}/log.jsonl").read_text())
