@@ -255,10 +255,15 @@ int Rendezvous::FirstGone(Missing missing) const {
 
 int Rendezvous::FirstDead(Missing missing) const {
   if (!processes_) return -1;
+  // Where nobody is missing, all have said that they come, and one has not been counted: if it died
+  // just there, it is one of those that are dead.
+  bool all_came = true;
+  for (int r = 0; r < size(); ++r) all_came = all_came && !missing(r);
   for (int r = 0; r < size(); ++r) {
     const Member& member = board_->member(r);
-    if (member.process == 0 || member.started < 0 || !missing(r)) continue;
-    if (!ProcessId{member.process, member.started}.IsAlive() && missing(r)) return r;
+    const auto awaited = [&] { return all_came || missing(r); };
+    if (member.process == 0 || member.started < 0 || !awaited()) continue;
+    if (!ProcessId{member.process, member.started}.IsAlive() && awaited()) return r;
   }
   return -1;
 }

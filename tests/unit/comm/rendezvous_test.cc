@@ -7,7 +7,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
+#include <memory>
 #include <thread>
+#include <vector>
 
 namespace ds::comm {
 namespace {
@@ -177,6 +180,26 @@ TEST(Rendezvous, LongSubjectsAreCut) {
   const auto place = Make(1, 1);
   EXPECT_TRUE(place->Meet(0, "swap", std::string(500, 'x'), 0, nullptr).ok());
   EXPECT_EQ(std::string(place->post(0).what), std::string(79, 'x'));
+}
+
+// A rank says that it comes and then is counted; a kill may be between the two.
+TEST(Rendezvous, ARankThatDiedWhileItCameIsNamed) {
+  const pid_t child = fork();
+  if (child == 0) pause();
+  const ProcessId id = ProcessId::Of(child);
+  kill(child, SIGKILL);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  std::vector<std::byte> memory(Board::BytesFor(2) + 64);
+  void* at = memory.data();
+  size_t room = memory.size();
+  Board* board = Board::Make(std::align(64, Board::BytesFor(2), at, room), 2);
+  board->member(1).process = id.process;
+  board->member(1).started = id.started;
+  board->member(1).came = 1;
+  Rendezvous place({board, [](Board*) {}}, std::chrono::duration<double>(30), nullptr, nullptr);
+  const Status status = place.Meet(0, "swap", "x", 4, nullptr);
+  EXPECT_EQ(status.code(), Code::kRankLost);
+  EXPECT_TRUE(Contains(status, fmt::format("rank 1 died (process {})", child))) << status.message();
 }
 
 TEST(ProcessId, AProcessThatEndedIsDeadAlsoBeforeItsParentLooks) {
