@@ -100,7 +100,8 @@ DS_API DS_NODISCARD ds_status ds_comm_test(ds_comm *comm, ds_ticket ticket, int3
 
 /** data[0..count) becomes `scale` times the sum over the ranks, added in rank order: the same bits
  *  on every rank. F32, BF16 and F16 are added in fp32 and rounded once, F64 in fp64. A `scale` of 1
- *  is the sum, 1 / ranks the mean.
+ *  is the sum, 1 / ranks the mean; it is alike on all ranks, else all of them get
+ *  DS_ERR_RANK_MISMATCH.
  *  thread: driver; collective: yes; blocking: yes; null: out_ticket.
  *  @return DS_ERR_UNSUPPORTED: another dtype. */
 DS_API DS_NODISCARD ds_status ds_comm_all_reduce_typed(ds_comm *comm, ds_dtype dtype, double scale,

@@ -43,10 +43,9 @@ class Communicator {
   // recv[i] = scale * (send of rank 0 + send of rank 1 + ...)[slice * shard + i] for i < shard,
   // with slice = slice_of[rank()], summed in fp32 in rank order and rounded once. slice_of is a
   // permutation of the ranks, alike on all of them; empty: each its own. send has size() * shard
-  // elements; recv may be this rank's slice of send.
+  // elements; recv may be this rank's slice of send. Here and below, `scale` is alike on all ranks.
   virtual Status ReduceScatter(std::string_view what, DType dtype, float scale, const void* send,
                                void* recv, int64_t shard, std::span<const int> slice_of = {}) = 0;
-  // `scale` of these has to be alike on all ranks.
   // data[i] = scale * (data of rank 0 + data of rank 1 + ...)[i] for i < n, summed and rounded as
   // above; every rank gets the same bits.
   virtual Status AllReduce(std::string_view what, DType dtype, float scale, void* data,

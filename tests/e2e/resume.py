@@ -126,9 +126,6 @@ class Resume(e2e.DspeedTest):
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
                 for path in (self.folder / folder).iterdir() if path.is_file()}
 
-    def model_of(self, state):
-        return int((state / "model").read_text().split()[-1])
-
     def test_a_damaged_manifest(self):
         self.train("run", *RUN)
         whole = self.weights("run")

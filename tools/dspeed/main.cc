@@ -108,8 +108,8 @@ ds::Status FlushOutput() {
 }
 
 ds::Status Print(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  return {};  // Run() finds out whether it could be written
+  ds::tool::Say("{}", text);
+  return {};
 }
 
 int Run(int argc, char** argv) {

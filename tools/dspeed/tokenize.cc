@@ -154,7 +154,11 @@ Status Tokenize(const TokenizeFlags& flags) {
   if (flags.text.tokenizer == "chars") {
     DS_TRY(tokenizer.Save(beside));
   } else if (!std::filesystem::equivalent(beside, flags.text.tokenizer, none)) {
-    std::filesystem::remove(beside + "/characters.json", none);
+    const std::string stale = beside + "/characters.json";
+    std::filesystem::remove(stale, none);
+    if (none && none != std::errc::not_a_directory) {
+      return Error(Code::kIo, "{}: cannot remove: {}", stale, none.message());
+    }
     std::filesystem::remove(beside, none);  // if nothing else is in it
   }
   const double seconds = std::max(1e-9, progress.seconds());

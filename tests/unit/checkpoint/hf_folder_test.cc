@@ -196,5 +196,28 @@ TEST(HfFolder, AFailureBesideItLeavesTheOldModel) {
   EXPECT_EQ(dir.entries(), 3u);
 }
 
+// Who is killed between the two files leaves no config of one model beside the weights of another.
+TEST(HfFolder, AnotherConfigGoesBeforeItsWeights) {
+  const auto source = [](size_t index, ByteSink sink) {
+    const BF16 values[4] = {};
+    return sink(std::as_bytes(std::span(values, index == 0 ? 4 : 3)));
+  };
+  for (const char* config : {"{\"model_type\": \"gpt2\"}", "{\"model_type\": \"llama\"}"}) {
+    SCOPED_TRACE(config);
+    TempDir dir;
+    ASSERT_TRUE(WriteSample(dir.path(), DType::kF32).ok());
+    const std::string there = *ReadFile(dir.file("config.json"));
+    HfModel model = Sample(DType::kBF16);
+    model.config_json = config;
+    const Status stopped = WriteHfFolder(dir.path(), model, true, source, [&](FolderChange&) {
+      std::filesystem::remove(dir.file("model.safetensors"));
+      std::filesystem::create_directory(dir.file("model.safetensors"));  // no file can replace it
+      return Status();
+    });
+    EXPECT_EQ(stopped.code(), Code::kIo) << stopped.message();
+    EXPECT_EQ(std::filesystem::exists(dir.file("config.json")), there == config);
+  }
+}
+
 }  // namespace
 }  // namespace ds::checkpoint
