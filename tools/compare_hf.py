@@ -265,19 +265,32 @@ def answer(tokenizer, number, text, nfc):
     return row
 
 
+# Those of tests/golden, and what other models make of their vocabularies.
+TOKENIZERS = {name: (name, {}) for name in ("gpt2", "llama3", "qwen2", "llama2")} | {
+    "smollm": ("gpt2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": True},
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}]}})
+} | {
+    f"mistral {scheme}": ("llama2", {"normalizer": None, "pre_tokenizer": {
+        "type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": False}})
+    for scheme in ("first", "always")
+}
+
+
 def compare_tokenizers(build, folder, strings, seed):
     """Through the tests of the golden tokenizers, on a folder like theirs."""
     bad = 0
     table = folder / "hf/tokenizers"
-    print(f"\n{'tokenizer':<12}{'strings':>10}{'ids':>12}{'older NFC':>11}")
-    for name in ("gpt2", "llama3", "qwen2", "llama2"):
-        shutil.copytree(GOLDEN / "tokenizers" / name, table / name)
-        path = str(table / name / "tokenizer.json")
-        tokenizer = tokenizers.Tokenizer.from_file(path)
-        parts = json.loads(pathlib.Path(path).read_text())
+    print(f"\n{'tokenizer':<16}{'strings':>10}{'ids':>12}{'older NFC':>11}")
+    for title, (name, changes) in TOKENIZERS.items():
+        shutil.copytree(GOLDEN / "tokenizers" / name, table / name, dirs_exist_ok=True)
+        path = table / name / "tokenizer.json"
+        parts = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps(parts))
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
         uses_nfc = "NFC" in json.dumps(parts["normalizer"])
         nfc = tokenizers.normalizers.NFC() if uses_nfc else None
-        make = Strings(f"{seed} {name}", [entry["content"] for entry in parts["added_tokens"]])
+        make = Strings(f"{seed} {title}", [entry["content"] for entry in parts["added_tokens"]])
         rows, ids, skipped, differ = 0, 0, 0, ""
         while rows < strings and not differ:  # in files that a test reads at once
             count = min(20000, strings - rows)
@@ -295,7 +308,7 @@ def compare_tokenizers(build, folder, strings, seed):
             rows += count
             ids += sum(len(row["ids"]) for row in answers)
             skipped += sum("nfc_of_older_unicode" in row for row in answers)
-        print(f"{name:<12}{rows:>10}{ids:>12}{skipped:>11}{'   DIFFERS' if differ else ''}", flush=True)
+        print(f"{title:<16}{rows:>10}{ids:>12}{skipped:>11}{'   DIFFERS' if differ else ''}", flush=True)
         if differ:
             print(differ)
             bad += 1

@@ -32,7 +32,7 @@ std::string Replaced(std::string_view text, std::string_view from, std::string_v
 // How an added token that is looked for after normalization is written then.
 std::string NormalizedText(const BpeParts& parts, std::string_view text, bool begins = true) {
   std::string out = parts.nfc ? ComposeNfc(text) : std::string(text);
-  if (parts.kind == BpeParts::Kind::kCharacters && !out.empty()) {
+  if (parts.kind == BpeParts::Kind::kCharacters && !parts.metaspace && !out.empty()) {
     out = Replaced(begins ? parts.prepend + out : out, " ", parts.space);
   }
   return out;
@@ -99,7 +99,7 @@ Status BpeTokenizer::EncodeText(std::string_view text, bool begins, WordCache& c
   return raw_.Cut(
       text,
       [&](std::string_view piece) {
-        return EncodeStretch(piece, begins || piece.data() != text.data(), cache, ids);
+        return EncodeStretch(piece, BeginsAt(piece, text, begins), cache, ids);
       },
       [&](int32_t id) { ids.push_back(id); });
 }
@@ -107,14 +107,14 @@ Status BpeTokenizer::EncodeText(std::string_view text, bool begins, WordCache& c
 Status BpeTokenizer::EncodeStretch(std::string_view text, bool begins, WordCache& cache,
                                    Ids& ids) const {
   std::string changed;
-  if (parts_.nfc || parts_.kind == BpeParts::Kind::kCharacters) {
+  if (parts_.nfc || (parts_.kind == BpeParts::Kind::kCharacters && !parts_.metaspace)) {
     changed = NormalizedText(parts_, text, begins);
     text = changed;
   }
   return normalized_.Cut(
       text,
       [&](std::string_view piece) -> Status {
-        EncodePiece(piece, begins || piece.data() != text.data(), cache, ids);
+        EncodePiece(piece, BeginsAt(piece, text, begins), cache, ids);
         return {};
       },
       [&](int32_t id) { ids.push_back(id); });
@@ -122,10 +122,14 @@ Status BpeTokenizer::EncodeStretch(std::string_view text, bool begins, WordCache
 
 void BpeTokenizer::EncodePiece(std::string_view text, bool begins, WordCache& cache,
                                Ids& ids) const {
-  std::string prefixed;
-  if (begins && parts_.add_prefix_space && !text.starts_with(' ')) {
-    prefixed = " " + std::string(text);
-    text = prefixed;
+  std::string changed;
+  if (parts_.metaspace) {
+    changed = Replaced(text, " ", parts_.space);
+    if (begins && !changed.starts_with(parts_.space)) changed.insert(0, parts_.prepend);
+    text = changed;
+  } else if (begins && parts_.add_prefix_space && !text.starts_with(' ')) {
+    changed = " " + std::string(text);
+    text = changed;
   }
   for (size_t at = 0; at < text.size();) {
     const size_t end = EndOfWord(text, at);

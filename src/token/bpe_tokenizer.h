@@ -33,9 +33,14 @@ struct BpeParts {
   bool add_prefix_space = false;  // kBytes: a space before a text that has none
   bool ignore_merges = false;     // a word that is a token is that token
   bool nfc = false;
-  // kCharacters: tokens as they are looked up, and what is put before a text and for a space.
+  // kCharacters: tokens as they are looked up, and what is put before a text and for a space. As
+  // normalization: before all texts but empty ones, and added tokens are looked for in what it
+  // gives. With `metaspace`, behind that: before a piece between them that does not begin with a
+  // space.
   std::unordered_map<std::string, int32_t> characters;
   std::string prepend, space;
+  bool metaspace = false;
+  bool begins_behind_added = true;  // what follows an added token begins as a text does
   size_t leading_spaces = 0;
   Ids before, behind;
   std::optional<int32_t> end_of_text;
@@ -62,8 +67,12 @@ class BpeTokenizer final : public Tokenizer {
  private:
   BpeTokenizer(BpeParts parts, TokenMatcher raw, TokenMatcher normalized);
 
-  // `begins`: what is before the text, if anything is, is an added token.
+  // `begins`: the text begins there, or what is before it is an added token that counts as that.
   Status EncodeText(std::string_view text, bool begins, WordCache& cache, Ids& ids) const;
+  // Whether that is so of a piece between added tokens of the text.
+  bool BeginsAt(std::string_view piece, std::string_view text, bool begins) const {
+    return piece.data() == text.data() ? begins : parts_.begins_behind_added;
+  }
   // A text without tokens that are looked for before normalization.
   Status EncodeStretch(std::string_view text, bool begins, WordCache& cache, Ids& ids) const;
   // A normalized text without added tokens.

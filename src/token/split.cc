@@ -9,20 +9,23 @@
 namespace ds::token {
 namespace {
 
+constexpr std::string_view kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
 constexpr struct {
   SplitRule rule;
   const char* name;
   std::string_view pattern;
 } kRules[] = {
     {SplitRule::kNone, "none", ""},
-    {SplitRule::kGpt2, "gpt2",
-     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},
+    {SplitRule::kGpt2, "gpt2", kGpt2Pattern},
     {SplitRule::kLlama3, "llama3",
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
      R"(\s*[\r\n]+|\s+(?!\S)|\s+)"},
     {SplitRule::kQwen2, "qwen2",
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
      R"(\s*[\r\n]+|\s+(?!\S)|\s+)"},
+    {SplitRule::kSmolLm, "smollm", kGpt2Pattern},
 };
 
 // One character and its class; at the end of the text, no bytes.
@@ -88,13 +91,15 @@ class Text {
 
   // White space from `at` on: \s+(?!\S)|\s+, all of it at the end of the text, else without its
   // last character, which belongs to what follows.
-  size_t SpaceEnd(size_t at) const {
+  size_t SpaceEnd(size_t at, bool number_is_end = false) const {
     size_t last = at, end = at;
-    for (Char c = At(at); c.bytes != 0 && c.kind == CharClass::kSpace; c = At(end)) {
+    Char c = At(at);
+    for (; c.bytes != 0 && c.kind == CharClass::kSpace; c = At(end)) {
       last = end;
       end += c.bytes;
     }
-    return end == text_.size() || last == at ? end : last;
+    const bool ends = c.bytes == 0 || (number_is_end && c.kind == CharClass::kNumber);
+    return ends || last == at ? end : last;
   }
 
   // \s*[\r\n]+: through the last line end of the white space at `at`; `at` where there is none.
@@ -111,16 +116,18 @@ class Text {
   std::string_view text_;
 };
 
-size_t Gpt2End(const Text& text, size_t at) {
+// `digits_apart`: each number is a text of its own, at which those beside it end.
+size_t Gpt2End(const Text& text, size_t at, bool digits_apart) {
   if (const size_t length = text.Contraction(at, /*any_case=*/false); length > 0) {
     return at + length;
   }
   const Char first = text.At(at);
   const Char run = first.value == ' ' ? text.At(at + 1) : first;
+  if (digits_apart && run.kind == CharClass::kNumber) return at + first.bytes;
   if (run.bytes != 0 && run.kind != CharClass::kSpace) {
     return text.Run(first.value == ' ' ? at + 1 : at, run.kind);
   }
-  return text.SpaceEnd(at);
+  return text.SpaceEnd(at, digits_apart);
 }
 
 size_t Llama3End(const Text& text, size_t at, size_t digits) {
@@ -164,11 +171,13 @@ size_t WordEnd(SplitRule rule, std::string_view text, size_t at) {
     case SplitRule::kNone:
       break;
     case SplitRule::kGpt2:
-      return Gpt2End(Text(text), at);
+      return Gpt2End(Text(text), at, /*digits_apart=*/false);
     case SplitRule::kLlama3:
       return Llama3End(Text(text), at, 3);
     case SplitRule::kQwen2:
       return Llama3End(Text(text), at, 1);
+    case SplitRule::kSmolLm:
+      return Gpt2End(Text(text), at, /*digits_apart=*/true);
   }
   return text.size();
 }

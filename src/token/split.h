@@ -16,14 +16,15 @@ enum class SplitRule : uint8_t {
   kGpt2,    // contractions, then runs of letters, numbers or others with a space before them
   kLlama3,  // any one character before letters, at most three digits, line ends by themselves
   kQwen2,   // as Llama 3, digits one by one
+  kSmolLm,  // as GPT-2 between digits, which are cut out one by one before
 };
 
 const char* SplitRuleName(SplitRule rule);
 // The rule that a regular expression states, if it is one of ours.
 std::optional<SplitRule> FindSplitRule(std::string_view pattern);
-// "gpt2", "llama3", "qwen2"
+// "gpt2", "llama3", "qwen2", "smollm"
 std::optional<SplitRule> SplitRuleOfName(std::string_view name);
-// The regular expression of the rule; "" for kNone.
+// The regular expression of the rule, for kSmolLm that between digits; "" for kNone.
 std::string_view SplitPattern(SplitRule rule);
 
 // The end of the word that begins at `at` < text.size(). A byte that is not UTF-8 counts as a

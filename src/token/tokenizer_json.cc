@@ -101,25 +101,59 @@ class Reader {
 
   Status ReadPreTokenizer() {
     const auto parts = PartsOf(root_, "pre_tokenizer", "pretokenizers");
-    if (parts.empty()) {
+    const bool metaspace = parts.size() == 1 && TypeOf(*parts[0]) == "Metaspace";
+    if (parts.empty() || metaspace) {
       parts_.kind = BpeParts::Kind::kCharacters;
-      if (At(At(root_, "model"), "byte_fallback") == true) return {};
-      return Refuse(
-          "pre_tokenizer is null and model.byte_fallback is not true: neither of the two "
-          "kinds that are read");
+      if (At(At(root_, "model"), "byte_fallback") != true) {
+        return Refuse(
+            "pre_tokenizer is {} and model.byte_fallback is not true: neither of the two "
+            "kinds that are read",
+            metaspace ? "Metaspace" : "null");
+      }
+      return metaspace ? ReadMetaspace(*parts[0]) : Status();
     }
     for (const Json* part : parts) {
       const std::string type = TypeOf(*part);
       const bool last = part == parts.back();
       if (type == "Split" && part == parts.front() && !last) {
         DS_TRY(ReadSplit(*part));
+      } else if (type == "Digits" && part == parts.front() && !last) {
+        if (At(*part, "individual_digits") != true) {
+          return Refuse("pre_tokenizer: Digits has individual_digits {}, expected true",
+                        DumpJson(At(*part, "individual_digits"), -1).substr(0, 40));
+        }
+        parts_.split = SplitRule::kSmolLm;
       } else if (type == "ByteLevel" && last && parts.size() <= 2) {
-        DS_TRY(ReadByteLevel(*part, parts.size() == 2));
+        DS_TRY(ReadByteLevel(*part, parts.size() == 2 ? TypeOf(*parts[0]) : ""));
       } else {
-        return Refuse("pre_tokenizer: {} {} of {}, expected ByteLevel, or a Split before it", type,
-                      part == parts.front() ? "first" : "later", parts.size());
+        return Refuse(
+            "pre_tokenizer: {} {} of {}, expected ByteLevel, or a Split or Digits before it, or "
+            "Metaspace",
+            type, part == parts.front() ? "first" : "later", parts.size());
       }
     }
+    return {};
+  }
+
+  // What the normalizer of older files does, but for texts that begin with a space, and, with the
+  // scheme "first", behind added tokens.
+  Status ReadMetaspace(const Json& part) {
+    std::string scheme = "always";
+    bool prefix = true, split = true;
+    DS_TRY(RequireKey(part, "replacement", parts_.space));
+    DS_TRY(ReadKey(part, "prepend_scheme", scheme));
+    DS_TRY(ReadKey(part, "add_prefix_space", prefix));  // of old releases
+    DS_TRY(ReadKey(part, "split", split));
+    if (scheme != "always" && scheme != "first" && scheme != "never") {
+      return Refuse(
+          "pre_tokenizer: Metaspace has prepend_scheme {}, expected always, first or never",
+          Shown(scheme));
+    }
+    if (split) return Refuse("pre_tokenizer: Metaspace has split true, expected false");
+    if (parts_.space.empty()) return Refuse("pre_tokenizer: Metaspace has an empty replacement");
+    parts_.metaspace = true;
+    parts_.begins_behind_added = scheme != "first";
+    if (prefix && scheme != "never") parts_.prepend = parts_.space;
     return {};
   }
 
@@ -140,18 +174,20 @@ class Reader {
     return {};
   }
 
-  Status ReadByteLevel(const Json& part, bool behind_split) {
+  // `behind`: the type of what stands before it, "" where nothing does.
+  Status ReadByteLevel(const Json& part, const std::string& behind) {
     bool prefix = true, regex = true;
     DS_TRY(ReadKey(part, "add_prefix_space", prefix));
     DS_TRY(ReadKey(part, "use_regex", regex));
-    if (behind_split && (prefix || regex)) {
+    if (!behind.empty() && (prefix || regex != (behind == "Digits"))) {
       return Refuse(
-          "pre_tokenizer: ByteLevel behind a Split has add_prefix_space {}, use_regex {}, "
-          "expected false and false",
-          prefix, regex);
+          "pre_tokenizer: ByteLevel behind {} has add_prefix_space {}, use_regex {}, expected "
+          "false "
+          "and {}",
+          behind, prefix, regex, behind == "Digits");
     }
     parts_.add_prefix_space = prefix;
-    if (regex) parts_.split = SplitRule::kGpt2;
+    if (regex && behind.empty()) parts_.split = SplitRule::kGpt2;
     return {};
   }
 
@@ -159,6 +195,9 @@ class Reader {
     const bool bytes = parts_.kind == BpeParts::Kind::kBytes;
     for (const Json* part : PartsOf(root_, "normalizer", "normalizers")) {
       const std::string type = TypeOf(*part);
+      if (parts_.metaspace) {
+        return Refuse("normalizer: {} before Metaspace, expected none", type);
+      }
       if (type == "NFC" && bytes) {
         parts_.nfc = true;
       } else if (type == "Prepend" && !bytes && parts_.space.empty()) {
@@ -241,6 +280,7 @@ class Reader {
       }
       const auto found = ids_.find(name);
       parts_.byte_ids[byte] = found == ids_.end() ? -1 : found->second;
+      if (found == ids_.end()) DS_TRY(FindUnknown(byte));
       if (parts_.kind == BpeParts::Kind::kBytes) continue;
       if (found == ids_.end()) return InvalidArgument("model.vocab has no token {}", name);
       parts_.tokens[static_cast<size_t>(found->second)] = std::string(1, static_cast<char>(byte));
@@ -252,6 +292,21 @@ class Reader {
         }
       }
     }
+    return {};
+  }
+
+  // What stands for a byte that has no token, if anything does.
+  Status FindUnknown(unsigned byte) {
+    const Json &model = At(root_, "model"), &token = At(model, "unk_token");
+    const bool in_utf8 = byte != 0xC0 && byte != 0xC1 && byte < 0xF5;
+    if (parts_.kind != BpeParts::Kind::kBytes || !token.is_string() || !in_utf8) return {};
+    const auto found = ids_.find(token.get<std::string>());
+    if (found == ids_.end() || At(model, "fuse_unk") == true) {
+      return Refuse(
+          "model.unk_token {} {}, and byte 0x{:02X} has no token", Shown(token.get<std::string>()),
+          found == ids_.end() ? "is not in the vocabulary" : "stands for runs (fuse_unk)", byte);
+    }
+    parts_.byte_ids[byte] = found->second;
     return {};
   }
 
@@ -476,19 +531,21 @@ std::string ToTokenizerJson(const BpeParts& parts) {
     vocab +=
         fmt::format("{}\n      {}: {}", vocab.empty() ? "" : ",", Ordered(spelled(id)).dump(), id);
   }
+  const bool digits = parts.split == SplitRule::kSmolLm;
   const Ordered byte_level = {{"type", "ByteLevel"},
                               {"add_prefix_space", parts.add_prefix_space},
                               {"trim_offsets", true},
-                              {"use_regex", parts.split == SplitRule::kGpt2}};
+                              {"use_regex", digits || parts.split == SplitRule::kGpt2}};
   Ordered before = byte_level;
   if (parts.split != SplitRule::kGpt2) {
-    before = {{"type", "Sequence"},
-              {"pretokenizers",
-               {{{"type", "Split"},
-                 {"pattern", {{"Regex", SplitPattern(parts.split)}}},
-                 {"behavior", "Isolated"},
-                 {"invert", false}},
-                byte_level}}};
+    Ordered first = {{"type", "Digits"}, {"individual_digits", true}};
+    if (!digits) {
+      first = {{"type", "Split"},
+               {"pattern", {{"Regex", SplitPattern(parts.split)}}},
+               {"behavior", "Isolated"},
+               {"invert", false}};
+    }
+    before = {{"type", "Sequence"}, {"pretokenizers", {first, byte_level}}};
   }
   Ordered nfc;
   if (parts.nfc) nfc["type"] = "NFC";

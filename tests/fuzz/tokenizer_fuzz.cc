@@ -18,8 +18,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   const bool bytes = parts->kind == BpeParts::Kind::kBytes;
-  const bool all = std::all_of(parts->byte_ids.begin(), parts->byte_ids.end(),
-                               [](int32_t id) { return id >= 0; });
+  bool all = true;  // bytes have tokens of their own
+  for (size_t byte = 0; byte < 256; ++byte) {
+    const int32_t id = parts->byte_ids[byte];
+    all = all && id >= 0 &&
+          parts->tokens[static_cast<size_t>(id)] == std::string(1, static_cast<char>(byte));
+  }
   const bool exact =
       bytes && all && !parts->nfc && !parts->add_prefix_space && parts->added.empty();
   if (bytes && parts->added.empty()) {

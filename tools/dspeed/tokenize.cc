@@ -186,7 +186,7 @@ struct LearnFlags {
 Status Learn(const LearnFlags& flags) {
   const auto rule = token::SplitRuleOfName(flags.split);
   if (!rule.has_value()) {
-    return InvalidArgument("--split is {}, expected gpt2, llama3 or qwen2", flags.split);
+    return InvalidArgument("--split is {}, expected gpt2, llama3, qwen2 or smollm", flags.split);
   }
   DS_ASSIGN(const Text text, OpenText(flags.text));
   if (!text.source.text.has_value()) {
@@ -263,7 +263,10 @@ void AddTokenizer(CLI::App& app, Chosen& chosen) {
                             "A token that no text teaches; may be given several times. "
                             "Conversations (train --format chat) need '<|im_start|>' and "
                             "'<|im_end|>'"));
-  train.add_option("--split", flags->split, "How words are split: gpt2, llama3 or qwen2")
+  train
+      .add_option("--split", flags->split,
+                  "How words are split: gpt2, llama3, qwen2 or smollm (as gpt2, digits by "
+                  "themselves)")
       ->capture_default_str();
   train.add_option("--out", flags->out, "The folder for the tokenizer")->required();
   train.add_flag("--overwrite", flags->overwrite,

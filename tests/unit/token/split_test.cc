@@ -55,6 +55,16 @@ TEST(Split, Qwen2TakesDigitsOneByOne) {
   EXPECT_EQ(Split(SplitRule::kQwen2, "a123 4"), (Words{"a", "1", "2", "3", " ", "4"}));
 }
 
+TEST(Split, SmolLmCutsDigitsOutFirst) {
+  const auto split = [](const std::string& text) { return Split(SplitRule::kSmolLm, text); };
+  EXPECT_EQ(split("Hello  world's 123abc!?\n"),
+            (Words{"Hello", " ", " world", "'s", " ", "1", "2", "3", "abc", "!?", "\n"}));
+  EXPECT_EQ(split("a   1\n\n2  b"), (Words{"a", "   ", "1", "\n\n", "2", " ", " b"}));
+  EXPECT_EQ(split("\u00e9\u0663\u00bd \u2167"),
+            (Words{"\u00e9", "\u0663", "\u00bd", " ", "\u2167"}));
+  EXPECT_EQ(split("x1'll 'll2"), (Words{"x", "1", "'ll", " '", "ll", "2"}));
+}
+
 TEST(Split, BytesThatAreNotUtf8AreOthers) {
   EXPECT_EQ(Split(SplitRule::kGpt2, "a\xff\xc3 b"), (Words{"a", "\xff\xc3", " b"}));
   EXPECT_EQ(Split(SplitRule::kLlama3, "a\xff\xe4\xb8"), (Words{"a", "\xff\xe4\xb8"}));
@@ -65,6 +75,9 @@ TEST(Split, RulesAreKnownByTheirPatterns) {
     EXPECT_EQ(FindSplitRule(SplitPattern(rule)), rule);
     EXPECT_EQ(SplitRuleOfName(SplitRuleName(rule)), rule);
   }
+  EXPECT_EQ(SplitRuleOfName("smollm"), SplitRule::kSmolLm);
+  EXPECT_EQ(FindSplitRule(SplitPattern(SplitRule::kSmolLm)),
+            SplitRule::kGpt2);  // without the digits
   EXPECT_FALSE(FindSplitRule("\\s+").has_value());
   EXPECT_FALSE(FindSplitRule("").has_value());
   EXPECT_FALSE(SplitRuleOfName("none").has_value());
@@ -74,7 +87,8 @@ TEST(Split, LongRunsTakeLinearTime) {
   for (const char* unit : {"a", " ", "\n", "1", "!", " \n", "'", "\u00e9", "\xff", "\t \r"}) {
     std::string text;
     while (text.size() < size_t{1} << 20) text += unit;
-    for (const SplitRule rule : {SplitRule::kGpt2, SplitRule::kLlama3, SplitRule::kQwen2}) {
+    for (const SplitRule rule :
+         {SplitRule::kGpt2, SplitRule::kLlama3, SplitRule::kQwen2, SplitRule::kSmolLm}) {
       size_t words = 0;
       for (size_t at = 0; at < text.size(); ++words) at = WordEnd(rule, text, at);
       EXPECT_GE(words, 1u);

@@ -26,7 +26,8 @@ std::string Refusal(const std::string& pointer, const Json& value) {
 }
 
 TEST(TokenizerJson, WritesWhatItReads) {
-  for (const SplitRule rule : {SplitRule::kGpt2, SplitRule::kLlama3, SplitRule::kQwen2}) {
+  for (const SplitRule rule :
+       {SplitRule::kGpt2, SplitRule::kLlama3, SplitRule::kQwen2, SplitRule::kSmolLm}) {
     BpeParts parts = SmallBpe({{"a", "b"}, {" ", "ab"}, {"\xe4", "\xb8"}}, rule);
     parts.nfc = rule == SplitRule::kQwen2;
     parts.ignore_merges = rule == SplitRule::kLlama3;
@@ -68,13 +69,25 @@ TEST(TokenizerJson, RefusesByNameWhatItDoesNotDo) {
             "t: model.end_of_word_suffix is \"</w>\", expected null");
   EXPECT_EQ(Refusal("/normalizer", {{"type", "Lowercase"}}),
             "t: normalizer: Lowercase is not known, expected NFC or none");
+  EXPECT_EQ(Refusal("/pre_tokenizer", {{"type", "Whitespace"}}),
+            "t: pre_tokenizer: Whitespace first of 1, expected ByteLevel, or a Split or Digits "
+            "before it, or Metaspace");
   EXPECT_EQ(Refusal("/pre_tokenizer", {{"type", "Metaspace"}}),
-            "t: pre_tokenizer: Metaspace first of 1, expected ByteLevel, or a Split before it");
+            "t: pre_tokenizer is Metaspace and model.byte_fallback is not true: neither of the two "
+            "kinds that are read");
   const Json split = {
       {"type", "Split"}, {"pattern", {{"Regex", "\\d+"}}}, {"behavior", "Isolated"}};
   const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
   EXPECT_EQ(Refusal("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {split, bytes}}}),
             "t: pre_tokenizer: the pattern \"\\\\d+\" is none of those of gpt2, llama3 and qwen2");
+  Json digits = {{"type", "Digits"}, {"individual_digits", true}};
+  EXPECT_EQ(
+      Refusal("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {digits, bytes}}}),
+      "t: pre_tokenizer: ByteLevel behind Digits has add_prefix_space false, use_regex false, "
+      "expected false and true");
+  digits["individual_digits"] = false;
+  EXPECT_EQ(Refusal("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {digits, bytes}}}),
+            "t: pre_tokenizer: Digits has individual_digits false, expected true");
   EXPECT_NE(Refusal("/pre_tokenizer", nullptr), "");
   EXPECT_EQ(Refusal("/post_processor", {{"type", "BertProcessing"}}),
             "t: post_processor: BertProcessing is not known, expected TemplateProcessing");
@@ -141,6 +154,76 @@ TEST(Tokenizer, PrefixSpaceAndWholeWords) {
   parts.add_prefix_space = true;
   EXPECT_EQ(*(*BpeTokenizer::Create(parts))->Encode("bc"), (Ids{' ', 257}));
   EXPECT_EQ(*(*BpeTokenizer::Create(parts))->Encode(" bc"), (Ids{' ', 257}));
+}
+
+// As newer files of Llama 2 and Mistral have it. Ids as tokenizers 0.23.3 gives them.
+TEST(Tokenizer, Metaspace) {
+  Json vocab = {{"<unk>", 0}, {"<s>", 1}};
+  for (int byte = 0; byte < 256; ++byte) vocab[fmt::format("<0x{:02X}>", byte)] = byte + 2;
+  const std::string space = "\u2581";
+  for (const std::string& token :
+       {space, std::string("a"), std::string("b"), std::string("ab"), space + "ab"}) {
+    vocab[token] = vocab.size();
+  }
+  Json json = {{"model",
+                {{"type", "BPE"},
+                 {"byte_fallback", true},
+                 {"vocab", vocab},
+                 {"merges", {"a b", space + " ab"}}}},
+               {"added_tokens", {{{"id", 1}, {"content", "<s>"}, {"special", true}}}}};
+  const auto with = [&](Json pre_tokenizer) {
+    pre_tokenizer["type"] = "Metaspace";
+    pre_tokenizer.emplace("replacement", space);
+    pre_tokenizer.emplace("split", false);
+    json["pre_tokenizer"] = std::move(pre_tokenizer);
+    return MakeJsonTokenizer(DumpJson(json), "t", {});
+  };
+  const auto first = with({{"prepend_scheme", "first"}}).Take();
+  EXPECT_EQ(*first->Encode("ab ab"), (Ids{262, 262}));
+  EXPECT_EQ(*first->Encode(" ab"), Ids{262});
+  EXPECT_EQ(*first->Encode("ab<s>ab<s> ab"), (Ids{262, 1, 261, 1, 262}));
+  EXPECT_EQ(*first->Encode("\u00e9"), (Ids{258, 0xC3 + 2, 0xA9 + 2}));
+  EXPECT_EQ(*first->Encode(""), Ids{});
+  Ids more;
+  WordCache cache;
+  ASSERT_TRUE(first->EncodeMore("ab", cache, more).ok());
+  EXPECT_EQ(more, Ids{261});
+  EXPECT_EQ(*with({{"prepend_scheme", "always"}}).Take()->Encode("ab<s>ab<s> ab"),
+            (Ids{262, 1, 262, 1, 262}));
+  EXPECT_EQ(*with(Json::object()).Take()->Encode("ab"), Ids{262});
+  EXPECT_EQ(*with({{"prepend_scheme", "never"}}).Take()->Encode("ab ab"), (Ids{261, 262}));
+  EXPECT_EQ(*with({{"add_prefix_space", false}}).Take()->Encode("ab"), Ids{261});
+
+  EXPECT_EQ(with({{"split", true}}).status().message(),
+            "t: pre_tokenizer: Metaspace has split true, expected false");
+  EXPECT_EQ(with({{"replacement", ""}}).status().message(),
+            "t: pre_tokenizer: Metaspace has an empty replacement");
+  EXPECT_EQ(
+      with({{"prepend_scheme", "last"}}).status().message(),
+      "t: pre_tokenizer: Metaspace has prepend_scheme \"last\", expected always, first or never");
+  json["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", space}};
+  EXPECT_EQ(with({{"prepend_scheme", "first"}}).status().message(),
+            "t: normalizer: Replace before Metaspace, expected none");
+}
+
+// A byte without a token is dropped, or the one for unknown ones.
+TEST(Tokenizer, BytesWithoutATokenMayHaveOne) {
+  Json json = *ParseJson(ToTokenizerJson(SmallBpe({{"a", "b"}})), "t");
+  json["model"]["vocab"].erase(ToByteAlphabet("z"));
+  json["model"]["vocab"].erase(ToByteAlphabet("\xff"));  // in no text
+  const auto encode = [&] {
+    auto made = MakeJsonTokenizer(DumpJson(json), "t", {});
+    return made.ok() ? *(*made)->Encode("abzza") : Ids{};
+  };
+  EXPECT_EQ(encode(), (Ids{256, 'a'}));
+  json["model"]["unk_token"] = "?";
+  EXPECT_EQ(encode(), (Ids{256, '?', '?', 'a'}));
+  json["model"]["fuse_unk"] = true;
+  EXPECT_EQ(MakeJsonTokenizer(DumpJson(json), "t", {}).status().message(),
+            "t: model.unk_token \"?\" stands for runs (fuse_unk), and byte 0x7A has no token");
+  json["model"]["unk_token"] = "??";
+  EXPECT_EQ(MakeJsonTokenizer(DumpJson(json), "t", {}).status().message(),
+            "t: model.unk_token \"??\" is not in the vocabulary, and byte 0x7A has no token");
 }
 
 TEST(Tokenizer, ATextMustBeUtf8) {
