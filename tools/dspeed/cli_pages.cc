@@ -1,7 +1,6 @@
 #include "cli_pages.h"
 
 #include <fmt/core.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "model/family.h"
+#include "progress.h"
 
 namespace ds::tool {
 namespace {
@@ -71,12 +71,6 @@ Apps CommandsOf(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App* command) { return !command->get_name().empty(); });
 }
 
-size_t Columns() {
-  winsize size = {};
-  const bool known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return std::clamp<size_t>(known ? size.ws_col : 80, 60, 100);
-}
-
 // The text from column `indent` on, after `before`, which may reach beyond it.
 std::string Hanging(const std::string& before, const std::string& text, size_t indent,
                     size_t columns) {
@@ -122,7 +116,7 @@ class HelpPage final : public CLI::Formatter {
  public:
   std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode) const override {
     constexpr size_t kIndent = 28;
-    const size_t columns = Columns();
+    const size_t columns = std::clamp<size_t>(TerminalColumns(STDOUT_FILENO), 60, 100);
     // The program's own name stands before that of a command.
     const std::string full = app->get_parent() == nullptr || name.find(' ') != std::string::npos
                                  ? (name.empty() ? app->get_name() : name)

@@ -21,12 +21,12 @@ bool WantsColour() {
          (terminal == nullptr || std::strcmp(terminal, "dumb") != 0);
 }
 
-size_t Columns() {
-  winsize size = {};
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
-
 }  // namespace
+
+size_t TerminalColumns(int descriptor) {
+  winsize size = {};
+  return ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
 
 std::string Counted(int64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
@@ -131,7 +131,7 @@ void Progress::Redraw(const LogEntry& entry) {
   const auto now = Clock::now();
   if (now - shown_ < std::chrono::milliseconds(200) && entry.step < work_.steps) return;
   shown_ = now;
-  const std::string line = Join(Fields(entry), Columns());
+  const std::string line = Join(Fields(entry), TerminalColumns(STDERR_FILENO));
   Say(stderr, "\r\033[K{}{}{}", colour_ ? "\033[36m" : "", line, colour_ ? "\033[0m" : "");
   std::fflush(stderr);
   open_ = true;

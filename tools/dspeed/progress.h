@@ -52,6 +52,9 @@ class Progress {
   bool open_ = false;  // the cursor is behind an unfinished line
 };
 
+// Of the terminal behind a file descriptor; 80 where there is none.
+size_t TerminalColumns(int descriptor);
+
 // "12 s", "3 min 5 s", "2 h 10 min"
 std::string DurationText(double seconds);
 
