@@ -240,7 +240,7 @@ _dspeed() {
     --format) words='auto text jsonl chat tokens' ;;
 )bash" + ("    --family) words='" + families + "' ;;\n") +
          R"bash(    --layout) words='llmc nanogpt' ;;
-    --split) words='gpt2 llama3 qwen2' ;;
+    --split) words='gpt2 llama3 qwen2 smollm' ;;
     tokenizer) [ "${word:0:1}" = - ] || words='train' ;;
     --tokenizer)
       COMPREPLY=($(compgen -W 'bytes chars' -- "$word") $(compgen -f -- "$word"))

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -63,6 +64,16 @@ const CLI::App& CommandOf(const CLI::App& app, std::span<char*> words, size_t& a
   return *command;
 }
 
+// A word where none is taken: most likely a model or a text without the flag that names it.
+std::string LoneWord(std::string_view word, const std::vector<std::string>& flags) {
+  std::error_code none;
+  const bool folder = std::filesystem::is_directory(word, none);
+  const bool file = std::filesystem::is_regular_file(word, none);
+  const std::string_view flag = folder ? "--model" : file ? "--data" : "";
+  return fmt::format("{} stands behind no flag{}", word,
+                     Holds(flags, flag) ? fmt::format("; did you mean {} {}?", flag, word) : "");
+}
+
 // Of "Could not convert: --ranks = 9999999999" what is wrong with the value.
 std::optional<std::string> NotConverted(const CLI::App& command, std::string_view parser_says) {
   constexpr std::string_view kSaid = "Could not convert: ", kSign = " = ";
@@ -95,6 +106,11 @@ std::string ExplainMistyped(const CLI::App& app, std::span<char*> words,
   }
   if (!commands.empty() && at == words.size()) {
     return say(fmt::format("a command is needed: {}", fmt::join(commands, ", ")));
+  }
+  const bool takes_words =
+      !command.get_options([](const CLI::Option* one) { return one->get_positional(); }).empty();
+  if (at < words.size() && words[at][0] != '-' && !takes_words) {
+    return say(LoneWord(words[at], flags));
   }
   for (; at < words.size(); ++at) {
     std::string_view word = words[at];

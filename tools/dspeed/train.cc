@@ -509,7 +509,6 @@ Status ListPresets() {
 }
 
 Status Start(TrainFlags flags) {
-  if (flags.list_presets) return ListPresets();
   if (flags.mpi || comm::FindLaunch()) return TrainInJob(flags);
   flags.ranks = flags.asked_ranks.value_or(1);
   return Train(flags, nullptr);
@@ -527,7 +526,14 @@ void AddTrain(CLI::App& app, Chosen& chosen) {
       "  dspeed train --data book.txt=0.7 --data talk.jsonl=0.3 --log log --save model\n"
       "  dspeed train --data book.txt --ranks 4 --config zero3.json --dtype bf16 --save model\n"
       "  mpirun -n 4 dspeed train --data book.txt --save model --resume");
-  train.callback([&chosen, flags] { chosen = [flags] { return Start(*flags); }; });
+  train.callback([&chosen, flags] {
+    if (flags->list_presets) {
+      chosen = ListPresets;
+      return;
+    }
+    if (flags->data.empty() && flags->mix.empty()) throw CLI::RequiredError("--data or --mix");
+    chosen = [flags] { return Start(*flags); };
+  });
 }
 
 }  // namespace ds::tool

@@ -18,9 +18,6 @@ Status CheckFlags(const TrainFlags& flags) {
     if (value >= least) return {};
     return InvalidArgument("{} is {}, expected {} or more", flag, value, least);
   };
-  if (flags.data.empty() && flags.mix.empty() && !flags.plans) {
-    return InvalidArgument("--data is needed: the text to train on");
-  }
   if (!flags.data.empty() && !flags.mix.empty()) {
     return InvalidArgument("--data {} and --mix {}: the file names all texts, or none is needed",
                            flags.data[0], flags.mix);
