@@ -72,6 +72,7 @@ class Pages(e2e.DspeedTest):
         self.assertEqual(self.complete("train", "--family", "qwen"), ["qwen2", "qwen3"])
         self.assertEqual(self.complete("train", "--dtype", "b"), ["bf16"])
         self.assertEqual(self.complete("train", "--preset", "nano"), ["nanogpt-char-cpu"])
+        self.assertEqual(self.complete("tokenizer", "train", "--split", "s"), ["smollm"])
         self.assertEqual(self.complete("eval", "--data", "te"), ["text.txt"])
 
     def test_bench(self):

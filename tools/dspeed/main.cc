@@ -156,7 +156,9 @@ int Run(int argc, char** argv) {
       if (!status.ok()) std::fprintf(stderr, "dspeed: %s\n", status.message().c_str());
       return status.ok() ? 0 : 1;
     }
-    return refuse(e.what());
+    const std::string wrong =
+        ds::tool::WrongNumberOf(app);  // what is there, before what is missing
+    return refuse(wrong.empty() ? e.what() : wrong);
   }
   if (const std::string wrong = ds::tool::WrongNumberOf(app); !wrong.empty()) return refuse(wrong);
   if (const ds::Status status = ds::CheckEnvironment(); !status.ok()) {

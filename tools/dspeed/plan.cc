@@ -14,6 +14,7 @@
 #include "engine/assembly.h"
 #include "mebibytes.h"
 #include "memory_forecast.h"
+#include "preset.h"
 #include "train_plan.h"
 
 namespace ds::tool {
@@ -226,7 +227,9 @@ void AddPlan(CLI::App& app, Chosen& chosen) {
       "\n"
       "Example\n"
       "  dspeed plan --preset gpt2 --ranks 8 --config zero3.json");
-  plan.callback([&chosen, flags, json] { chosen = [flags, json] { return Plan(*flags, *json); }; });
+  plan.callback([&chosen, flags, json] {
+    chosen = [flags, json] { return flags->list_presets ? ListPresets() : Plan(*flags, *json); };
+  });
 }
 
 }  // namespace ds::tool

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "command.h"
 
 namespace ds::tool {
 namespace {
@@ -127,6 +128,16 @@ std::string PresetNames() {
   std::string text;
   for (const std::string& name : Names()) text += (text.empty() ? "" : ", ") + name;
   return text;
+}
+
+Status ListPresets() {
+  DS_ASSIGN(const std::vector<Preset> presets, AllPresets());
+  for (const Preset& preset : presets) {
+    Say("{:<17} {} layers, {} heads, width {}, context {}: {}\n{:<17} {}\n", preset.name,
+        preset.layers, preset.heads, preset.width, preset.context, preset.about, "",
+        preset.path.empty() ? "(in the program)" : preset.path);
+  }
+  return {};
 }
 
 }  // namespace ds::tool

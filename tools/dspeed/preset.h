@@ -28,6 +28,8 @@ struct Preset {
 Result<Preset> FindPreset(const std::string& name);
 // All that FindPreset knows by name.
 Result<std::vector<Preset>> AllPresets();
+// Shows them: what --list-presets asks for.
+Status ListPresets();
 // "tiny, small, ..."
 std::string PresetNames();
 

@@ -498,16 +498,6 @@ Status TrainInJob(TrainFlags flags) {
               : Error(status.code(), "rank {}: {}", group->rank(), status.message());
 }
 
-Status ListPresets() {
-  DS_ASSIGN(const std::vector<Preset> presets, AllPresets());
-  for (const Preset& preset : presets) {
-    Say("{:<17} {} layers, {} heads, width {}, context {}: {}\n{:<17} {}\n", preset.name,
-        preset.layers, preset.heads, preset.width, preset.context, preset.about, "",
-        preset.path.empty() ? "(in the program)" : preset.path);
-  }
-  return {};
-}
-
 Status Start(TrainFlags flags) {
   if (flags.mpi || comm::FindLaunch()) return TrainInJob(flags);
   flags.ranks = flags.asked_ranks.value_or(1);
