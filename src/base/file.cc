@@ -175,7 +175,11 @@ Status MakeDirectories(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) {
-    return Error(Code::kIo, "{}: cannot make the folder: {}", path, error.message());
+    std::error_code none;
+    const auto target = std::filesystem::read_symlink(path, none);
+    return Error(
+        Code::kIo, "{}: cannot make the folder: {}", path,
+        none ? error.message() : fmt::format("it is a link to {}, which is none", target.string()));
   }
   return {};
 }

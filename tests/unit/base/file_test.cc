@@ -60,6 +60,17 @@ TEST(AtomicFile, SaysWhy) {
   EXPECT_EQ(dir.entries(), 1u);
 }
 
+TEST(MakeDirectories, NamesALinkToNothing) {
+  test::TempDir dir;
+  const std::string link = dir.file("link"), target = dir.file("none");
+  std::filesystem::create_symlink(target, link);
+  EXPECT_EQ(
+      MakeDirectories(link).message(),
+      fmt::format("{}: cannot make the folder: it is a link to {}, which is none", link, target));
+  const std::string file = dir.Write("f", "");
+  EXPECT_EQ(MakeDirectories(file).message(), file + ": cannot make the folder: Not a directory");
+}
+
 TEST(MappedFile, ReadsAndRefuses) {
   TempDir dir;
   auto file = MappedFile::Open(dir.Write("f", "hello"));
