@@ -8,6 +8,8 @@
 namespace ds::infer {
 namespace {
 
+constexpr int64_t kTopK = 50;  // what transformers takes where a file that samples has none
+
 template <typename T>
 Status Read(const Json& json, const char* key, std::optional<T>& out) {
   if (!json.contains(key) || json[key].is_null()) return {};
@@ -52,7 +54,12 @@ void FindNotDone(const Json& json, std::vector<std::string>& not_done) {
                                {"forced_bos_token_id", Json()},
                                {"forced_eos_token_id", Json()},
                                {"min_length", 0},
-                               {"min_new_tokens", 0}};
+                               {"min_new_tokens", 0},
+                               {"max_time", Json()},
+                               {"token_healing", false},
+                               {"dola_layers", Json()},
+                               {"constraints", Json()},
+                               {"force_words_ids", Json()}};
   for (const auto& [key, none] : nothing.items()) {
     const Json value = json.value(key, Json());
     if (value.is_null() || value == none || (value.is_structured() && value.empty())) continue;
@@ -75,6 +82,7 @@ Status ReadInto(const Json& json, GenerationConfig& config) {
   }
   DS_TRY(Read(json, "temperature", config.temperature));
   DS_TRY(Read(json, "top_k", config.top_k));
+  if (samples.has_value() && !config.top_k.has_value()) config.top_k = kTopK;
   DS_TRY(Read(json, "top_p", config.top_p));
   return Read(json, "min_p", config.min_p);
 }
@@ -111,9 +119,13 @@ void GenerationConfig::Apply(SamplingOptions& options) const {
 
 Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
                                               const model::DecoderConfig& config) {
-  const std::string path = folder + "/" + kGenerationConfig;
+  std::string path = folder + "/" + kGenerationConfig;
   auto text = ReadFile(path);
-  if (text.status().code() == Code::kNotFound) return EndsOf(config);
+  if (text.status().code() == Code::kNotFound) {
+    path = folder + "/config.json";
+    text = ReadFile(path);
+    if (text.status().code() == Code::kNotFound) return EndsOf(config);
+  }
   DS_TRY(text.status());
   DS_ASSIGN(const Json json, ParseJson(*text, path));
   DS_ASSIGN(GenerationConfig read, Parse(json, EndsOf(config), path));

@@ -32,7 +32,8 @@ struct GenerationConfig {
 };
 
 // Ends are those of the file, or else of the model's own config. A folder without the file is
-// fine. do_sample false is temperature 0, and what goes with sampling is not read then.
+// fine: config.json says it then, as that of older models does. do_sample false is temperature 0,
+// and what goes with sampling is not read then; with do_sample true, no top_k is 50.
 Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
                                               const model::DecoderConfig& config);
 

@@ -137,7 +137,9 @@ Result<HfConfig> ParseHfConfig(std::string_view text, std::string_view what) {
       return Error(Code::kUnsupported, "is_causal is {}, only true is supported",
                    DumpJson(json["is_causal"], -1));
     }
-    return RefuseAnyOf(json, {"pruned_heads", "quantization_config"});
+    // The last four: other weights, another config, other names and other sizes than are read here.
+    return RefuseAnyOf(json, {"pruned_heads", "quantization_config", "transformers_weights",
+                              "configuration_files", "attribute_map", "per_layer_config"});
   };
   if (Status status = read(); !status.ok()) {
     return Error(status.code(), "{}: {}", what, status.message());

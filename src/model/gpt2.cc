@@ -5,7 +5,22 @@
 namespace ds::model {
 namespace {
 
+// The names that other families have for sizes count in transformers, too, and more.
+Status CheckAliases(const Json& json) {
+  for (const auto& [alias, name] : {std::pair("hidden_size", "n_embd"),
+                                    {"max_position_embeddings", "n_positions"},
+                                    {"num_attention_heads", "n_head"},
+                                    {"num_hidden_layers", "n_layer"}}) {
+    const Json given = json.value(alias, Json());
+    if (given.is_null() || given == json[name]) continue;
+    return Error(Code::kConfig, "{} is {}, but {}, which is the same size, is {}", alias,
+                 DumpJson(given, -1), name, DumpJson(json[name], -1));
+  }
+  return {};
+}
+
 Status Read(const Json& json, DecoderConfig& config) {
+  DS_TRY(CheckAliases(json));
   std::string activation = "gelu_new";
   DS_TRY(ReadIfSet(json, "activation_function", activation));
   // These three are the same approximation, with its constants in other places.

@@ -23,6 +23,37 @@ Status ReadWindowSize(const Json& json, DecoderConfig& config) {
   return Error(Code::kConfig, "{} is {}, expected 1 or more, or null", kKey, config.window);
 }
 
+Status ReadLayerTypes(const Json& json, DecoderConfig& config) {
+  if (!json.contains("layer_types") || json["layer_types"].is_null()) return {};
+  const Json& types = json["layer_types"];
+  if (!types.is_array() || static_cast<int64_t>(types.size()) != config.layers) {
+    return Error(Code::kConfig, "layer_types is {}, expected an array of {} names",
+                 DumpJson(types, -1), config.layers);
+  }
+  for (size_t i = 0; i < types.size(); ++i) {
+    const bool windowed = types[i] == "sliding_attention";
+    if (!windowed && types[i] != "full_attention") {
+      return Error(Code::kUnsupported,
+                   "layer_types[{}] is {}, expected \"full_attention\" or \"sliding_attention\"", i,
+                   DumpJson(types[i], -1));
+    }
+    if (windowed && config.window == 0) {
+      return Error(Code::kConfig,
+                   "layer_types[{}] is \"sliding_attention\", but sliding_window null", i);
+    }
+    config.windowed.push_back(windowed);
+  }
+  return {};
+}
+
+Json LayerTypes(const DecoderConfig& config) {
+  Json types = Json::array();
+  for (int64_t i = 0; i < config.layers; ++i) {
+    types.push_back(config.window_of(i) > 0 ? "sliding_attention" : "full_attention");
+  }
+  return types;
+}
+
 void WriteLlamaLike(const DecoderConfig& config, Json& json) {
   const SizeNames& names = config.family->sizes;
   json[names.kv_heads] = config.key_heads();
@@ -93,12 +124,14 @@ void WriteLlama(const DecoderConfig& config, Json& json) {
 Status ReadMistral(const Json& json, DecoderConfig& config) {
   DS_TRY(ReadLlamaLike(json, config));
   if (!json.contains("num_key_value_heads")) config.kv_heads = 8;  // the reference's defaults
-  return ReadWindowSize(json, config);
+  DS_TRY(ReadWindowSize(json, config));
+  return ReadLayerTypes(json, config);  // Ministral, which the reference takes a file with it for
 }
 
 void WriteMistral(const DecoderConfig& config, Json& json) {
   WriteLlamaLike(config, json);
   json["sliding_window"] = config.window > 0 ? Json(config.window) : Json();
+  if (!config.windowed.empty()) json["layer_types"] = LayerTypes(config);
 }
 
 }  // namespace

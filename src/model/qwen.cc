@@ -15,25 +15,11 @@ Status ReadWindow(const Json& json, DecoderConfig& config) {
   DS_TRY(ReadIfSet(json, "max_window_layers", from));
   if (!use) return {};
   DS_TRY(ReadWindowSize(json, config));
+  DS_TRY(ReadLayerTypes(json, config));
+  if (!config.windowed.empty()) return {};
   config.windowed.assign(static_cast<size_t>(config.layers), false);
-  if (!json.contains("layer_types") || json["layer_types"].is_null()) {
-    for (int64_t i = std::max<int64_t>(from, 0); i < config.layers; ++i) {
-      config.windowed[static_cast<size_t>(i)] = true;
-    }
-    return {};
-  }
-  const Json& types = json["layer_types"];
-  if (!types.is_array() || static_cast<int64_t>(types.size()) != config.layers) {
-    return Error(Code::kConfig, "layer_types is {}, expected an array of {} names",
-                 DumpJson(types, -1), config.layers);
-  }
-  for (size_t i = 0; i < types.size(); ++i) {
-    if (types[i] != "sliding_attention" && types[i] != "full_attention") {
-      return Error(Code::kUnsupported,
-                   "layer_types[{}] is {}, expected \"full_attention\" or \"sliding_attention\"", i,
-                   DumpJson(types[i], -1));
-    }
-    config.windowed[i] = types[i] == "sliding_attention";
+  for (int64_t i = std::max<int64_t>(from, 0); i < config.layers; ++i) {
+    config.windowed[static_cast<size_t>(i)] = true;
   }
   return {};
 }
@@ -60,15 +46,10 @@ void WriteQwen(const DecoderConfig& config, Json& json) {
   const bool use = config.window > 0;
   json["use_sliding_window"] = use;
   json["sliding_window"] = use ? Json(config.window) : Json();
-  Json types = Json::array();
   int64_t full = 0;  // layers before the first with a window
-  for (int64_t i = 0; i < config.layers; ++i) {
-    const bool windowed = config.window_of(i) > 0;
-    if (!windowed && full == i) full = i + 1;
-    types.push_back(windowed ? "sliding_attention" : "full_attention");
-  }
+  while (full < config.layers && config.window_of(full) == 0) ++full;
   json["max_window_layers"] = full;
-  json["layer_types"] = std::move(types);
+  json["layer_types"] = LayerTypes(config);
 }
 
 void WriteQwen3(const DecoderConfig& config, Json& json) {

@@ -83,6 +83,12 @@ Result<const char*> KeyOf(const Json& config) {
     if (!config[key].is_object()) {
       return Error(Code::kConfig, "{} is {}, expected an object", key, DumpJson(config[key], -1));
     }
+    for (const auto& [name, value] : config[key].items()) {
+      if (!value.is_object()) continue;
+      return Error(Code::kUnsupported,
+                   "{} has {} of its own for {}, only one for all layers is supported", key,
+                   DumpJson(value, -1), name);
+    }
     if (found == nullptr || !config[key].empty()) found = key;
   }
   return found;

@@ -19,6 +19,19 @@ TEST(GenerationConfig, WithoutAFileTheModelSaysWhatEndsAText) {
   EXPECT_EQ(options.top_k, 4);
 }
 
+TEST(GenerationConfig, OlderModelsHaveItInTheirConfig) {
+  const test::TempDir dir;
+  dir.Write("config.json", R"({"model_type": "gpt2", "repetition_penalty": 1.5, "num_beams": 2})");
+  auto config = ReadGenerationConfig(dir.path(), {.eos_tokens = {7}});
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->end_ids, std::vector<int32_t>{7});
+  EXPECT_EQ(config->repetition_penalty, 1.5);
+  EXPECT_EQ(config->not_done, std::vector<std::string>{"num_beams 2"});
+  EXPECT_EQ(config->path, dir.path() + "/config.json");
+  dir.Write("generation_config.json", "{}");
+  EXPECT_FALSE(ReadGenerationConfig(dir.path(), {})->repetition_penalty.has_value());
+}
+
 TEST(GenerationConfig, TheFileOutweighsTheModel) {
   const test::TempDir dir;
   dir.Write("generation_config.json",
@@ -31,6 +44,11 @@ TEST(GenerationConfig, TheFileOutweighsTheModel) {
   config->Apply(options);
   EXPECT_EQ(options.temperature, 0.6);
   EXPECT_EQ(options.top_p, 0.9);
+  EXPECT_EQ(options.top_k, 50);
+  dir.Write("generation_config.json", R"({"temperature": 0.5})");
+  options.top_k = 5;
+  ReadGenerationConfig(dir.path(), {})->Apply(options);
+  EXPECT_EQ(options.temperature, 0.5);
   EXPECT_EQ(options.top_k, 5);
   dir.Write("generation_config.json", R"({"do_sample": false, "temperature": 0.6})");
   ReadGenerationConfig(dir.path(), {})->Apply(options);

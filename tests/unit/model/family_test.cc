@@ -84,6 +84,17 @@ TEST(HfConfig, RefusesByName) {
   EXPECT_EQ(with("scale_attn_by_inverse_layer_idx", true),
             "c.json: scale_attn_by_inverse_layer_idx is true, only false is supported");
   EXPECT_EQ(with("n_head", 5), "c.json: n_embd is 32, not a multiple of n_head, 5");
+  EXPECT_EQ(with("num_attention_heads", Sample()["n_head"]), "ok");
+  EXPECT_EQ(with("num_attention_heads", nullptr), "ok");
+  EXPECT_EQ(
+      with("num_attention_heads", 1),
+      fmt::format("c.json: num_attention_heads is 1, but n_head, which is the same size, is {}",
+                  Sample()["n_head"].dump()));
+  EXPECT_EQ(with("transformers_weights", "other.safetensors"),
+            "c.json: transformers_weights is \"other.safetensors\", only none is supported");
+  EXPECT_EQ(with("configuration_files", {"config.4.0.0.json"}),
+            "c.json: configuration_files is [\"config.4.0.0.json\"], only none is supported");
+  EXPECT_EQ(with("attribute_map", Json::object()), "ok");
   EXPECT_EQ(with("n_layer", "two"), "c.json: n_layer: is a string (\"two\"), expected an integer");
   EXPECT_EQ(with("n_layer", 0), "c.json: n_layer is 0, expected 1 to 16777216");
   Json json = Sample();
@@ -119,6 +130,53 @@ TEST(HfConfig, DefaultsOfTheFamilies) {
     EXPECT_EQ(windowed.window_of(28), 4096);
     EXPECT_EQ(parse(family, {{"use_sliding_window", true}, {"sliding_window", nullptr}}).window, 0);
   }
+}
+
+// The reference takes a Mistral with layer_types for a Ministral.
+TEST(HfConfig, AWindowInSomeLayersOfMistral) {
+  Json json = {
+      {"model_type", "mistral"},       {"vocab_size", 256},      {"hidden_size", 64},
+      {"intermediate_size", 48},       {"num_hidden_layers", 3}, {"num_attention_heads", 8},
+      {"max_position_embeddings", 64}, {"rms_norm_eps", 1e-6},   {"sliding_window", 16}};
+  const auto windows = [&] {
+    auto parsed = ParseHfConfig(json.dump(), "c.json");
+    EXPECT_TRUE(parsed.ok()) << parsed.status().message();
+    std::vector<int64_t> of;
+    for (int64_t i = 0; parsed.ok() && i < 3; ++i) of.push_back(parsed->config.window_of(i));
+    if (parsed.ok()) json = *ParseJson(ToHfConfig(parsed->config, DType::kF32), "it");
+    return of;
+  };
+  EXPECT_EQ(windows(), (std::vector<int64_t>{16, 16, 16}));
+  EXPECT_FALSE(json.contains("layer_types"));
+  for (const char* first : {"full_attention", "sliding_attention"}) {
+    json["layer_types"] = {first, "sliding_attention", "full_attention"};
+    const std::vector<int64_t> want{first[0] == 'f' ? 0 : 16, 16, 0};
+    EXPECT_EQ(windows(), want);
+    EXPECT_EQ(windows(), want);  // what is written says the same
+  }
+  json["sliding_window"] = nullptr;
+  EXPECT_EQ(Message(json),
+            "c.json: layer_types[0] is \"sliding_attention\", but sliding_window null");
+  json["layer_types"] = {"full_attention"};
+  EXPECT_EQ(Message(json),
+            "c.json: layer_types is [\"full_attention\"], expected an array of 3 names");
+}
+
+TEST(HfConfig, PositionsAreTheSameInAllLayers) {
+  Json json = *ParseJson(ToHfConfig({.family = &LlamaFamily(),
+                                     .vocab = 300,
+                                     .context = 64,
+                                     .layers = 2,
+                                     .heads = 4,
+                                     .width = 32,
+                                     .inner = 48},
+                                    DType::kF32),
+                         "sample");
+  json["rope_parameters"] = {{"full_attention", {{"rope_theta", 500}}}};
+  EXPECT_EQ(
+      Message(json),
+      "c.json: rope_parameters has {\"rope_theta\":500} of its own for full_attention, only one "
+      "for all layers is supported");
 }
 
 TEST(HfConfig, ThePaddingRow) {
