@@ -265,16 +265,37 @@ def answer(tokenizer, number, text, nfc):
     return row
 
 
-# Those of tests/golden, and what other models make of their vocabularies.
-TOKENIZERS = {name: (name, {}) for name in ("gpt2", "llama3", "qwen2", "llama2")} | {
+# Those of tests/golden, and what other models make of their vocabularies: what is changed in the file, and
+# whether added tokens leave white space alone, as those of most models do.
+TOKENIZERS = {name: (name, {}, False) for name in ("gpt2", "llama3", "qwen2", "llama2")} | {
+    "gpt2 itself": ("gpt2", {}, True),
     "smollm": ("gpt2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
         {"type": "Digits", "individual_digits": True},
-        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}]}})
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}]}}, True),
+    "qwen2 itself": ("qwen2", {}, True)
 } | {
     f"mistral {scheme}": ("llama2", {"normalizer": None, "pre_tokenizer": {
-        "type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": False}})
+        "type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": False}}, False)
     for scheme in ("first", "always")
 }
+
+
+def compare_long_text(build, folder, path, tokenizer, make):
+    """One text of 2 MiB, which dspeed encodes in parts, several at a time."""
+    text = ""
+    while len(text) < 1 << 21:
+        at = make.draw.randrange(len(make.corpus) - 400)
+        text += make.corpus[at:at + make.draw.randint(1, 400)] + make.draw.choice(
+            ("\n", "\n\n", "\n\n\n", " \n", "\n ", "\t\n\n", "\n7", "\n\n7", " ", "\u3000\n"))
+    (folder / "long.txt").write_text(text, encoding="utf-8", newline="")
+    run(build / "bin/dspeed", "tokenize", "--tokenizer", path, "--data", folder / "long.txt", "--layout", "nanogpt",
+        "--out", folder / "long.bin")
+    got = np.fromfile(folder / "long.bin", dtype=np.uint16)
+    want = np.array(tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.uint16)
+    if np.array_equal(got, want):
+        return ""
+    at = int(np.argmax(got[:min(len(got), len(want))] != want[:min(len(got), len(want))]))
+    return f"a long text: {len(got)} ids and {len(want)}, at {at} {got[at:at + 8]} and {want[at:at + 8]}"
 
 
 def compare_tokenizers(build, folder, strings, seed):
@@ -282,10 +303,12 @@ def compare_tokenizers(build, folder, strings, seed):
     bad = 0
     table = folder / "hf/tokenizers"
     print(f"\n{'tokenizer':<16}{'strings':>10}{'ids':>12}{'older NFC':>11}")
-    for title, (name, changes) in TOKENIZERS.items():
+    for title, (name, changes, plain) in TOKENIZERS.items():
         shutil.copytree(GOLDEN / "tokenizers" / name, table / name, dirs_exist_ok=True)
         path = table / name / "tokenizer.json"
         parts = json.loads(path.read_text()) | changes
+        for token in parts["added_tokens"] if plain else ():
+            token.update(lstrip=False, rstrip=False)
         path.write_text(json.dumps(parts))
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
         uses_nfc = "NFC" in json.dumps(parts["normalizer"])
@@ -308,6 +331,7 @@ def compare_tokenizers(build, folder, strings, seed):
             rows += count
             ids += sum(len(row["ids"]) for row in answers)
             skipped += sum("nfc_of_older_unicode" in row for row in answers)
+        differ = differ or compare_long_text(build, folder, path, tokenizer, make)
         print(f"{title:<16}{rows:>10}{ids:>12}{skipped:>11}{'   DIFFERS' if differ else ''}", flush=True)
         if differ:
             print(differ)

@@ -29,6 +29,13 @@ std::string Replaced(std::string_view text, std::string_view from, std::string_v
   return out;
 }
 
+// GPT-2 leaves the last of several white spaces to what follows: there a text may be cut before a
+// line end, and behind none; so does SmolLM, but before a digit. The other rules take white space
+// through its last line end.
+bool CutsBeforeLineEnd(SplitRule rule, bool digit) {
+  return rule == SplitRule::kGpt2 || (rule == SplitRule::kSmolLm && !digit);
+}
+
 // How an added token that is looked for after normalization is written then.
 std::string NormalizedText(const BpeParts& parts, std::string_view text, bool begins = true) {
   std::string out = parts.nfc ? ComposeNfc(text) : std::string(text);
@@ -59,6 +66,7 @@ BpeTokenizer::BpeTokenizer(BpeParts parts, TokenMatcher raw, TokenMatcher normal
   for (const AddedToken& token : parts_.added) {
     special_[static_cast<size_t>(token.id)] = token.special;
     if (token.lstrip || token.content.find('\n') != std::string::npos) cuts_at_lines_ = false;
+    if (token.rstrip && CutsBeforeLineEnd(parts_.split, /*digit=*/false)) cuts_at_lines_ = false;
   }
   words_begin_with_space_ =
       parts_.kind == BpeParts::Kind::kCharacters &&
@@ -68,9 +76,12 @@ BpeTokenizer::BpeTokenizer(BpeParts parts, TokenMatcher raw, TokenMatcher normal
         return letter != made.npos && made.find(' ', letter) != made.npos;
       });
   if (!parts_.ignore_merges) return;
-  for (size_t id = 0; id < parts_.tokens.size(); ++id) {
-    if (!parts_.tokens[id].empty()) {
-      whole_.try_emplace(parts_.tokens[id], static_cast<int32_t>(id));
+  std::set<int32_t> not_words = parts_.verbatim;
+  for (const AddedToken& token : parts_.added) not_words.insert(token.id);
+  for (size_t at = 0; at < parts_.tokens.size(); ++at) {
+    const auto id = static_cast<int32_t>(at);
+    if (!parts_.tokens[at].empty() && !not_words.contains(id)) {
+      whole_.try_emplace(parts_.tokens[at], id);
     }
   }
 }
@@ -191,8 +202,8 @@ Status BpeTokenizer::DecodeOne(int32_t id, std::string& text) const {
   return {};
 }
 
-// Behind a line end, before a letter or digit: there every rule begins a word, nothing is composed
-// with what stands before, and no token reaches over.
+// At a line end with a letter or digit behind it: there every rule begins a word, on one of its
+// sides; nothing is composed with what stands before, and no token reaches over.
 size_t BpeTokenizer::FindCut(std::string_view text, size_t from) const {
   if (!cuts_at_lines_ || parts_.kind != BpeParts::Kind::kBytes ||
       parts_.split == SplitRule::kNone || parts_.add_prefix_space) {
@@ -200,8 +211,11 @@ size_t BpeTokenizer::FindCut(std::string_view text, size_t from) const {
   }
   for (size_t at = std::max<size_t>(from, 1); at < text.size(); ++at) {
     const char c = text[at];
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (plain && text[at - 1] == '\n') return at;
+    const bool digit = c >= '0' && c <= '9';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || digit;
+    if (!plain || text[at - 1] != '\n') continue;
+    if (!CutsBeforeLineEnd(parts_.split, digit)) return at;
+    if (at - 1 >= std::max<size_t>(from, 1)) return at - 1;
   }
   return text.size();
 }

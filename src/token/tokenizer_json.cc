@@ -31,6 +31,8 @@ constexpr std::array<uint16_t, 256> kAlphabet = [] {
   return alphabet;
 }();
 
+constexpr char kSpace[] = "\u2581";  // of SentencePiece
+
 // The value of a key, null where it is absent.
 const Json& At(const Json& object, const char* key) {
   static const Json null;
@@ -74,8 +76,8 @@ class Reader {
   }
 
  private:
-  // What it leaves out has no effect on ids: sizes of caches, and truncation, which is a choice of
-  // who trains.
+  // What it leaves out has no effect on ids: sizes of caches. So are truncation and padding of the
+  // file: transformers sets them anew with each call, and how long a sequence is the user says.
   Status CheckModel() {
     const Json& model = At(root_, "model");
     if (!model.is_object()) return InvalidArgument("model is {}", JsonTypeName(model));
@@ -93,10 +95,7 @@ class Reader {
         return Refuse("model.{} is {}, expected null", key, DumpJson(affix, -1).substr(0, 40));
       }
     }
-    if (At(model, "ignore_merges").is_boolean()) {
-      parts_.ignore_merges = At(model, "ignore_merges").get<bool>();
-    }
-    return {};
+    return ReadKey(model, "ignore_merges", parts_.ignore_merges);
   }
 
   Status ReadPreTokenizer() {
@@ -109,6 +108,9 @@ class Reader {
             "pre_tokenizer is {} and model.byte_fallback is not true: neither of the two "
             "kinds that are read",
             metaspace ? "Metaspace" : "null");
+      }
+      if (parts_.ignore_merges) {
+        return Refuse("model.ignore_merges is true beside byte_fallback, expected false");
       }
       return metaspace ? ReadMetaspace(*parts[0]) : Status();
     }
@@ -150,16 +152,28 @@ class Reader {
           Shown(scheme));
     }
     if (split) return Refuse("pre_tokenizer: Metaspace has split true, expected false");
-    if (parts_.space.empty()) return Refuse("pre_tokenizer: Metaspace has an empty replacement");
+    if (!prefix && scheme != "never") {
+      return Refuse("pre_tokenizer: Metaspace has add_prefix_space false, prepend_scheme {}",
+                    scheme);
+    }
+    DS_TRY(CheckSpace("pre_tokenizer: Metaspace"));
     parts_.metaspace = true;
     parts_.begins_behind_added = scheme != "first";
-    if (prefix && scheme != "never") parts_.prepend = parts_.space;
+    if (scheme != "never") parts_.prepend = parts_.space;
     return {};
+  }
+
+  Status CheckSpace(const char* what) const {
+    if (parts_.space == kSpace) return {};
+    return Refuse("{} puts {} for a space, expected {}", what, Shown(parts_.space), Shown(kSpace));
   }
 
   Status ReadSplit(const Json& part) {
     const Json& pattern = At(At(part, "pattern"), "Regex");
-    if (!pattern.is_string()) return Refuse("pre_tokenizer: a Split by {}", JsonTypeName(pattern));
+    if (!pattern.is_string()) {
+      return Refuse("pre_tokenizer: a Split by {}, expected by a Regex",
+                    DumpJson(At(part, "pattern"), -1).substr(0, 60));
+    }
     const auto rule = FindSplitRule(pattern.get<std::string>());
     if (!rule.has_value()) {
       return Refuse("pre_tokenizer: the pattern {} is none of those of gpt2, llama3 and qwen2",
@@ -200,14 +214,15 @@ class Reader {
       }
       if (type == "NFC" && bytes) {
         parts_.nfc = true;
-      } else if (type == "Prepend" && !bytes && parts_.space.empty()) {
+      } else if (type == "Prepend" && !bytes && parts_.prepend.empty() && parts_.space.empty()) {
         DS_TRY(RequireKey(*part, "prepend", parts_.prepend));
       } else if (type == "Replace" && !bytes && parts_.space.empty() &&
                  At(At(*part, "pattern"), "String") == " ") {
         DS_TRY(RequireKey(*part, "content", parts_.space));
+        DS_TRY(CheckSpace("normalizer: Replace"));
       } else {
-        return Refuse("normalizer: {} is not known, expected {}", type,
-                      bytes ? "NFC or none" : "Prepend and then a Replace of spaces");
+        return Refuse("normalizer: {}, expected {}", DumpJson(*part, -1).substr(0, 100),
+                      bytes ? "NFC or none" : "a Prepend and then a Replace of spaces");
       }
     }
     if (!bytes && parts_.space.empty()) return Refuse("normalizer: no Replace of spaces");
@@ -246,6 +261,10 @@ class Reader {
     named_[at] = true;
     parts_.tokens[at] = std::move(bytes);
     return {};
+  }
+
+  bool IsNamed(int64_t id) const {
+    return id < std::ssize(named_) && named_[static_cast<size_t>(id)];
   }
 
   static std::string Shown(const std::string& token) {
@@ -299,7 +318,11 @@ class Reader {
   Status FindUnknown(unsigned byte) {
     const Json &model = At(root_, "model"), &token = At(model, "unk_token");
     const bool in_utf8 = byte != 0xC0 && byte != 0xC1 && byte < 0xF5;
-    if (parts_.kind != BpeParts::Kind::kBytes || !token.is_string() || !in_utf8) return {};
+    if (parts_.kind != BpeParts::Kind::kBytes || !in_utf8) return {};
+    if (At(model, "byte_fallback") == true) {
+      return Refuse("model.byte_fallback is true, and byte 0x{:02X} has no token of its own", byte);
+    }
+    if (!token.is_string()) return {};
     const auto found = ids_.find(token.get<std::string>());
     if (found == ids_.end() || At(model, "fuse_unk") == true) {
       return Refuse(
@@ -353,6 +376,7 @@ class Reader {
     if (!list.is_null() && !list.is_array()) {
       return InvalidArgument("added_tokens is {}", JsonTypeName(list));
     }
+    int64_t last = -1;
     for (const Json& entry : list) {
       AddedToken token;
       int64_t id = -1;
@@ -365,14 +389,26 @@ class Reader {
       DS_TRY(ReadKey(entry, "lstrip", token.lstrip));
       DS_TRY(ReadKey(entry, "rstrip", token.rstrip));
       const auto known = ids_.find(token.content);
-      if (known == ids_.end()) {
-        DS_TRY(Place(token.content, id, token.content));
-      } else if (known->second != id) {
+      if (known != ids_.end() && known->second != id) {
         return InvalidArgument("added token {} has id {}, but {} in the vocabulary",
                                Shown(token.content), id, known->second);
-      } else {
-        parts_.tokens[static_cast<size_t>(id)] = token.content;
       }
+      // Its id is how Hugging Face's reader counts, whatever the file says.
+      const auto vocab = static_cast<int64_t>(ids_.size());
+      const int64_t next = last >= vocab ? last + 1 : vocab;
+      if (known == ids_.end() && id != next && id >= 0 && id < most_ids_ && !IsNamed(id)) {
+        return Refuse("added token {} has id {}, but is the one of id {} by where it stands",
+                      Shown(token.content), id, next);
+      }
+      const bool prepended = token.normalized && !parts_.metaspace;
+      std::string bytes =
+          BytesOf((prepended ? parts_.prepend : "") + token.content, static_cast<int32_t>(id));
+      if (known == ids_.end()) {
+        DS_TRY(Place(token.content, id, std::move(bytes)));
+      } else {
+        parts_.tokens[static_cast<size_t>(id)] = std::move(bytes);
+      }
+      last = std::max(last, id);
       token.id = static_cast<int32_t>(id);
       parts_.added.push_back(std::move(token));
     }
@@ -392,22 +428,21 @@ class Reader {
       return Refuse("decoder: {}, expected ByteLevel",
                     parts.size() == 1 ? TypeOf(*parts[0]) : fmt::format("{} parts", parts.size()));
     }
-    for (const Json* part : parts) {
-      const std::string type = TypeOf(*part);
-      if (type == "Replace" && At(*part, "content") == " " &&
-          At(At(*part, "pattern"), "String") == parts_.space) {
-        continue;
-      }
-      if (type == "ByteFallback" || type == "Fuse") continue;
-      if (type == "Strip" && At(*part, "content") == " " && At(*part, "stop") == 0) {
-        int64_t start = 0;
-        DS_TRY(RequireKey(*part, "start", start));
-        parts_.leading_spaces = static_cast<size_t>(std::clamp<int64_t>(start, 0, 16));
-        continue;
-      }
-      return Refuse("decoder: {} is not known, expected Replace, ByteFallback, Fuse and Strip",
-                    type);
+    const auto is = [&](size_t i, const char* type) {
+      return i < parts.size() && TypeOf(*parts[i]) == type;
+    };
+    const bool strips = is(3, "Strip") && At(*parts[3], "content") == " " &&
+                        At(*parts[3], "stop") == 0 && At(*parts[3], "start").is_number_unsigned();
+    const bool known = is(0, "Replace") && At(*parts[0], "content") == " " &&
+                       At(At(*parts[0], "pattern"), "String") == kSpace && is(1, "ByteFallback") &&
+                       is(2, "Fuse") && (parts.size() == 3 || (parts.size() == 4 && strips));
+    if (!known) {
+      return Refuse(
+          "decoder: {}, expected a Sequence of Replace ({} by a space), ByteFallback, Fuse and, if "
+          "any, Strip (of spaces at the start)",
+          DumpJson(At(root_, "decoder"), -1).substr(0, 300), Shown(kSpace));
     }
+    if (strips) parts_.leading_spaces = At(*parts[3], "start").get<size_t>();
     return {};
   }
 
@@ -422,14 +457,18 @@ class Reader {
       if (!single.is_array()) {
         return InvalidArgument("post_processor: single is {}", JsonTypeName(single));
       }
-      bool behind = false;
+      int64_t texts = 0;
       for (const Json& item : single) {
         if (item.is_object() && item.contains("Sequence")) {
-          behind = true;
+          texts += At(item["Sequence"], "id") == "A" ? 1 : 2;
           continue;
         }
         DS_TRY(AppendSpecial(At(*part, "special_tokens"), At(item, "SpecialToken"),
-                             behind ? parts_.behind : parts_.before));
+                             texts > 0 ? parts_.behind : parts_.before));
+      }
+      if (texts != 1) {
+        return Refuse("post_processor: single is {}, expected the text, A, once",
+                      DumpJson(single, -1).substr(0, 200));
       }
     }
     return {};

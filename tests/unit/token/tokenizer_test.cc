@@ -68,7 +68,7 @@ TEST(TokenizerJson, RefusesByNameWhatItDoesNotDo) {
   EXPECT_EQ(Refusal("/model/end_of_word_suffix", "</w>"),
             "t: model.end_of_word_suffix is \"</w>\", expected null");
   EXPECT_EQ(Refusal("/normalizer", {{"type", "Lowercase"}}),
-            "t: normalizer: Lowercase is not known, expected NFC or none");
+            "t: normalizer: {\"type\":\"Lowercase\"}, expected NFC or none");
   EXPECT_EQ(Refusal("/pre_tokenizer", {{"type", "Whitespace"}}),
             "t: pre_tokenizer: Whitespace first of 1, expected ByteLevel, or a Split or Digits "
             "before it, or Metaspace");
@@ -91,6 +91,18 @@ TEST(TokenizerJson, RefusesByNameWhatItDoesNotDo) {
   EXPECT_NE(Refusal("/pre_tokenizer", nullptr), "");
   EXPECT_EQ(Refusal("/post_processor", {{"type", "BertProcessing"}}),
             "t: post_processor: BertProcessing is not known, expected TemplateProcessing");
+  Json single = {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}};
+  const auto processed = [&] {
+    return Refusal("/post_processor", {{"type", "TemplateProcessing"}, {"single", single}});
+  };
+  EXPECT_EQ(processed(), "");
+  single.push_back(single[0]);
+  EXPECT_EQ(
+      processed(),
+      "t: post_processor: single is [{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":"
+      "{\"id\":\"A\",\"type_id\":0}}], expected the text, A, once");
+  single = Json::array();
+  EXPECT_EQ(processed(), "t: post_processor: single is [], expected the text, A, once");
   EXPECT_EQ(Refusal("/decoder", {{"type", "WordPiece"}}),
             "t: decoder: WordPiece, expected ByteLevel");
   EXPECT_EQ(Refusal("/version", "2.0"), "");
@@ -107,6 +119,9 @@ TEST(TokenizerJson, RefusesWhatIsWrong) {
   EXPECT_EQ(Refusal("/model/merges/1", {"q", "q"}),
             "t: model.merges[1]: \"qq\" is not in the vocabulary");
   EXPECT_EQ(Refusal("/model/merges", 5), "t: model.merges is an integer");
+  EXPECT_EQ(
+      Refusal("/added_tokens/0/id", 262),
+      "t: added token \"<|endoftext|>\" has id 262, but is the one of id 259 by where it stands");
   EXPECT_EQ(Refusal("/added_tokens/0/id", 7), "t: token \"<|endoftext|>\" has id 7, as another");
   EXPECT_EQ(Refusal("/added_tokens/0/content", ""), "");  // found when the tokenizer is made
   EXPECT_EQ(Refusal("/added_tokens/0/content", 1),
@@ -156,6 +171,37 @@ TEST(Tokenizer, PrefixSpaceAndWholeWords) {
   EXPECT_EQ(*(*BpeTokenizer::Create(parts))->Encode(" bc"), (Ids{' ', 257}));
 }
 
+// Wherever a text is cut, the ids of its parts are those of the whole: all texts of eight letters.
+TEST(Tokenizer, PartsAreTheWholeByEveryRule) {
+  constexpr std::string_view kLetters = "\n a1";
+  for (const SplitRule rule :
+       {SplitRule::kGpt2, SplitRule::kLlama3, SplitRule::kQwen2, SplitRule::kSmolLm}) {
+    const auto made =
+        BpeTokenizer::Create(SmallBpe({{"\n", "\n"}, {" ", "\n"}, {"\n", "a"}}, rule)).Take();
+    size_t cuts = 0;
+    for (int number = 0; number < 1 << 16; number += 7) {
+      std::string text;
+      for (int digit = 0; digit < 8; ++digit) text += kLetters[number >> (2 * digit) & 3];
+      const size_t cut = made->FindCut(text, 3);
+      ASSERT_GE(cut, 3u);
+      if (cut == text.size()) continue;
+      ++cuts;
+      Ids parts = *made->Encode(text.substr(0, cut));
+      const Ids second = *made->Encode(text.substr(cut));
+      parts.insert(parts.end(), second.begin(), second.end());
+      ASSERT_EQ(parts, *made->Encode(text)) << SplitRuleName(rule) << " " << Json(text).dump();
+    }
+    EXPECT_GT(cuts, 3000u);
+  }
+}
+
+Json LlamaDecoder() {
+  return *ParseJson(R"({"type": "Sequence", "decoders": [
+      {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"},
+      {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})",
+                    "decoder");
+}
+
 // As newer files of Llama 2 and Mistral have it. Ids as tokenizers 0.23.3 gives them.
 TEST(Tokenizer, Metaspace) {
   Json vocab = {{"<unk>", 0}, {"<s>", 1}};
@@ -170,6 +216,7 @@ TEST(Tokenizer, Metaspace) {
                  {"byte_fallback", true},
                  {"vocab", vocab},
                  {"merges", {"a b", space + " ab"}}}},
+               {"decoder", LlamaDecoder()},
                {"added_tokens", {{{"id", 1}, {"content", "<s>"}, {"special", true}}}}};
   const auto with = [&](Json pre_tokenizer) {
     pre_tokenizer["type"] = "Metaspace";
@@ -192,18 +239,68 @@ TEST(Tokenizer, Metaspace) {
             (Ids{262, 1, 262, 1, 262}));
   EXPECT_EQ(*with(Json::object()).Take()->Encode("ab"), Ids{262});
   EXPECT_EQ(*with({{"prepend_scheme", "never"}}).Take()->Encode("ab ab"), (Ids{261, 262}));
-  EXPECT_EQ(*with({{"add_prefix_space", false}}).Take()->Encode("ab"), Ids{261});
+  EXPECT_EQ(with({{"add_prefix_space", false}}).status().message(),
+            "t: pre_tokenizer: Metaspace has add_prefix_space false, prepend_scheme always");
 
   EXPECT_EQ(with({{"split", true}}).status().message(),
             "t: pre_tokenizer: Metaspace has split true, expected false");
-  EXPECT_EQ(with({{"replacement", ""}}).status().message(),
-            "t: pre_tokenizer: Metaspace has an empty replacement");
+  EXPECT_EQ(with({{"replacement", "_"}}).status().message(),
+            "t: pre_tokenizer: Metaspace puts \"_\" for a space, expected \"\u2581\"");
   EXPECT_EQ(
       with({{"prepend_scheme", "last"}}).status().message(),
       "t: pre_tokenizer: Metaspace has prepend_scheme \"last\", expected always, first or never");
   json["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", space}};
   EXPECT_EQ(with({{"prepend_scheme", "first"}}).status().message(),
             "t: normalizer: Replace before Metaspace, expected none");
+  json["normalizer"] = nullptr;
+  Json other = LlamaDecoder();
+  std::swap(other["decoders"][1], other["decoders"][2]);
+  for (const Json& decoder : {Json(), other, other["decoders"][0]}) {
+    json["decoder"] = decoder;
+    EXPECT_NE(with(Json::object()).status().message().find("t: decoder: "), std::string::npos);
+  }
+  json["decoder"] = LlamaDecoder();
+  json["model"]["ignore_merges"] = true;
+  EXPECT_EQ(with(Json::object()).status().message(),
+            "t: model.ignore_merges is true beside byte_fallback, expected false");
+}
+
+// Added tokens are decoded as the others are, from what a reader of Hugging Face's stores of them.
+TEST(Tokenizer, AddedTokensAreDecodedAsTokensAre) {
+  Json json = SmallJson();  // 259 tokens and <|endoftext|>
+  json["added_tokens"].push_back({{"id", 260}, {"content", "\u0120x"}});
+  json["added_tokens"].push_back({{"id", 261}, {"content", "a b"}});
+  const auto made = MakeJsonTokenizer(DumpJson(json), "t", {}).Take();
+  EXPECT_EQ(*made->Decode(Ids{259, 260, 261}), "<|endoftext|> xa b");
+  Json vocab = Json::object();
+  for (int byte = 0; byte < 256; ++byte) vocab[fmt::format("<0x{:02X}>", byte)] = byte;
+  vocab["\u2581"] = 256;
+  json = {{"model",
+           {{"type", "BPE"}, {"byte_fallback", true}, {"vocab", vocab}, {"merges", Json::array()}}},
+          {"normalizer",
+           {{"type", "Sequence"},
+            {"normalizers",
+             {{{"type", "Prepend"}, {"prepend", "\u2581"}},
+              {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\u2581"}}}}}},
+          {"decoder", LlamaDecoder()},
+          {"added_tokens",
+           {{{"id", 257}, {"content", "TOK"}, {"normalized", true}},
+            {{"id", 258}, {"content", "\u2581<P>"}, {"normalized", false}}}}};
+  const auto llama = MakeJsonTokenizer(DumpJson(json), "t", {}).Take();
+  EXPECT_EQ(*llama->Encode("TOK TOK"), (Ids{257, 257}));
+  EXPECT_EQ(*llama->Decode(Ids{257, 257}), "TOK TOK");
+  EXPECT_EQ(*llama->Decode(Ids{257, 258}), "TOK <P>");
+}
+
+TEST(Tokenizer, WordsOfIgnoreMergesAreThoseOfTheVocabulary) {
+  Json json = SmallJson();
+  json["model"]["ignore_merges"] = true;
+  json["model"]["vocab"]["\u65e5"] = 259;  // no bytes in the alphabet
+  json["added_tokens"] = {{{"id", 260}, {"content", "cab"}, {"single_word", true}}};
+  const auto made = MakeJsonTokenizer(DumpJson(json), "t", {}).Take();
+  EXPECT_EQ(*made->Encode("1cab"), (Ids{'1', 'c', 256}));
+  EXPECT_EQ(*made->Encode("\u65e5"), (Ids{0xE6, 0x97, 0xA5}));
+  EXPECT_EQ(*made->Encode("1 ab"), (Ids{'1', 258}));
 }
 
 // A byte without a token is dropped, or the one for unknown ones.
