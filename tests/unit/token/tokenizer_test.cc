@@ -179,7 +179,7 @@ TEST(Tokenizer, PartsAreTheWholeByEveryRule) {
     const auto made =
         BpeTokenizer::Create(SmallBpe({{"\n", "\n"}, {" ", "\n"}, {"\n", "a"}}, rule)).Take();
     size_t cuts = 0;
-    for (int number = 0; number < 1 << 16; number += 7) {
+    for (int number = 0; number < 1 << 16; number += 29) {
       std::string text;
       for (int digit = 0; digit < 8; ++digit) text += kLetters[number >> (2 * digit) & 3];
       const size_t cut = made->FindCut(text, 3);
@@ -191,7 +191,7 @@ TEST(Tokenizer, PartsAreTheWholeByEveryRule) {
       parts.insert(parts.end(), second.begin(), second.end());
       ASSERT_EQ(parts, *made->Encode(text)) << SplitRuleName(rule) << " " << Json(text).dump();
     }
-    EXPECT_GT(cuts, 3000u);
+    EXPECT_GT(cuts, 700u);
   }
 }
 
