@@ -564,11 +564,21 @@ std::string ToTokenizerJson(const BpeParts& parts) {
   }
   // Written by hand: an ordered object is searched from end to end for every key it is given.
   std::string vocab;
+  int32_t count = 0;
+  const auto write = [&](const std::string& token, int32_t id) {
+    vocab += fmt::format("{}\n      {}: {}", count++ > 0 ? "," : "", Ordered(token).dump(), id);
+  };
   for (int32_t id = 0; id < static_cast<int32_t>(parts.tokens.size()); ++id) {
     const auto at = static_cast<size_t>(id);
-    if (is_added[at] || (parts.tokens[at].empty() && !parts.verbatim.contains(id))) continue;
-    vocab +=
-        fmt::format("{}\n      {}: {}", vocab.empty() ? "" : ",", Ordered(spelled(id)).dump(), id);
+    const bool none = parts.tokens[at].empty() && !parts.verbatim.contains(id);
+    if (!none && !is_added[at]) write(spelled(id), id);
+  }
+  // A reader counts on from there; where ids are others, the vocabulary has to say them.
+  const bool counted =
+      std::all_of(parts.added.begin(), parts.added.end(),
+                  [next = count](const auto& token) mutable { return token.id == next++; });
+  for (const AddedToken& token : parts.added) {
+    if (!counted) write(token.content, token.id);
   }
   const bool digits = parts.split == SplitRule::kSmolLm;
   const Ordered byte_level = {{"type", "ByteLevel"},

@@ -47,6 +47,23 @@ TEST(TokenizerJson, WritesWhatItReads) {
   }
 }
 
+// As cl100k has: a reader that counts on would give what was added the id of the hole.
+TEST(TokenizerJson, WhatIsAddedBehindAHoleKeepsItsId) {
+  BpeParts parts = SmallBpe({{"a", "b"}});
+  AddToken(parts, {.content = "<x>", .normalized = false, .special = true});
+  EXPECT_FALSE(ParseJson(ToTokenizerJson(parts), "t")->at("model")["vocab"].contains("<x>"));
+  parts = SmallBpe({{"a", "b"}});
+  parts.tokens.emplace_back();
+  AddToken(parts, {.content = "<x>", .normalized = false, .special = true});
+  AddToken(parts, {.content = "y z", .normalized = false});
+  EXPECT_EQ(ParseJson(ToTokenizerJson(parts), "t")->at("model")["vocab"]["y z"], 259);
+  auto read = ParseTokenizerJson(ToTokenizerJson(parts), "t");
+  ASSERT_TRUE(read.ok()) << read.status().message();
+  const auto made = BpeTokenizer::Create(*read).Take();
+  EXPECT_EQ(*made->Encode("ab<x>y z"), (Ids{256, 258, 259}));
+  EXPECT_EQ(*made->Decode(Ids{258, 259}), "<x>y z");
+}
+
 // A token that is no bytes in the alphabet stands for its own text; it is no byte's token.
 TEST(TokenizerJson, TokensOutsideTheAlphabetKeepTheirNames) {
   Json json = *ParseJson(ToTokenizerJson(SmallBpe({{"a", "b"}})), "t");
