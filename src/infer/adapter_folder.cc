@@ -129,8 +129,13 @@ Result<AdapterFolder> AdapterFolder::Open(const std::string& folder, const std::
   // Of a tied model: what is here twice may be one. PEFT writes both also where it keeps them tied.
   const checkpoint::TensorView* table = reader.Find(EmbeddingIn(reader));
   const checkpoint::TensorView* head = reader.Find(HeadIn(reader));
-  const bool tied = table != nullptr && head != nullptr && checkpoint::SameValues(*table, *head);
-  return AdapterFolder(weights, std::move(config), tied, std::move(reader));
+  const bool both = table != nullptr && head != nullptr;
+  Tables tables = both && checkpoint::SameValues(*table, *head) ? Tables::kOne : Tables::kTwo;
+  // What no wrapper of PEFT is for is read into the table of the model, which may be one.
+  if (tables == Tables::kTwo && (peft.keeps_tied() || !(peft.embedding() || peft.head()))) {
+    tables = table != nullptr && head == nullptr ? Tables::kOne : Tables::kUnclear;
+  }
+  return AdapterFolder(weights, std::move(config), tables, std::move(reader));
 }
 
 bool AdapterFolder::Has(const Param& param) const {
@@ -153,7 +158,15 @@ Status AdapterFolder::Adjust(model::DecoderConfig& base) const {
       return Error(status.code(), "{}: tensor {}: {}", path_, table->name, status.message());
     }
   }
-  if (embedding != nullptr || head != nullptr) base.tied = base.tied && tied_;
+  if (!base.tied || (embedding == nullptr && head == nullptr)) return {};
+  if (tables_ == Tables::kUnclear) {
+    return Error(
+        Code::kUnsupported,
+        "{}: the model below has one table for its embedding and its head, and here is {}, "
+        "which modules_to_save does not say to be for one of them alone",
+        path_, embedding != nullptr ? "one for each, with other values" : "one for the head");
+  }
+  base.tied = tables_ == Tables::kOne;
   return {};
 }
 
@@ -200,10 +213,20 @@ Status AdapterFolder::CheckNames(const model::Model& model) const {
     const checkpoint::TensorView* copy = reader_->Find(again);
     if (copy != nullptr && checkpoint::SameValues(*copy, *table)) known.insert(again);
   }
+  const std::string all = model::PeftName(""), table = EmbeddingOf(model);
+  const std::string headless = all + table.substr(0, table.find('.') + 1);
   for (const checkpoint::TensorView& view : reader_->tensors()) {
     if (known.contains(view.name)) continue;
-    return Error(Code::kUnsupported, "{}: tensor {} is not a part of these adapters", path_,
-                 view.name);
+    const auto has = [&](const char* part) { return view.name.find(part) != std::string::npos; };
+    std::string why;
+    if (has(".lora_embedding_") || has(".lm_head.lora_") || has(".lm_head.base_layer")) {
+      why = ": adapters of a head or an embedding are not supported";
+    } else if (view.name.starts_with(all) &&
+               known.contains(headless + view.name.substr(all.size()))) {
+      why = ", but of those of the model without its head (task_type FEATURE_EXTRACTION)";
+    }
+    return Error(Code::kUnsupported, "{}: tensor {} is not a part of these adapters{}", path_,
+                 view.name, why);
   }
   return {};
 }

@@ -33,16 +33,20 @@ class AdapterFolder {
   Status Adjust(model::DecoderConfig& base) const;
 
  private:
-  AdapterFolder(std::string path, model::LoraConfig config, bool tied,
+  // What tables that lie here make of an embedding and a head that are one: still one, two, or it
+  // cannot be told.
+  enum class Tables { kOne, kTwo, kUnclear };
+
+  AdapterFolder(std::string path, model::LoraConfig config, Tables tables,
                 checkpoint::SafetensorsReader reader)
       : path_(std::move(path)),
         config_(std::move(config)),
-        tied_(tied),
+        tables_(tables),
         reader_(std::make_shared<checkpoint::SafetensorsReader>(std::move(reader))) {}
 
   std::string path_;  // of the weights
   model::LoraConfig config_;
-  bool tied_;  // its tables leave a tied model tied
+  Tables tables_;
   std::shared_ptr<const checkpoint::SafetensorsReader> reader_;  // as long as values are read
 };
 

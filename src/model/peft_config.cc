@@ -16,6 +16,12 @@ bool IsNone(const Json& json, const char* key) {
   return value.is_null() || value == false || (value.is_structured() && value.empty());
 }
 
+std::string Lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return text;
+}
+
 Status RefuseUnlessNone(const Json& json, std::initializer_list<const char*> keys) {
   for (const char* key : keys) {
     if (IsNone(json, key)) continue;
@@ -28,15 +34,21 @@ Status RefuseUnlessNone(const Json& json, std::initializer_list<const char*> key
 // By some ways to begin, PEFT changes the weights below whenever it loads such adapters.
 Status CheckInit(const Json& json) {
   const Json init = json.value("init_lora_weights", Json());
-  if (!init.is_string()) return {};
+  if (init.is_null() || init.is_boolean()) return {};
+  const std::string name = init.is_string() ? Lower(init.get<std::string>()) : "";
   for (const char* changes : {"pissa", "corda", "olora", "loftq"}) {
-    if (!init.get<std::string>().starts_with(changes)) continue;
+    if (!name.starts_with(changes)) continue;
     return Error(Code::kUnsupported,
                  "init_lora_weights is {}, by which PEFT changes the model below: its "
                  "save_pretrained writes others with path_initial_model_for_weight_conversion",
                  DumpJson(init, -1));
   }
-  return {};
+  for (const char* known : {"gaussian", "eva", "orthogonal", "mica", "lora_ga"}) {
+    if (name == known) return {};
+  }
+  return Error(Code::kUnsupported,
+               "init_lora_weights is {}, which is not known to leave the model below as it is",
+               DumpJson(init, -1));
 }
 
 // What this file may ask for and these adapters do not do.
@@ -45,6 +57,10 @@ Status RefuseTheRest(const Json& json) {
       json, {"use_dora", "lora_bias", "use_qalora", "use_bdlora", "target_parameters",
              "layer_replication", "trainable_token_indices", "megatron_config", "arrow_config",
              "alora_invocation_tokens", "kasa_config", "monteclora_config", "velora_config"}));
+  for (const char* key : {"use_bdlora", "arrow_config", "kasa_config", "trainable_token_indices"}) {
+    const Json value = json.value(key, Json());  // PEFT does it by defaults where it is empty
+    if (value.is_structured()) return RefuseUnless(json, key, Json());
+  }
   DS_TRY(CheckInit(json));
   if (json.contains("bias") && json["bias"] != "none") {
     return Error(Code::kUnsupported, "bias is {}, only \"none\" is supported",
@@ -53,7 +69,7 @@ Status RefuseTheRest(const Json& json) {
   return {};
 }
 
-// A name, or the end of one. In a regular expression its dots stand for themselves, too.
+// A name, or the end of one. PEFT takes it for a regular expression, in which dots are any letter.
 bool IsPlain(std::string_view pattern) {
   return std::all_of(pattern.begin(), pattern.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -67,10 +83,7 @@ Status ReadTargets(const Json& json, LoraConfig& lora, bool& patterns) {
   if (targets.is_null()) {
     patterns = true;
   } else if (targets.is_string()) {
-    std::string lower = targets.get<std::string>();
-    std::transform(lower.begin(), lower.end(), lower.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    patterns = lower != kAllLinear;
+    patterns = Lower(targets.get<std::string>()) != kAllLinear;
     if (!patterns) lora.targets.insert(kAllLinear);
   } else if (!targets.is_array() || targets.empty()) {
     return Error(Code::kUnsupported, "target_modules is {}, expected an array of names",
@@ -81,10 +94,64 @@ Status ReadTargets(const Json& json, LoraConfig& lora, bool& patterns) {
       if (!name.is_string()) {
         return Error(Code::kConfig, "target_modules has {}, expected names", DumpJson(name, -1));
       }
-      lora.targets.insert(name.get<std::string>());
+      const auto& target = name.get_ref<const std::string&>();
+      const std::string last = target.substr(target.rfind('.') + 1);
+      for (const char* table : {"lm_head", "embed_tokens", "wte", "wpe"}) {
+        if (last != table) continue;
+        return Error(Code::kUnsupported,
+                     "target_modules has \"{}\": adapters of a head or an embedding are not "
+                     "supported, only whole ones beside them (modules_to_save)",
+                     target);
+      }
+      if (target == kAllLinear) {
+        return Error(Code::kUnsupported,
+                     "target_modules has \"{}\" in an array, where PEFT takes it for a name",
+                     target);
+      }
+      lora.targets.insert(target);
     }
   }
   return {};
+}
+
+// Whether a name, from its beginning or from behind a dot on, is what such a pattern says.
+bool EndsWithPattern(std::string_view product, std::string_view pattern) {
+  if (product.size() < pattern.size()) return false;
+  const std::string_view end = product.substr(product.size() - pattern.size());
+  return std::equal(end.begin(), end.end(), pattern.begin(),
+                    [](char c, char want) { return want == '.' || c == want; }) &&
+         (end.size() == product.size() || product[product.size() - end.size() - 1] == '.');
+}
+
+// Layers, one or several; none: all of them.
+Status ReadLayers(const Json& json, std::set<int64_t>& layers) {
+  constexpr char kKey[] = "layers_to_transform";
+  const Json given = json.value(kKey, Json());
+  if (given.is_null()) return {};
+  for (const Json& layer : given.is_array() ? given : Json::array({given})) {
+    if (!layer.is_number_integer() || layer < 0 || layer > INT32_MAX) {
+      return Error(Code::kUnsupported, "{} is {}, expected numbers of layers", kKey,
+                   DumpJson(given, -1));
+    }
+    layers.insert(layer.get<int64_t>());
+  }
+  return {};
+}
+
+// The number of the layer that a product is in, as PEFT finds it: the last number in its name.
+int64_t LayerOf(std::string_view product) {
+  for (size_t end = product.size(); end > 0;) {
+    const size_t dot = product.rfind('.', end - 1);
+    const std::string_view part = product.substr(dot == product.npos ? 0 : dot + 1,
+                                                 end - (dot == product.npos ? 0 : dot + 1));
+    const bool number =
+        !part.empty() && part.size() < 10 &&
+        std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+    if (number) return std::stoll(std::string(part));
+    if (dot == product.npos) break;
+    end = dot;
+  }
+  return -1;
 }
 
 Status ReadAlphas(const Json& json, std::map<std::string, double>& alphas) {
@@ -146,6 +213,13 @@ Result<PeftConfig> PeftConfig::Parse(std::string_view text, std::string_view wha
     }
     DS_TRY(ReadTargets(json, lora, config.patterns_));
     DS_TRY(ReadAlphas(json, config.alphas_));
+    DS_TRY(ReadLayers(json, config.layers_));
+    const Json excluded = json.value("exclude_modules", Json());
+    for (const Json& name : excluded.is_array() ? excluded : Json::array()) {
+      if (name.is_string()) config.excluded_.push_back(name.get<std::string>());
+    }
+    config.one_rank_ = IsNone(json, "rank_pattern");
+    DS_TRY(ReadIfSet(json, "ensure_weight_tying", config.keeps_tied_));
     DS_TRY(ReadWhole(json, config.embedding_, config.head_));
     for (const char* key :
          {"rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules"}) {
@@ -163,7 +237,7 @@ Result<PeftConfig> PeftConfig::Parse(std::string_view text, std::string_view wha
 Result<double> PeftConfig::AlphaOf(std::string_view product) const {
   const std::string* by = nullptr;
   for (const auto& [name, alpha] : alphas_) {
-    if (!EndsWithName(product, name)) continue;
+    if (!EndsWithPattern(product, name)) continue;
     if (by != nullptr &&
         alphas_.at(*by) != alpha) {  // PEFT takes the first, by an order of its own
       return Error(Code::kUnsupported,
@@ -175,11 +249,32 @@ Result<double> PeftConfig::AlphaOf(std::string_view product) const {
   return by != nullptr ? alphas_.at(*by) : lora_.size.alpha;
 }
 
+std::string PeftConfig::LeavesOut(std::string_view product, int64_t rank) const {
+  const auto named = [&](const auto& names) {
+    return std::any_of(names.begin(), names.end(),
+                       [&](const std::string& name) { return EndsWithName(product, name); });
+  };
+  if (lora_.universal && !named(lora_.targets)) return "target_modules does not name it";
+  if (named(excluded_)) return "exclude_modules names it";
+  if (!layers_.empty() && !layers_.contains(LayerOf(product))) {
+    return "layers_to_transform does not name its layer";
+  }
+  if (one_rank_ && rank != lora_.size.rank) {
+    return fmt::format("of rank {}, and r is {}", rank, lora_.size.rank);
+  }
+  return "";
+}
+
 Result<LoraConfig> PeftConfig::Resolve(const LoraRanks& ranks) const {
   LoraConfig lora = lora_;
   if (!patterns_) return lora;
   lora.targets.clear();
   for (const auto& [product, rank] : ranks) {
+    if (const std::string why = LeavesOut(product, rank); !why.empty()) {
+      return Error(Code::kUnsupported,
+                   "{}: there are weights of an adapter for {} beside it, but {}", what_, product,
+                   why);
+    }
     DS_ASSIGN(const double alpha, AlphaOf(product));
     lora.chosen[product] = {rank, alpha};
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,14 +27,22 @@ class PeftConfig {
   // modules_to_save: that the embedding, or the head, is trained whole.
   bool embedding() const { return embedding_; }
   bool head() const { return head_; }
+  // ensure_weight_tying: of a tied model both stay one.
+  bool keeps_tied() const { return keeps_tied_; }
 
  private:
   PeftConfig() = default;
   Result<double> AlphaOf(std::string_view product) const;
+  // Why PEFT would leave the weights of this product where they lie, as far as names, layers and a
+  // rank say it; "": it would not, or patterns decide.
+  std::string LeavesOut(std::string_view product, int64_t rank) const;
 
   std::string what_;
   LoraConfig lora_;
-  bool patterns_ = false, embedding_ = false, head_ = false;
+  bool patterns_ = false, embedding_ = false, head_ = false, keeps_tied_ = false;
+  bool one_rank_ = true;  // there is no rank_pattern
+  std::vector<std::string> excluded_;
+  std::set<int64_t> layers_;
   std::map<std::string, double> alphas_;  // alpha_pattern, by the ends of names
 };
 

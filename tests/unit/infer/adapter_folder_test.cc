@@ -88,7 +88,12 @@ class Adapters : public ::testing::Test {
   Status Refusal(const std::string& key, const Json& value) const {
     Json json = *ParseJson(*ReadFile(folder_ + "/adapter_config.json"), "it");
     json[key] = value;
-    return model::PeftConfig::Parse(json.dump(), "adapter_config.json").status();
+    DS_ASSIGN(const auto peft, model::PeftConfig::Parse(json.dump(), "adapter_config.json"));
+    const int64_t rank = facts_["r"];
+    return peft
+        .Resolve(
+            {{"model.layers.0.self_attn.q_proj", rank}, {"model.layers.1.self_attn.v_proj", rank}})
+        .status();
   }
 
   const std::string folder_ = test::GoldenPath("hf/lora");
@@ -169,7 +174,8 @@ TEST_F(Adapters, ChosenOneByOne) {
   for (const Json& change :
        {Json{{"target_modules", ".*[qv]_proj|x"}}, Json{{"target_modules", nullptr}},
         Json{{"rank_pattern", {{"^no", 8}}}}, Json{{"layers_to_transform", {0, 1}}},
-        Json{{"exclude_modules", "nothing"}}, Json{{"alpha_pattern", {{"none.of_it", 8}}}}}) {
+        Json{{"exclude_modules", "nothing"}}, Json{{"exclude_modules", {"nothing"}}},
+        Json{{"alpha_pattern", {{"none.of_it", 8}}}}}) {
     const test::TempDir dir, out;
     std::filesystem::copy(folder_, dir.path(),
                           std::filesystem::copy_options::recursive |
@@ -199,6 +205,8 @@ TEST_F(Adapters, ChosenOneByOne) {
 TEST_F(Adapters, EachOfItsOwnSize) {
   Json json = *ParseJson(*ReadFile(folder_ + "/adapter_config.json"), "it");
   json["alpha_pattern"] = {{"layers.0.self_attn.q_proj", 3}, {"v_proj", 5}};
+  json["target_modules"] = {"q_proj", "k_proj", "v_proj"};
+  json["rank_pattern"] = {{"q_proj", 4}, {"k_proj", 9}, {"v_proj", 16}};
   json["use_rslora"] = true;
   const auto read = [&] { return model::PeftConfig::Parse(json.dump(), "it"); };
   const std::string layer = "model.layers.0.self_attn.";
@@ -216,6 +224,13 @@ TEST_F(Adapters, EachOfItsOwnSize) {
                    ->Resolve(ranks);
   ASSERT_TRUE(again.ok()) << again.status().message();
   EXPECT_EQ(again->chosen, lora->chosen);
+  json["alpha_pattern"] = {{"self.attn.v.proj", 5}};  // dots are any letter
+  EXPECT_EQ(read()->Resolve(ranks)->ScaleOf(layer + "v_proj"), 1.25f);
+  EXPECT_EQ(read()->Resolve(ranks)->ScaleOf(layer + "k_proj"), static_cast<float>(alpha / 3));
+  json["alpha_pattern"]["......"] = 7;
+  EXPECT_NE(read()->Resolve(ranks).status().message().find("alpha_pattern says both"),
+            std::string::npos);
+  json["alpha_pattern"] = {{"layers.0.self_attn.q_proj", 3}, {"v_proj", 5}};
   json["alpha_pattern"]["q_proj"] = 7;
   EXPECT_NE(read()->Resolve(ranks).status().message().find("alpha_pattern says both"),
             std::string::npos);
@@ -226,6 +241,17 @@ TEST_F(Adapters, EachOfItsOwnSize) {
   json["alpha_pattern"] = {{"q_proj", -7}};
   EXPECT_FALSE(read()->Resolve(ranks).ok());
   EXPECT_FALSE(read()->Resolve({}).ok());
+  // Weights that PEFT would not read.
+  json["alpha_pattern"] = {{"q_proj", 7}};
+  json["target_modules"] = {"q_proj", "k_proj"};
+  EXPECT_EQ(read()->Resolve(ranks).status().message(),
+            "it: there are weights of an adapter for " + layer +
+                "v_proj beside it, but target_modules does not name it");
+  json["target_modules"] = {"q_proj", "k_proj", "v_proj"};
+  json["rank_pattern"] = nullptr;
+  EXPECT_NE(
+      read()->Resolve(ranks).status().message().find("k_proj beside it, but of rank 9, and r"),
+      std::string::npos);
 }
 
 // Read, added and rounded once: in fp32 what PEFT gives, in bf16 the nearest to it.
@@ -256,6 +282,16 @@ TEST_F(Adapters, WhatIsNotSupportedIsRefusedByName) {
                                    {"modules_to_save", {"norm"}},
                                    {"init_lora_weights", "pissa_niter_4"},
                                    {"init_lora_weights", "olora"},
+                                   {"init_lora_weights", "OLoRA"},
+                                   {"init_lora_weights", "of next year"},
+                                   {"init_lora_weights", {"gaussian"}},
+                                   {"kasa_config", Json::object()},
+                                   {"layers_to_transform", false},
+                                   {"layers_to_transform", {1, -1}},
+                                   {"layers_to_transform", {5}},
+                                   {"exclude_modules", {"q_proj"}},
+                                   {"target_modules", {"q_proj", "lm_head"}},
+                                   {"target_modules", {"all-linear"}},
                                    {"alora_invocation_tokens", {1, 2}},
                                    {"use_bdlora", {{"nblocks", 2}}},
                                    {"target_modules", Json::array()}}) {
@@ -311,6 +347,55 @@ TEST_F(Adapters, HostileTensors) {
     EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
     EXPECT_NE(status.message().find(dir.path()), std::string::npos) << status.message();
   }
+}
+
+// Beside a model whose embedding and head are one, as PEFT reads them: a table that modules_to_save
+// names is a copy of its own, another is the one.
+TEST_F(Adapters, TablesBesideATiedModel) {
+  const test::TempDir dir;
+  Json json = *ParseJson(*ReadFile(folder_ + "/adapter_config.json"), "it");
+  const auto tied = [&](std::vector<std::pair<const char*, float>> tables) -> Result<bool> {
+    std::vector<checkpoint::TensorInfo> infos;
+    for (const auto& [name, value] : tables) {
+      infos.push_back({fmt::format("base_model.model.{}.weight", name), "F32", {2, 2}});
+    }
+    DS_ASSIGN(auto writer,
+              checkpoint::SafetensorsWriter::Create(dir.file("adapter_model.safetensors"), infos));
+    for (const auto& [name, value] : tables) {
+      const std::vector<float> values(4, value);
+      DS_TRY(writer.Write(std::as_bytes(std::span(values))));
+    }
+    DS_TRY(writer.Finish());
+    dir.Write("adapter_config.json", json.dump());
+    DS_ASSIGN(const auto adapters,
+              infer::AdapterFolder::Open(dir.path(), test::GoldenPath("hf/llama")));
+    model::DecoderConfig base{.family = &model::LlamaFamily(),
+                              .vocab = 2,
+                              .context = 4,
+                              .layers = 1,
+                              .heads = 1,
+                              .width = 2,
+                              .inner = 1};
+    base.tied = true;
+    DS_TRY(adapters.Adjust(base));
+    return base.tied;
+  };
+  const char *table = "model.embed_tokens", *head = "lm_head";
+  ASSERT_TRUE(tied({{table, 1}}).ok()) << tied({{table, 1}}).status().message();
+  EXPECT_TRUE(*tied({{table, 1}}));
+  EXPECT_TRUE(*tied({{table, 1}, {head, 1}}));
+  EXPECT_NE(
+      tied({{table, 1}, {head, 2}}).status().message().find("one for each, with other values"),
+      std::string::npos);
+  EXPECT_NE(tied({{head, 1}}).status().message().find("one for the head"), std::string::npos);
+  json["modules_to_save"] = {"embed_tokens", "lm_head"};
+  EXPECT_TRUE(*tied({{table, 1}, {head, 1}}));
+  EXPECT_FALSE(*tied({{table, 1}, {head, 2}}));
+  json["ensure_weight_tying"] = true;
+  EXPECT_FALSE(tied({{table, 1}, {head, 2}}).ok());
+  json["ensure_weight_tying"] = false;
+  json["modules_to_save"] = {"embed_tokens"};
+  EXPECT_FALSE(*tied({{table, 1}}));
 }
 
 // A list for many families: those that this model has.
