@@ -139,6 +139,9 @@ Result<Json> ParseJson(std::string_view text, std::string_view what, const JsonL
   try {
     const std::string plain = limits.comments ? BlankJsonExtras(text) : std::string();
     if (limits.comments) text = plain;
+    if (const size_t nul = text.find('\0'); nul != text.npos) {  // the parser takes it for the end
+      return Error(Code::kConfig, "{}: byte {} is NUL, which is no JSON", what, nul);
+    }
     const bool done = Json::sax_parse(text.begin(), text.end(), &builder,
                                       nlohmann::json::input_format_t::json, /*strict=*/true,
                                       /*ignore_comments=*/limits.comments);

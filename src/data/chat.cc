@@ -138,9 +138,10 @@ Status EncodeChat(std::span<const Turn> turns, const token::Tokenizer& tokenizer
                   token::WordCache& cache, token::Ids& ids) {
   DS_ASSIGN(const Layout layout, LayoutFor(tokenizer));
   if (!HasAnswer(turns)) {
-    return InvalidArgument(
-        "has no answer: of {} turns none is the assistant's (role assistant, or from gpt)",
-        turns.size());
+    const bool some = std::any_of(turns.begin(), turns.end(), IsAnswer);
+    return InvalidArgument("has no answer: of {} turns {}", turns.size(),
+                           some ? "those of the assistant all have weight 0"
+                                : "none is the assistant's (role assistant, or from gpt)");
   }
   TurnEncoder encoder(layout, tokenizer, cache, ids);
   for (const Turn& turn : turns) DS_TRY(encoder.Add(turn));

@@ -1,6 +1,8 @@
 #include "data/documents.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 namespace ds::data {
@@ -10,16 +12,35 @@ std::string_view TextOf(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
+namespace fs = std::filesystem;
+
+// Of a link: that it leads somewhere, and not to a folder that it lies in, which would never end.
+Status CheckLink(const fs::path& link) {
+  std::error_code error;
+  const fs::path target = fs::canonical(link, error);
+  const fs::path from = error ? fs::path() : fs::canonical(link.parent_path(), error);
+  if (error) {
+    return Error(Code::kIo, "{}: is a link to {}: {}", link.string(),
+                 fs::read_symlink(link, error).string(), std::strerror(ENOENT));
+  }
+  if (std::mismatch(target.begin(), target.end(), from.begin(), from.end()).first != target.end())
+    return {};
+  return InvalidArgument("{}: is a link to {}, in which it lies", link.string(), target.string());
+}
+
 // Names with a dot in front are for other programs: .git, .DS_Store.
 Result<std::vector<std::string>> FilesBelow(const std::string& folder) {
-  namespace fs = std::filesystem;
   std::vector<std::string> paths;
-  std::error_code error;
-  fs::recursive_directory_iterator at(folder, error);
+  std::error_code error, none;
+  fs::recursive_directory_iterator at(folder, fs::directory_options::follow_directory_symlink,
+                                      error);
   for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-    const bool hidden = at->path().filename().string().starts_with('.');
-    if (hidden && at->is_directory(error)) at.disable_recursion_pending();
-    if (!hidden && at->is_regular_file(error)) paths.push_back(at->path().string());
+    if (at->path().filename().string().starts_with('.')) {
+      at.disable_recursion_pending();
+      continue;
+    }
+    if (at->is_symlink(none)) DS_TRY(CheckLink(at->path()));
+    if (at->is_regular_file(none)) paths.push_back(at->path().string());
   }
   if (error) return Error(Code::kIo, "{}: cannot read the folder: {}", folder, error.message());
   if (paths.empty()) return InvalidArgument("{}: holds no files", folder);
@@ -27,23 +48,86 @@ Result<std::vector<std::string>> FilesBelow(const std::string& folder) {
   return paths;
 }
 
-// How a line says who said what: as OpenAI and transformers do, or as ShareGPT, which has names of
-// its own for two.
+// How a line says who said what: as OpenAI and transformers do, or as ShareGPT.
 struct ChatKeys {
-  const char *turns, *role, *content, *user, *assistant;
+  const char *turns, *role, *content;
 };
-constexpr ChatKeys kChatKeys[] = {{"messages", "role", "content", "user", "assistant"},
-                                  {"conversations", "from", "value", "human", "gpt"}};
+constexpr ChatKeys kMessages = {"messages", "role", "content"},
+                   kShareGpt = {"conversations", "from", "value"};
+
+constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool"};
+// Other names that ShareGPT's files have for them.
+constexpr std::pair<std::string_view, std::string_view> kOtherRoles[] = {
+    {"human", "user"},     {"gpt", "assistant"},   {"chatgpt", "assistant"}, {"bing", "assistant"},
+    {"bard", "assistant"}, {"model", "assistant"}, {"function_call", "call"}};
+
+// A name that is not known is refused: what an answerer of another name said would not be learned.
+Status ReadRole(const Json& message, const ChatKeys& keys, std::string& role) {
+  DS_TRY(RequireKey(message, keys.role, role));
+  for (const auto& [other, meant] : kOtherRoles) {
+    if (&keys == &kShareGpt && role == other) role = meant;
+  }
+  if (std::find(std::begin(kRoles), std::end(kRoles), role) != std::end(kRoles)) return {};
+  if (role == "call") {
+    return Error(
+        Code::kUnsupported,
+        "is a function_call: only what is said is laid out and learned, no calls of tools");
+  }
+  return Error(Code::kConfig, "{} is {}, expected system, developer, user, assistant or tool{}",
+               keys.role, DumpJson(Json(role), -1).substr(0, 60),
+               &keys == &kShareGpt ? ", or human, gpt, chatgpt, bing, bard or model" : "");
+}
 
 // Of a line that has both, those that say something.
 const ChatKeys* KeysOf(const Json& object) {
   const ChatKeys* found = nullptr;
-  for (const ChatKeys& keys : kChatKeys) {
-    if (!object.contains(keys.turns)) continue;
-    if (object[keys.turns].is_array() && !object[keys.turns].empty()) return &keys;
-    if (found == nullptr) found = &keys;
+  for (const ChatKeys* keys : {&kMessages, &kShareGpt}) {
+    if (!object.contains(keys->turns)) continue;
+    if (object[keys->turns].is_array() && !object[keys->turns].empty()) return keys;
+    if (found == nullptr) found = keys;
   }
   return found;
+}
+
+Status ReadTurn(const Json& message, const ChatKeys& keys, Turn& turn) {
+  // Some files have the one's list and the other's turns.
+  const bool as_message =
+      message.is_object() && !message.contains(keys.role) && message.contains(kMessages.role);
+  const ChatKeys& names = as_message ? kMessages : keys;
+  DS_TRY(ReadRole(message, names, turn.role));
+  for (const char* calls : {"tool_calls", "function_call"}) {
+    if (!message.contains(calls) || message[calls].empty()) continue;
+    return Error(Code::kUnsupported,
+                 "has {}: only what is said is laid out and learned, no calls of tools", calls);
+  }
+  DS_TRY(RequireKey(message, names.content, turn.content));
+  const Json weight = message.value("weight", Json());
+  if (turn.role != "assistant" || weight.is_null()) return {};
+  if (weight != 0 && weight != 1) {
+    return Error(Code::kConfig, "weight is {}, expected 0 (not learned) or 1",
+                 DumpJson(weight, -1));
+  }
+  turn.learned = weight != 0;
+  return {};
+}
+
+// What stands beside the turns and belongs to what is said: "system", which is the first turn then.
+Status ReadBeside(const Json& object, std::vector<Turn>& turns) {
+  const Json tools = object.value("tools", Json());
+  if (!tools.empty() && tools != "" && tools != "[]") {
+    return Error(Code::kUnsupported,
+                 "has tools: only what is said is laid out and learned, no calls of tools");
+  }
+  if (object.value("system", Json()).is_null()) return {};
+  Turn turn;
+  turn.role = "system";
+  DS_TRY(ReadKey(object, "system", turn.content));
+  if (turn.content.empty()) return {};
+  if (turns.front().role == "system") {
+    return Error(Code::kConfig, "has \"system\" and a first turn of that role");
+  }
+  turns.insert(turns.begin(), std::move(turn));
+  return {};
 }
 
 Status ReadTurns(const Json& object, std::vector<Turn>& turns) {
@@ -61,27 +145,14 @@ Status ReadTurns(const Json& object, std::vector<Turn>& turns) {
   if (messages.empty()) return Error(Code::kConfig, "{}: is empty", keys->turns);
   for (const Json& message : messages) {
     Turn turn;
-    DS_TRY(RequireKey(message, keys->role, turn.role));
-    for (const char* calls : {"tool_calls", "function_call"}) {
-      if (!message.contains(calls) || message[calls].empty()) continue;
-      return Error(Code::kUnsupported,
-                   "{}[{}] has {}: only what is said is laid out and learned, no calls of tools",
-                   keys->turns, turns.size(), calls);
-    }
-    DS_TRY(RequireKey(message, keys->content, turn.content));
-    if (turn.role == keys->user) turn.role = "user";
-    if (turn.role == keys->assistant) turn.role = "assistant";
-    const Json weight = message.value("weight", Json());
-    if (turn.role == "assistant" && !weight.is_null()) {
-      if (weight != 0 && weight != 1) {
-        return Error(Code::kConfig, "{}[{}].weight is {}, expected 0 (not learned) or 1",
-                     keys->turns, turns.size(), DumpJson(weight, -1));
-      }
-      turn.learned = weight != 0;
+    const Status status = ReadTurn(message, *keys, turn);
+    if (!status.ok()) {
+      return Error(status.code(), "{}[{}]: {}", keys->turns, &message - &messages[0],
+                   status.message());
     }
     turns.push_back(std::move(turn));
   }
-  return {};
+  return ReadBeside(object, turns);
 }
 
 }  // namespace

@@ -152,8 +152,9 @@ Status EncodeDocuments(Documents& documents, const token::Tokenizer& tokenizer, 
     const EncodeProgress& done = encoder.progress();
     if (done.documents > 0 || done.unanswered == 0) return {};
     return InvalidArgument(
-        "{}: has nothing to learn: no turn is the assistant's (role assistant, or from gpt), of {} "
-        "conversations that are left out",
+        "{}: has nothing to learn: no turn is the assistant's (role assistant, or from gpt) "
+        "without "
+        "a weight of 0, of {} conversations that are left out",
         documents.path(), done.unanswered);
   }
 }

@@ -35,19 +35,24 @@ T ReadAt(std::span<const std::byte> bytes, size_t at) {
 
 Result<TokenFile> TokenFile::Open(const std::string& path) {
   std::error_code ignored;
-  std::filesystem::path index(path), ids(path);
-  index.replace_extension(".idx");
-  ids.replace_extension(".bin");
-  if (index == path || std::filesystem::exists(index, ignored)) {
-    return OpenMegatron(index.string(), ids.string());
+  // NAME.idx, NAME.bin beside one, or NAME of both.
+  const bool ends = path.ends_with(".idx") || path.ends_with(".bin");
+  const std::string name = ends ? path.substr(0, path.size() - 4) : path;
+  const bool is_file = !ends && std::filesystem::exists(path, ignored);
+  if (path.ends_with(".idx") || (!is_file && std::filesystem::exists(name + ".idx", ignored))) {
+    return OpenMegatron(name + ".idx", name + ".bin");
   }
   DS_ASSIGN(MappedFile file, MappedFile::Open(path));
   const auto bytes = file.bytes();
-  if (bytes.size() >= kLlmcHeader) {
-    const auto magic = ReadAt<int32_t>(bytes, 0), version = ReadAt<int32_t>(bytes, 4);
-    const auto count = ReadAt<int32_t>(bytes, 8);
+  if (bytes.size() >= sizeof(int32_t)) {
+    const auto magic = ReadAt<int32_t>(bytes, 0);
     for (const auto& known : kLlmc) {
       if (magic != known.magic) continue;
+      if (bytes.size() < kLlmcHeader) {
+        return Corrupt(path, "has {} bytes, and the header of an llm.c file alone has {}",
+                       bytes.size(), kLlmcHeader);
+      }
+      const auto version = ReadAt<int32_t>(bytes, 4), count = ReadAt<int32_t>(bytes, 8);
       if (version != known.version) {
         return Corrupt(path, "llm.c version {}, expected {}", version, known.version);
       }

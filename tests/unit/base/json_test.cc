@@ -133,6 +133,10 @@ TEST(Json, TellsTheLinesOfKeys) {
   json = ParseJson(nul, "x");
   ASSERT_TRUE(json.ok()) << json.status().message();
   EXPECT_EQ(*json, Json({{"a", 2}}));
+  // Elsewhere it would end the text for the parser.
+  for (const std::string& cut : {std::string("{}\0{\"lost\": 1}", 14), std::string("{}\0", 3)}) {
+    EXPECT_EQ(ParseJson(cut, "x").status().message(), "x: byte 2 is NUL, which is no JSON");
+  }
   for (const char* text : {"", "{", "}}]", "\"", "{\"a", "[[{\"", "{\"\\", "{,\"a\":]", ","}) {
     (void)JsonKeyLines(text);
   }

@@ -78,6 +78,30 @@ TEST_F(CorpusTest, FoldersInTheOrderOfTheirPaths) {
   EXPECT_EQ(Text(Open(dir_.file("c"), 1)->all()), "first\nsecond\nlast\n");
 }
 
+TEST_F(CorpusTest, FoldersBehindLinks) {
+  namespace fs = std::filesystem;
+  fs::create_directories(dir_.file("f"));
+  fs::create_directories(dir_.file("other/deep"));
+  dir_.Write("f/a", "1");
+  dir_.Write("other/deep/b", "2");
+  fs::create_directory_symlink("../other", dir_.file("f/link"));
+  fs::create_symlink(dir_.file("f/a"), dir_.file("f/z"));
+  fs::create_symlink("none", dir_.file("f/.lock"));
+  const auto open = [&] { return Documents::Open(dir_.file("f"), TextFormat::kFolder, ""); };
+  auto documents = open();
+  ASSERT_TRUE(documents.ok()) << documents.status().message();
+  std::string all;
+  for (Document document; *documents->Next(document);) all += document.text;
+  EXPECT_EQ(all, "121");
+  fs::create_directory_symlink("../..", dir_.file("other/deep/up"));
+  EXPECT_NE(open().status().message().find("f/link/deep/up: is a link to "), std::string::npos);
+  EXPECT_NE(open().status().message().find(", in which it lies"), std::string::npos);
+  fs::remove(dir_.file("other/deep/up"));
+  fs::create_symlink("none", dir_.file("f/q"));
+  EXPECT_EQ(open().status().message(),
+            dir_.file("f/q") + ": is a link to none: No such file or directory");
+}
+
 TEST_F(CorpusTest, LinesOfJson) {
   const std::string path = dir_.Write(
       "t.jsonl",
@@ -158,11 +182,23 @@ TEST(Documents, ConversationsOfShareGpt) {
                             TextFormat::kChat, "text", both)
                   .ok());
   EXPECT_EQ(both.turns[0].role, "assistant");
-  Document named;  // in messages they are names like others
-  ASSERT_TRUE(ParseJsonLine(R"({"messages": [{"role": "gpt", "content": "a"}]})", TextFormat::kChat,
-                            "text", named)
+  Document raw, mixed,
+      led;  // from other answerers; the one's list with the other's turns; "system"
+  ASSERT_TRUE(ParseJsonLine(R"({"conversations": [{"from": "chatgpt", "value": "a"}]})",
+                            TextFormat::kChat, "text", raw)
                   .ok());
-  EXPECT_EQ(named.turns[0].role, "gpt");
+  EXPECT_EQ(raw.turns[0].role, "assistant");
+  ASSERT_TRUE(ParseJsonLine(R"({"conversations": [{"role": "user", "content": "q"}]})",
+                            TextFormat::kChat, "text", mixed)
+                  .ok());
+  EXPECT_EQ(mixed.turns[0].content, "q");
+  ASSERT_TRUE(ParseJsonLine(R"({"system": "s", "tools": "[]", "conversations": [
+      {"from": "human", "value": "q"}]})",
+                            TextFormat::kChat, "text", led)
+                  .ok());
+  ASSERT_EQ(led.turns.size(), 2u);
+  EXPECT_EQ(led.turns[0].role, "system");
+  EXPECT_EQ(led.turns[0].content, "s");
   ASSERT_EQ(ours.turns.size(), 4u);
   ASSERT_EQ(theirs.turns.size(), 4u);
   for (size_t i = 0; i < 4; ++i) {
@@ -173,23 +209,40 @@ TEST(Documents, ConversationsOfShareGpt) {
 
 TEST_F(CorpusTest, LinesOfConversations) {
   const std::string path = dir_.file("t");
-  for (const auto& [line, why] :
-       {std::pair("{\"messages\": []}", "messages: is empty"),
-        {"{\"text\": \"a\"}",
-         "has neither \"messages\", an array of objects with role and content, nor "
-         "\"conversations\", of from and value"},
-        {"{\"messages\": [{\"role\": \"user\"}]}", "content: missing"},
-        {R"({"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}]})",
-         "messages[0] has tool_calls: only what is said is laid out and learned, no calls of "
-         "tools"},
-        {R"({"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]})",
-         "messages[0].weight is 0.5, expected 0 (not learned) or 1"},
-        {"{\"conversations\": [{\"role\": \"user\"}]}", "from: missing"},
-        {"{\"conversations\": \"a\"}", "conversations: is a string, expected an array"},
-        {"[{\"messages\": [",
-         "begins an array, expected an object a line (jq -c '.[]' makes them of "
-         "an array)"},
-        {"{\"messages\": [1]}", "role: looked up in an integer, expected an object"}}) {
+  for (
+      const auto& [line, why] :
+      {std::pair("{\"messages\": []}", "messages: is empty"),
+       {"{\"text\": \"a\"}",
+        "has neither \"messages\", an array of objects with role and content, nor "
+        "\"conversations\", of from and value"},
+       {"{\"messages\": [{\"role\": \"user\"}]}", "messages[0]: content: missing"},
+       {R"({"messages": [{"role": "gpt", "content": "a"}]})",
+        "messages[0]: role is \"gpt\", expected system, developer, user, assistant or tool"},
+       {R"({"conversations": [{"from": "human", "value": "a"}, {"from": "bot", "value": "a"}]})",
+        "conversations[1]: from is \"bot\", expected system, developer, user, assistant or tool, "
+        "or "
+        "human, gpt, chatgpt, bing, bard or model"},
+       {R"({"conversations": [{"from": "function_call", "value": "{}"}]})",
+        "conversations[0]: is a function_call: only what is said is laid out and learned, no calls "
+        "of tools"},
+       {R"({"tools": [{"name": "f"}], "messages": [{"role": "user", "content": "a"}]})",
+        "has tools: only what is said is laid out and learned, no calls of tools"},
+       {R"({"system": "s", "messages": [{"role": "system", "content": "a"}]})",
+        "has \"system\" and a first turn of that role"},
+       {R"({"system": 1, "messages": [{"role": "user", "content": "a"}]})",
+        "system: is an integer (1), expected a string"},
+       {R"({"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}]})",
+        "messages[0]: has tool_calls: only what is said is laid out and learned, no calls of "
+        "tools"},
+       {R"({"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]})",
+        "messages[0]: weight is 0.5, expected 0 (not learned) or 1"},
+       {"{\"conversations\": [{\"role\": \"user\"}]}", "conversations[0]: content: missing"},
+       {"{\"conversations\": [{}]}", "conversations[0]: from: missing"},
+       {"{\"conversations\": \"a\"}", "conversations: is a string, expected an array"},
+       {"[{\"messages\": [",
+        "begins an array, expected an object a line (jq -c '.[]' makes them of "
+        "an array)"},
+       {"{\"messages\": [1]}", "messages[0]: role: looked up in an integer, expected an object"}}) {
     dir_.Write("t", line);
     EXPECT_EQ(Refusal(path, 8, "chat"), path + ": line 1: " + why);
   }

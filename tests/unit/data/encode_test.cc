@@ -205,11 +205,12 @@ TEST(EncodeGolden, ConversationsWithoutAnAnswerAreLeftOut) {
   auto want = EncodeAll(alone, TextFormat::kChat, *tokenizer, 2);
   ASSERT_TRUE(want.ok()) << want.status().message();
   EXPECT_EQ(*EncodeAll(mixed, TextFormat::kChat, *tokenizer, 2), *want);
-  EXPECT_EQ(
-      EncodeAll(none, TextFormat::kChat, *tokenizer, 2).status().message(),
-      none +
-          ": has nothing to learn: no turn is the assistant's (role assistant, or from gpt), of 2 "
-          "conversations that are left out");
+  EXPECT_EQ(EncodeAll(none, TextFormat::kChat, *tokenizer, 2).status().message(),
+            none +
+                ": has nothing to learn: no turn is the assistant's (role assistant, or from gpt) "
+                "without a "
+                "weight of 0, of 2 "
+                "conversations that are left out");
 }
 
 // What stands before a text stands before a conversation.

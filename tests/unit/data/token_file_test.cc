@@ -48,6 +48,8 @@ TEST(TokenFile, OfLlmc) {
   EXPECT_EQ(wide->tokens()[0], 128000u);
   EXPECT_EQ(Refusal(dir.Write("t.bin", Llmc(20240520, 2, 3) + ids)),
             path + ": llm.c version 2, expected 1");
+  EXPECT_EQ(Refusal(dir.Write("t.bin", Llmc(20240520, 1, 3).substr(0, 800))),
+            path + ": has 800 bytes, and the header of an llm.c file alone has 1024");
   for (const int32_t count : {2, 4, -1, INT32_MAX}) {
     EXPECT_EQ(
         Refusal(dir.Write("t.bin", Llmc(20240520, 1, count) + ids)),
@@ -78,6 +80,8 @@ TEST(TokenFile, OfMegatron) {
     ASSERT_EQ(file->tokens().size(), 4u);
     EXPECT_EQ(file->tokens()[3], 100000u);
   }
+  EXPECT_EQ(TokenFile::Open(dir.file("t"))->tokens().size(), 4u);  // of both
+  EXPECT_EQ(TokenFile::Open(dir.Write("t.u16", Raw<uint16_t>({7})))->tokens()[0], 7u);
   dir.Write("s.bin", Raw<int32_t>({9, -8}));
   dir.Write("s.idx", Index(4, {2}, {0}, {0, 1}));
   EXPECT_EQ(CheckIds(TokenFile::Open(dir.file("s.bin"))->tokens(), 100, "t").message(),
