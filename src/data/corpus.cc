@@ -11,15 +11,22 @@ Result<Source> Source::Find(const std::string& path, std::string_view format, st
   Source source{path, TextFormat::kText, std::move(field)};
   std::error_code ignored;
   const bool folder = std::filesystem::is_directory(path, ignored);
-  const std::string extension = std::filesystem::path(path).extension().string();
+  std::string extension;  // in small letters, and only where it says the format
+  if (format == "auto" && !folder) extension = std::filesystem::path(path).extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  for (const char* packed : {".gz", ".zst", ".xz", ".bz2", ".zip", ".parquet", ".arrow"}) {
+    if (extension != packed) continue;
+    return Error(Code::kUnsupported, "{}: {} files are not read: unpack it, or say --format", path,
+                 packed);
+  }
   if (folder && (format == "auto" || format == "text")) {
     source.text = TextFormat::kFolder;
-  } else if (format == "jsonl" || (format == "auto" && extension == ".jsonl")) {
+  } else if (format == "jsonl" || extension == ".jsonl" || extension == ".ndjson") {
     source.text = TextFormat::kJsonLines;
   } else if (format == "chat") {
     source.text = TextFormat::kChat;
-  } else if (format == "tokens" ||
-             (format == "auto" && (extension == ".bin" || extension == ".idx"))) {
+  } else if (format == "tokens" || extension == ".bin" || extension == ".idx") {
     source.text.reset();
   } else if (format != "auto" && format != "text") {
     return InvalidArgument("--format is {}, expected auto, text, jsonl, chat or tokens", format);

@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "token/byte_alphabet.h"
 #include "token/tokenizer_json.h"
 #include "token/utf8.h"
 

@@ -21,9 +21,4 @@ std::string ToTokenizerJson(const BpeParts& parts);
 // An entry of its added_tokens.
 nlohmann::ordered_json ToJson(const AddedToken& token);
 
-// The bytes of a token in the alphabet of such files, where every byte is a printable character;
-// false where a character is none of them.
-bool FromByteAlphabet(std::string_view token, std::string& bytes);
-std::string ToByteAlphabet(std::string_view bytes);
-
 }  // namespace ds::token

@@ -78,6 +78,18 @@ TEST_F(CorpusTest, FoldersInTheOrderOfTheirPaths) {
   EXPECT_EQ(Text(Open(dir_.file("c"), 1)->all()), "first\nsecond\nlast\n");
 }
 
+TEST_F(CorpusTest, NamesSayTheFormat) {
+  for (const char* name : {"a.jsonl", "a.JSONL", "a.ndjson"}) {
+    EXPECT_EQ(Source::Find(name, "auto", "text")->text, TextFormat::kJsonLines) << name;
+    EXPECT_EQ(Source::Find(name, "text", "text")->text, TextFormat::kText) << name;
+  }
+  EXPECT_FALSE(Source::Find("a.bin", "auto", "text")->text.has_value());
+  EXPECT_EQ(Source::Find("a.json", "auto", "text")->text, TextFormat::kText);
+  EXPECT_EQ(Source::Find("a.jsonl.gz", "auto", "text").status().message(),
+            "a.jsonl.gz: .gz files are not read: unpack it, or say --format");
+  EXPECT_TRUE(Source::Find("a.jsonl.gz", "text", "text").ok());
+}
+
 TEST_F(CorpusTest, FoldersBehindLinks) {
   namespace fs = std::filesystem;
   fs::create_directories(dir_.file("f"));

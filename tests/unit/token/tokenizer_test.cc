@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "small_bpe.h"
 #include "support/temp_dir.h"
+#include "token/byte_alphabet.h"
 #include "token/plain_tokenizers.h"
 
 namespace ds::token {
