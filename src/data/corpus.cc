@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "base/lower.h"
 #include "data/encode.h"
 
 namespace ds::data {
@@ -12,9 +13,9 @@ Result<Source> Source::Find(const std::string& path, std::string_view format, st
   std::error_code ignored;
   const bool folder = std::filesystem::is_directory(path, ignored);
   std::string extension;  // in small letters, and only where it says the format
-  if (format == "auto" && !folder) extension = std::filesystem::path(path).extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  if (format == "auto" && !folder) {
+    extension = Lower(std::filesystem::path(path).extension().string());
+  }
   for (const char* packed : {".gz", ".zst", ".xz", ".bz2", ".zip", ".parquet", ".arrow"}) {
     if (extension != packed) continue;
     return Error(Code::kUnsupported, "{}: {} files are not read: unpack it, or say --format", path,

@@ -114,7 +114,8 @@ Status ReadTurn(const Json& message, const ChatKeys& keys, Turn& turn) {
 // What stands beside the turns and belongs to what is said: "system", which is the first turn then.
 Status ReadBeside(const Json& object, std::vector<Turn>& turns) {
   const Json tools = object.value("tools", Json());
-  if (!tools.empty() && tools != "" && tools != "[]") {
+  const std::string text = tools.is_string() ? tools.get<std::string>() : tools.empty() ? "" : "?";
+  if (!text.empty() && text != "[]") {
     return Error(Code::kUnsupported,
                  "has tools: only what is said is laid out and learned, no calls of tools");
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "base/lower.h"
 #include "model/family.h"
 
 namespace ds::model {
@@ -14,12 +15,6 @@ bool IsNone(const Json& json, const char* key) {
   const Json value = json.value(key, Json());
   if (value.is_string()) return value.get_ref<const std::string&>().empty();
   return value.is_null() || value == false || (value.is_structured() && value.empty());
-}
-
-std::string Lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return text;
 }
 
 Status RefuseUnlessNone(const Json& json, std::initializer_list<const char*> keys) {

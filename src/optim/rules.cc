@@ -1,9 +1,9 @@
 #include "optim/rules.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "base/edit_distance.h"
+#include "base/lower.h"
 
 namespace ds::optim {
 namespace {
@@ -12,12 +12,6 @@ constexpr RuleEntry kRules[] = {
     {"Adam", CreateAdam}, {"AdamW", CreateAdamW}, {"Adagrad", CreateAdagrad}, {"SGD", CreateSgd},
     {"Lion", CreateLion}, {"Lamb", CreateLamb},   {"Muon", CreateMuon},
 };
-
-std::string Lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
 
 }  // namespace
 

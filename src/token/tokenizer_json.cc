@@ -62,8 +62,9 @@ class Reader {
   }
 
  private:
-  // What it leaves out has no effect on ids: sizes of caches. So are truncation and padding of the
-  // file: transformers sets them anew with each call, and how long a sequence is the user says.
+  // What it leaves out has no effect on ids: sizes of caches. Nor are truncation and padding of the
+  // file read: transformers sets them anew with each call, and how long a sequence is the user
+  // says.
   Status CheckModel() {
     const Json& model = At(root_, "model");
     if (!model.is_object()) return InvalidArgument("model is {}", JsonTypeName(model));
