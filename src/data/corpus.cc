@@ -12,10 +12,9 @@ Result<Source> Source::Find(const std::string& path, std::string_view format, st
   Source source{path, TextFormat::kText, std::move(field)};
   std::error_code ignored;
   const bool folder = std::filesystem::is_directory(path, ignored);
-  std::string extension;  // in small letters, and only where it says the format
-  if (format == "auto" && !folder) {
-    extension = Lower(std::filesystem::path(path).extension().string());
-  }
+  std::string exact;  // the extension, where it says the format
+  if (format == "auto" && !folder) exact = std::filesystem::path(path).extension().string();
+  const std::string extension = Lower(exact);
   for (const char* packed : {".gz", ".zst", ".xz", ".bz2", ".zip", ".parquet", ".arrow"}) {
     if (extension != packed) continue;
     return Error(Code::kUnsupported, "{}: {} files are not read: unpack it, or say --format", path,
@@ -27,7 +26,7 @@ Result<Source> Source::Find(const std::string& path, std::string_view format, st
     source.text = TextFormat::kJsonLines;
   } else if (format == "chat") {
     source.text = TextFormat::kChat;
-  } else if (format == "tokens" || extension == ".bin" || extension == ".idx") {
+  } else if (format == "tokens" || exact == ".bin" || exact == ".idx") {
     source.text.reset();
   } else if (format != "auto" && format != "text") {
     return InvalidArgument("--format is {}, expected auto, text, jsonl, chat or tokens", format);

@@ -1,9 +1,8 @@
 #include "data/documents.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
+#include <set>
 
 namespace ds::data {
 namespace {
@@ -14,23 +13,28 @@ std::string_view TextOf(const MappedFile& file) {
 
 namespace fs = std::filesystem;
 
-// Of a link: that it leads somewhere, and not to a folder that it lies in, which would never end.
-Status CheckLink(const fs::path& link) {
-  std::error_code error;
+// Of a link: that it leads somewhere, and not to a folder that is read already, or is being read:
+// that could go on without end. `folders`: where those before it led.
+Status CheckLink(const fs::path& link, std::set<fs::path>& folders) {
+  std::error_code error, none;
   const fs::path target = fs::canonical(link, error);
   const fs::path from = error ? fs::path() : fs::canonical(link.parent_path(), error);
   if (error) {
     return Error(Code::kIo, "{}: is a link to {}: {}", link.string(),
-                 fs::read_symlink(link, error).string(), std::strerror(ENOENT));
+                 fs::read_symlink(link, none).string(), error.message());
   }
-  if (std::mismatch(target.begin(), target.end(), from.begin(), from.end()).first != target.end())
-    return {};
-  return InvalidArgument("{}: is a link to {}, in which it lies", link.string(), target.string());
+  if (!fs::is_directory(target, none)) return {};
+  const bool above =
+      std::mismatch(target.begin(), target.end(), from.begin(), from.end()).first == target.end();
+  if (!above && folders.insert(target).second) return {};
+  return InvalidArgument("{}: is a link to {}, {}", link.string(), target.string(),
+                         above ? "in which it lies" : "where another link leads");
 }
 
 // Names with a dot in front are for other programs: .git, .DS_Store.
 Result<std::vector<std::string>> FilesBelow(const std::string& folder) {
   std::vector<std::string> paths;
+  std::set<fs::path> folders;
   std::error_code error, none;
   fs::recursive_directory_iterator at(folder, fs::directory_options::follow_directory_symlink,
                                       error);
@@ -39,7 +43,7 @@ Result<std::vector<std::string>> FilesBelow(const std::string& folder) {
       at.disable_recursion_pending();
       continue;
     }
-    if (at->is_symlink(none)) DS_TRY(CheckLink(at->path()));
+    if (at->is_symlink(none)) DS_TRY(CheckLink(at->path(), folders));
     if (at->is_regular_file(none)) paths.push_back(at->path().string());
   }
   if (error) return Error(Code::kIo, "{}: cannot read the folder: {}", folder, error.message());
@@ -55,27 +59,36 @@ struct ChatKeys {
 constexpr ChatKeys kMessages = {"messages", "role", "content"},
                    kShareGpt = {"conversations", "from", "value"};
 
-constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool"};
-// Other names that ShareGPT's files have for them.
+constexpr std::string_view kRoles[] = {"system", "developer", "user",     "assistant",
+                                       "tool",   "ipython",   "function", "observation"};
+// Names that ShareGPT's files have for them.
 constexpr std::pair<std::string_view, std::string_view> kOtherRoles[] = {
-    {"human", "user"},     {"gpt", "assistant"},   {"chatgpt", "assistant"}, {"bing", "assistant"},
-    {"bard", "assistant"}, {"model", "assistant"}, {"function_call", "call"}};
+    {"human", "user"},     {"gpt", "assistant"},  {"chatgpt", "assistant"},
+    {"bing", "assistant"}, {"bard", "assistant"}, {"model", "assistant"}};
+
+// Of what may ask for more than words: that it is there and empty, as tables leave it.
+bool SaysNothing(const Json& value) {
+  if (!value.is_string()) return value.empty() || value == false;
+  const auto& text = value.get_ref<const std::string&>();
+  return text.empty() || text == "[]" || text == "{}";
+}
 
 // A name that is not known is refused: what an answerer of another name said would not be learned.
 Status ReadRole(const Json& message, const ChatKeys& keys, std::string& role) {
   DS_TRY(RequireKey(message, keys.role, role));
-  for (const auto& [other, meant] : kOtherRoles) {
-    if (&keys == &kShareGpt && role == other) role = meant;
-  }
-  if (std::find(std::begin(kRoles), std::end(kRoles), role) != std::end(kRoles)) return {};
-  if (role == "call") {
+  if (role == "function_call") {
     return Error(
         Code::kUnsupported,
         "is a function_call: only what is said is laid out and learned, no calls of tools");
   }
-  return Error(Code::kConfig, "{} is {}, expected system, developer, user, assistant or tool{}",
-               keys.role, DumpJson(Json(role), -1).substr(0, 60),
-               &keys == &kShareGpt ? ", or human, gpt, chatgpt, bing, bard or model" : "");
+  for (const auto& [other, meant] : kOtherRoles) {
+    if (role == other) role = meant;
+  }
+  if (std::find(std::begin(kRoles), std::end(kRoles), role) != std::end(kRoles)) return {};
+  return Error(Code::kConfig,
+               "{} is {}, expected system, developer, user, assistant or tool, or as ShareGPT has "
+               "them human, gpt, chatgpt, bing, bard or model",
+               keys.role, DumpJson(Json(role), -1).substr(0, 60));
 }
 
 // Of a line that has both, those that say something.
@@ -91,12 +104,12 @@ const ChatKeys* KeysOf(const Json& object) {
 
 Status ReadTurn(const Json& message, const ChatKeys& keys, Turn& turn) {
   // Some files have the one's list and the other's turns.
-  const bool as_message =
-      message.is_object() && !message.contains(keys.role) && message.contains(kMessages.role);
-  const ChatKeys& names = as_message ? kMessages : keys;
+  const ChatKeys& other = &keys == &kMessages ? kShareGpt : kMessages;
+  const ChatKeys& names =
+      !message.contains(keys.role) && message.contains(other.role) ? other : keys;
   DS_TRY(ReadRole(message, names, turn.role));
   for (const char* calls : {"tool_calls", "function_call"}) {
-    if (!message.contains(calls) || message[calls].empty()) continue;
+    if (!message.contains(calls) || SaysNothing(message[calls])) continue;
     return Error(Code::kUnsupported,
                  "has {}: only what is said is laid out and learned, no calls of tools", calls);
   }
@@ -113,9 +126,7 @@ Status ReadTurn(const Json& message, const ChatKeys& keys, Turn& turn) {
 
 // What stands beside the turns and belongs to what is said: "system", which is the first turn then.
 Status ReadBeside(const Json& object, std::vector<Turn>& turns) {
-  const Json tools = object.value("tools", Json());
-  const std::string text = tools.is_string() ? tools.get<std::string>() : tools.empty() ? "" : "?";
-  if (!text.empty() && text != "[]") {
+  if (object.contains("tools") && !SaysNothing(object["tools"])) {
     return Error(Code::kUnsupported,
                  "has tools: only what is said is laid out and learned, no calls of tools");
   }

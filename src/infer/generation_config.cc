@@ -32,7 +32,7 @@ Status ReadEnds(const Json& json, std::vector<int32_t>& ends) {
 
 // What of transformers' GenerationConfig changes which tokens are chosen, beside what is read, and
 // the value at which it does nothing; null does nothing either.
-void FindNotDone(const Json& json, std::vector<std::string>& not_done) {
+const Json& NotDone() {
   static const Json nothing = {{"num_beams", 1},
                                {"num_beam_groups", 1},
                                {"no_repeat_ngram_size", 0},
@@ -60,7 +60,11 @@ void FindNotDone(const Json& json, std::vector<std::string>& not_done) {
                                {"dola_layers", Json()},
                                {"constraints", Json()},
                                {"force_words_ids", Json()}};
-  for (const auto& [key, none] : nothing.items()) {
+  return nothing;
+}
+
+void FindNotDone(const Json& json, std::vector<std::string>& not_done) {
+  for (const auto& [key, none] : NotDone().items()) {
     const Json value = json.value(key, Json());
     if (value.is_null() || value == none || (value.is_structured() && value.empty())) continue;
     not_done.push_back(fmt::format("{} {}", key, DumpJson(value, -1)));
@@ -92,6 +96,25 @@ Result<GenerationConfig> Parse(const Json& json, GenerationConfig config, const 
   const Status status = ReadInto(json, config);
   if (status.ok()) return config;
   return Error(status.code(), "{}: {}", path, status.message());
+}
+
+// What an older model's config.json says of it; null, where that is nothing.
+Result<Json> OfModelConfig(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  auto text = ReadFile(path);
+  if (text.status().code() == Code::kNotFound) return Json();
+  DS_TRY(text.status());
+  DS_ASSIGN(const Json config, ParseJson(*text, path));
+  Json says;
+  const auto take = [&](const std::string& key) {
+    if (config.contains(key) && !config[key].is_null()) says[key] = config[key];
+  };
+  for (const char* key :
+       {"do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"}) {
+    take(key);
+  }
+  for (const auto& [key, none] : NotDone().items()) take(key);
+  return says;
 }
 
 GenerationConfig EndsOf(const model::DecoderConfig& config) {
@@ -141,6 +164,7 @@ Status AddGenerationConfig(FolderChange& change, const std::string& folder, cons
     return end.has_value() && std::find(ends.begin(), ends.end(), *end) == ends.end();
   };
   Json json;
+  bool made = from.empty();  // of what the model's own config says
   if (!from.empty()) {
     const std::string source = from + "/" + kGenerationConfig;
     auto text = ReadFile(source);
@@ -153,16 +177,19 @@ Status AddGenerationConfig(FolderChange& change, const std::string& folder, cons
       if (!missing()) return change.Add(path, *text);
     } else if (text.status().code() != Code::kNotFound) {
       return text.status();
+    } else {
+      made = true;
+      DS_ASSIGN(json, OfModelConfig(from));
     }
   }
   if (ends.empty()) ends = EndsOf(config).end_ids;
   if (missing()) ends.insert(ends.begin(), *end);
-  if (ends.empty()) return {};
-  if (json.is_null()) {
-    json = {{"_from_model_config", true}};
+  if (ends.empty() && json.is_null()) return {};
+  if (made) {
+    json["_from_model_config"] = true;
     if (config.bos_token >= 0) json["bos_token_id"] = config.bos_token;
   }
-  json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
+  if (!ends.empty()) json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
   return change.Add(path, DumpJson(json) + "\n");
 }
 

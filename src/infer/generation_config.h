@@ -37,7 +37,8 @@ struct GenerationConfig {
 Result<GenerationConfig> ReadGenerationConfig(const std::string& folder,
                                               const model::DecoderConfig& config);
 
-// Of the model in `from`, as it is; where that is empty or has none, the ends of `config`. `end` is
+// Of the model in `from`, as it is, or as its config.json says it; where that is empty or says
+// nothing, the ends of `config`. `end` is
 // one more, of what the model has learned since.
 Status AddGenerationConfig(FolderChange& change, const std::string& folder, const std::string& from,
                            const model::DecoderConfig& config,

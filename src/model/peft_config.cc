@@ -251,7 +251,8 @@ std::string PeftConfig::LeavesOut(std::string_view product, int64_t rank) const 
   };
   if (lora_.universal && !named(lora_.targets)) return "target_modules does not name it";
   if (named(excluded_)) return "exclude_modules names it";
-  if (!layers_.empty() && !layers_.contains(LayerOf(product))) {
+  const bool whole = lora_.targets.contains(std::string(product));  // then layers do not count
+  if (!whole && !layers_.empty() && !layers_.contains(LayerOf(product))) {
     return "layers_to_transform does not name its layer";
   }
   if (one_rank_ && rank != lora_.size.rank) {

@@ -82,6 +82,7 @@ class Reader {
         return Refuse("model.{} is {}, expected null", key, DumpJson(affix, -1).substr(0, 40));
       }
     }
+    if (At(model, "ignore_merges").is_null()) return {};
     return ReadKey(model, "ignore_merges", parts_.ignore_merges);
   }
 
@@ -390,9 +391,12 @@ class Reader {
       const bool prepended = token.normalized && !parts_.metaspace;
       std::string bytes =
           BytesOf((prepended ? parts_.prepend : "") + token.content, static_cast<int32_t>(id));
+      const bool is_byte = parts_.kind == BpeParts::Kind::kCharacters &&
+                           std::find(parts_.byte_ids.begin(), parts_.byte_ids.end(), id) !=
+                               parts_.byte_ids.end();  // and is decoded as that
       if (known == ids_.end()) {
         DS_TRY(Place(token.content, id, std::move(bytes)));
-      } else {
+      } else if (!is_byte) {
         parts_.tokens[static_cast<size_t>(id)] = std::move(bytes);
       }
       last = std::max(last, id);

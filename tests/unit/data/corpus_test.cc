@@ -109,6 +109,9 @@ TEST_F(CorpusTest, FoldersBehindLinks) {
   EXPECT_NE(open().status().message().find("f/link/deep/up: is a link to "), std::string::npos);
   EXPECT_NE(open().status().message().find(", in which it lies"), std::string::npos);
   fs::remove(dir_.file("other/deep/up"));
+  fs::create_directory_symlink("../other", dir_.file("f/more"));
+  EXPECT_NE(open().status().message().find(", where another link leads"), std::string::npos);
+  fs::remove(dir_.file("f/more"));
   fs::create_symlink("none", dir_.file("f/q"));
   EXPECT_EQ(open().status().message(),
             dir_.file("f/q") + ": is a link to none: No such file or directory");
@@ -204,6 +207,10 @@ TEST(Documents, ConversationsOfShareGpt) {
                             TextFormat::kChat, "text", mixed)
                   .ok());
   EXPECT_EQ(mixed.turns[0].content, "q");
+  ASSERT_TRUE(ParseJsonLine(R"({"messages": [{"from": "gpt", "value": "q", "tool_calls": ""}]})",
+                            TextFormat::kChat, "text", mixed)
+                  .ok());
+  EXPECT_EQ(mixed.turns.back().role, "assistant");
   ASSERT_TRUE(ParseJsonLine(R"({"system": "s", "tools": "[]", "conversations": [
       {"from": "human", "value": "q"}]})",
                             TextFormat::kChat, "text", led)
@@ -228,12 +235,13 @@ TEST_F(CorpusTest, LinesOfConversations) {
         "has neither \"messages\", an array of objects with role and content, nor "
         "\"conversations\", of from and value"},
        {"{\"messages\": [{\"role\": \"user\"}]}", "messages[0]: content: missing"},
-       {R"({"messages": [{"role": "gpt", "content": "a"}]})",
-        "messages[0]: role is \"gpt\", expected system, developer, user, assistant or tool"},
+       {R"({"messages": [{"role": "call", "content": "a"}]})",
+        "messages[0]: role is \"call\", expected system, developer, user, assistant or tool, or as "
+        "ShareGPT has them human, gpt, chatgpt, bing, bard or model"},
        {R"({"conversations": [{"from": "human", "value": "a"}, {"from": "bot", "value": "a"}]})",
         "conversations[1]: from is \"bot\", expected system, developer, user, assistant or tool, "
         "or "
-        "human, gpt, chatgpt, bing, bard or model"},
+        "as ShareGPT has them human, gpt, chatgpt, bing, bard or model"},
        {R"({"conversations": [{"from": "function_call", "value": "{}"}]})",
         "conversations[0]: is a function_call: only what is said is laid out and learned, no calls "
         "of tools"},

@@ -247,6 +247,10 @@ TEST_F(Adapters, EachOfItsOwnSize) {
   EXPECT_EQ(read()->Resolve(ranks).status().message(),
             "it: there are weights of an adapter for " + layer +
                 "v_proj beside it, but target_modules does not name it");
+  json["target_modules"] = {layer + "q_proj", layer + "k_proj", layer + "v_proj"};
+  json["layers_to_transform"] = 1;  // counts for ends of names
+  EXPECT_TRUE(read()->Resolve(ranks).ok()) << read()->Resolve(ranks).status().message();
+  json["layers_to_transform"] = nullptr;
   json["target_modules"] = {"q_proj", "k_proj", "v_proj"};
   json["rank_pattern"] = nullptr;
   EXPECT_NE(

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "support/temp_dir.h"
 
 namespace ds::infer {
@@ -80,6 +81,18 @@ TEST(GenerationConfig, WhatIsWrittenIsRead) {
   const test::TempDir none;
   ASSERT_TRUE(Write(to.path(), none.path(), config, 9).ok());
   EXPECT_EQ(ReadGenerationConfig(to.path(), {})->end_ids, (std::vector<int32_t>{9, 5}));
+}
+
+TEST(GenerationConfig, WhatAnOlderModelSaysIsKept) {
+  const test::TempDir from, to;
+  from.Write("config.json", R"({"model_type": "gpt2", "do_sample": false, "num_beams": 2,
+                                "top_k": null, "vocab_size": 9})");
+  ASSERT_TRUE(Write(to.path(), from.path(), {}).ok());
+  const auto says = [&] { return *ParseJson(*ReadFile(to.file("generation_config.json")), "it"); };
+  EXPECT_EQ(says(), Json({{"_from_model_config", true}, {"do_sample", false}, {"num_beams", 2}}));
+  ASSERT_TRUE(Write(to.path(), from.path(), {.eos_tokens = {5}}, 7).ok());
+  EXPECT_EQ(says()["eos_token_id"], Json({7, 5}));
+  EXPECT_EQ(says()["do_sample"], false);
 }
 
 TEST(GenerationConfig, NonsenseIsNamed) {

@@ -302,12 +302,14 @@ TEST(Tokenizer, AddedTokensAreDecodedAsTokensAre) {
               {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\u2581"}}}}}},
           {"decoder", LlamaDecoder()},
           {"added_tokens",
-           {{{"id", 257}, {"content", "TOK"}, {"normalized", true}},
+           {{{"id", 10}, {"content", "<0x0A>"}, {"normalized", false}},
+            {{"id", 257}, {"content", "TOK"}, {"normalized", true}},
             {{"id", 258}, {"content", "\u2581<P>"}, {"normalized", false}}}}};
   const auto llama = MakeJsonTokenizer(DumpJson(json), "t", {}).Take();
   EXPECT_EQ(*llama->Encode("TOK TOK"), (Ids{257, 257}));
   EXPECT_EQ(*llama->Decode(Ids{257, 257}), "TOK TOK");
   EXPECT_EQ(*llama->Decode(Ids{257, 258}), "TOK <P>");
+  EXPECT_EQ(*llama->Decode(Ids{257, 10}), "TOK\n");
 }
 
 TEST(Tokenizer, WordsOfIgnoreMergesAreThoseOfTheVocabulary) {
