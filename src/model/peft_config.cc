@@ -135,16 +135,14 @@ Status ReadLayers(const Json& json, std::set<int64_t>& layers) {
 
 // The number of the layer that a product is in, as PEFT finds it: the last number in its name.
 int64_t LayerOf(std::string_view product) {
-  for (size_t end = product.size(); end > 0;) {
-    const size_t dot = product.rfind('.', end - 1);
-    const std::string_view part = product.substr(dot == product.npos ? 0 : dot + 1,
-                                                 end - (dot == product.npos ? 0 : dot + 1));
+  for (size_t end = product.size(), begin = end; end > 0; end = begin - 1) {
+    begin = product.rfind('.', end - 1) + 1;  // 0 behind none
+    const std::string_view part = product.substr(begin, end - begin);
     const bool number =
         !part.empty() && part.size() < 10 &&
         std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
     if (number) return std::stoll(std::string(part));
-    if (dot == product.npos) break;
-    end = dot;
+    if (begin == 0) break;
   }
   return -1;
 }

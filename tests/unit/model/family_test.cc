@@ -162,16 +162,20 @@ TEST(HfConfig, AWindowInSomeLayersOfMistral) {
             "c.json: layer_types is [\"full_attention\"], expected an array of 3 names");
 }
 
+Json LlamaSample() {
+  return *ParseJson(ToHfConfig({.family = &LlamaFamily(),
+                                .vocab = 300,
+                                .context = 64,
+                                .layers = 2,
+                                .heads = 4,
+                                .width = 32,
+                                .inner = 48},
+                               DType::kF32),
+                    "sample");
+}
+
 TEST(HfConfig, PositionsAreTheSameInAllLayers) {
-  Json json = *ParseJson(ToHfConfig({.family = &LlamaFamily(),
-                                     .vocab = 300,
-                                     .context = 64,
-                                     .layers = 2,
-                                     .heads = 4,
-                                     .width = 32,
-                                     .inner = 48},
-                                    DType::kF32),
-                         "sample");
+  Json json = LlamaSample();
   json["rope_parameters"] = {{"full_attention", {{"rope_theta", 500}}}};
   EXPECT_EQ(
       Message(json),
@@ -180,15 +184,7 @@ TEST(HfConfig, PositionsAreTheSameInAllLayers) {
 }
 
 TEST(HfConfig, ThePaddingRow) {
-  Json json = *ParseJson(ToHfConfig({.family = &LlamaFamily(),
-                                     .vocab = 300,
-                                     .context = 64,
-                                     .layers = 2,
-                                     .heads = 4,
-                                     .width = 32,
-                                     .inner = 48},
-                                    DType::kF32),
-                         "sample");
+  Json json = LlamaSample();
   EXPECT_TRUE(json["pad_token_id"].is_null());
   for (const auto& [pad, row] : {std::pair(7, 7), {299, 299}, {-1, 299}, {-300, 0}}) {
     json["pad_token_id"] = pad;
