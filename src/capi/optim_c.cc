@@ -261,7 +261,7 @@ ds_status ds_lr_schedule_create(const char* config_json, double base_lr,
     DS_REQUIRE(out_schedule);
     DS_TRY(CheckFinite("base_lr", base_lr));
     DS_ASSIGN(const Json json, ds::ParseJson(config_json, "scheduler"));
-    DS_ASSIGN(const auto options, ds::optim::ReadSchedule(json, base_lr));
+    DS_ASSIGN(const auto options, ds::optim::ReadSchedule(json));
     *out_schedule = ds::capi::MakeHandle<ds_lr_schedule>(options, base_lr).release();
     return {};
   });

@@ -9,6 +9,12 @@
 namespace ds {
 namespace {
 
+constexpr const char* kTrain = "train_batch_size";
+constexpr const char* kMicro = "train_micro_batch_size_per_gpu";
+constexpr const char* kSteps = "gradient_accumulation_steps";
+constexpr const char* kScalePower = "fp16.initial_scale_power";
+constexpr const char* kScaleMin = "fp16.min_loss_scale";
+
 // Every key whose value is one field: read and written by this list alone.
 template <typename Config, typename Visit>
 void VisitFields(Config& c, Visit&& visit) {
@@ -18,7 +24,7 @@ void VisitFields(Config& c, Visit&& visit) {
   visit("fp16.loss_scale_window", c.loss_scale.window);
   visit("fp16.hysteresis", c.loss_scale.hysteresis);
   visit("fp16.consecutive_hysteresis", c.loss_scale.consecutive_hysteresis);
-  visit("fp16.min_loss_scale", c.loss_scale.min_scale);
+  visit(kScaleMin, c.loss_scale.min_scale);
   visit("zero_optimization.stage", c.zero.stage);
   visit("zero_optimization.overlap_comm", c.zero.overlap_comm);
   visit("zero_optimization.reduce_bucket_size", c.zero.reduce_bucket_size);
@@ -49,11 +55,6 @@ int64_t Number(const CheckedConfig& checked, std::string_view key) {
   const Json value = Value(checked, key);
   return value.is_null() ? 0 : value.get<int64_t>();
 }
-
-constexpr const char* kTrain = "train_batch_size";
-constexpr const char* kMicro = "train_micro_batch_size_per_gpu";
-constexpr const char* kSteps = "gradient_accumulation_steps";
-constexpr const char* kScalePower = "fp16.initial_scale_power";
 
 // The batch triangle: train = micro * accumulation * world, given any enough of the three
 // (deepspeed/runtime/config.py, _batch_assertion and _set_batch_related_parameters).
@@ -126,15 +127,19 @@ void ReadOptimizer(CheckedConfig& checked, EngineConfig& config) {
     AddProblem(checked, "optimizer", "{}", rule.status().message());
     return;
   }
+  if ((*rule)->name() == std::string_view("AdamW")) {
+    config.optimizer["params"]["adam_w_mode"] = true;  // whatever is given beside that type
+  }
   const Json type = Value(checked, "scheduler.type");
   if (type.is_null()) return;
   config.scheduler = Resolved(checked, "scheduler", type);
   Json& params = config.scheduler["params"];
-  const bool follows = type == "WarmupLR" && !params.contains("warmup_max_lr");
-  if (follows || checked.automatic("scheduler.params.warmup_max_lr")) {
-    params["warmup_max_lr"] = (*rule)->lr();
+  const bool absent = type == "WarmupLR" && !params.contains("warmup_max_lr");
+  // Each group rises to a rate of its own, for which no one number can stand.
+  if (absent || checked.undecided("scheduler.params.warmup_max_lr")) {
+    params["warmup_max_lr"] = nullptr;
   }
-  auto schedule = optim::ReadSchedule(config.scheduler, (*rule)->lr());
+  auto schedule = optim::ReadSchedule(config.scheduler);
   if (schedule.ok()) {
     config.schedule = *schedule;
   } else {
@@ -158,6 +163,11 @@ void ReadPrecision(CheckedConfig& checked, EngineConfig& config) {
     scale.init_scale = fixed.get<double>();
   } else if (!power.is_null()) {
     scale.init_scale = std::exp2(power.get<double>());
+  }
+  if (scale.dynamic && scale.min_scale <= 0) {
+    AddProblem(checked, kScaleMin, "{} = {:g} is not above 0, which a scale that moves needs",
+               kScaleMin, scale.min_scale);
+    return;
   }
   const auto scaler = optim::LossScaler::Create(scale);
   if (!scaler.ok()) AddProblem(checked, "fp16", "fp16: {}", scaler.status().message());

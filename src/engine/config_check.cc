@@ -128,7 +128,8 @@ class Checker {
     const bool automatic = value == "auto" && key.standard != "\"auto\"";
     out_.given.push_back({path, proper, value, quiet.empty() ? key.use.kind : Kind::kPart,
                           quiet.empty() ? std::string(key.use.reason) : quiet, automatic});
-    if (&key != &written && place.object.contains(key.name)) {
+    const bool twice = &key != &written && !IsAbsent(place.object, key.name);
+    if (twice && !IsAbsent(place.object, written.name)) {
       AddProblem(out_, path, "{} and {} are the same key, given as {} and {}",
                  ConfigPath(place.path, key.name), written.name,
                  ShownConfigValue(place.object[std::string(key.name)]), ShownConfigValue(value));
@@ -225,6 +226,12 @@ class Checker {
 bool CheckedConfig::automatic(std::string_view key) const {
   return std::any_of(given.begin(), given.end(),
                      [&](const GivenConfigKey& g) { return g.key == key && g.automatic; });
+}
+
+bool CheckedConfig::undecided(std::string_view key) const {
+  return std::any_of(given.begin(), given.end(), [&](const GivenConfigKey& g) {
+    return g.key == key && (g.automatic || g.value.is_null());
+  });
 }
 
 bool CheckedConfig::wrong(std::string_view key) const {

@@ -32,6 +32,8 @@ struct CheckedConfig {
   std::vector<ConfigProblem> problems;
 
   bool automatic(std::string_view key) const;
+  // It stands there, as "auto" or as null.
+  bool undecided(std::string_view key) const;
   // There is a problem at this key, or in this section.
   bool wrong(std::string_view key) const;
 };

@@ -31,6 +31,31 @@ constexpr ConfigKey kMaxNorm = {"max_grad_norm",
                                 "[0,)",
                                 "clipping inside the optimizer",
                                 Refused("use gradient_clipping at the top level")};
+constexpr ConfigKey kTorchAdam = {"torch_adam",
+                                  kBool,
+                                  "false",
+                                  "",
+                                  "torch.optim.Adam instead of the fused one",
+                                  Idle("the arithmetic is the same; there is one Adam here")};
+constexpr ConfigKey kWideStates = {"fp32_optimizer_states",
+                                   kBool,
+                                   "true",
+                                   "",
+                                   "moments in fp32",
+                                   Refused("moments are kept in fp32")};
+// What Adagrad and SGD take as torch.optim's, which DeepSpeed hands all parameters on to.
+constexpr ConfigKey kMaximize = {
+    "maximize", kBool, "false", "", "climb instead of descend", Refused("negate the loss")};
+constexpr ConfigKey kForeach = {
+    "foreach", kBool, "null", "", "all parameters in one call", Idle("every update is fused")};
+constexpr ConfigKey kFused = {
+    "fused", kBool, "null", "", "all arithmetic in one kernel", Idle("every update is fused")};
+constexpr ConfigKey kDifferentiable = {"differentiable",
+                                       kBool,
+                                       "false",
+                                       "",
+                                       "gradients of the update itself",
+                                       Refused("there is no automatic differentiation here")};
 constexpr ConfigKey kAdam[] = {
     kLr,
     kBetas,
@@ -41,10 +66,8 @@ constexpr ConfigKey kAdam[] = {
      "decay the weights, not the gradient; type AdamW always does", kHonoured},
     {"amsgrad", kBool, "false", "", "keep the largest second moment",
      Refused("DeepSpeed's Adam has no AMSGrad either")},
-    {"torch_adam", kBool, "false", "", "torch.optim.Adam instead of the fused one",
-     Idle("the arithmetic is the same; there is one Adam here")},
-    {"fp32_optimizer_states", kBool, "true", "", "moments in fp32",
-     Refused("moments are kept in fp32")},
+    kTorchAdam,
+    kWideStates,
     kMaxNorm,
 };
 
@@ -66,6 +89,15 @@ constexpr ConfigKey kAdagrad[] = {
     {"lr", kNumber, "0.01", "[0,)", "learning rate", kHonoured},
     {"eps", kNumber, "1e-10", "[0,)", "added to the denominator", kHonoured},
     {"weight_decay", kNumber, "0.0", "[0,)", "added to the gradient", kHonoured},
+    {"lr_decay", kNumber, "0.0", "[0,)", "the rate falls as 1 / (1 + steps * this)", kHonoured},
+    {"initial_accumulator_value", kNumber, "0", "[0,)", "where the sum of squares begins",
+     Refused("it begins at 0")},
+    {"amsgrad", kBool, "false", "", "a key of Adam", Refused("Adagrad has one moment")},
+    kWideStates,
+    kMaximize,
+    kForeach,
+    kFused,
+    kDifferentiable,
     kMaxNorm,
 };
 constexpr ConfigKey kSgd[] = {
@@ -76,6 +108,10 @@ constexpr ConfigKey kSgd[] = {
     {"dampening", kNumber, "0.0", "", "part of the gradient that the velocity leaves out",
      kHonoured},
     {"nesterov", kBool, "false", "", "look ahead along the velocity", kHonoured},
+    kMaximize,
+    kForeach,
+    kFused,
+    kDifferentiable,
 };
 constexpr ConfigKey kMuon[] = {
     kDecay,
@@ -89,6 +125,12 @@ constexpr ConfigKey kMuon[] = {
     {"eps", kNumber, "1e-10", "[0,)", "added to the denominator of the rest", kHonoured},
     {"ns_method", kChoice, "\"gram\"", "gram|standard", "form of the Newton-Schulz iteration",
      kHonoured},
+    {"adam_w_mode", kBool, "true", "", "decay the weights of the rest, not the gradient",
+     kHonoured},
+    {"per_head_muon", kBool, "false", "", "orthogonalise the rows of each attention head alone",
+     Refused("a matrix is orthogonalised as one")},
+    kTorchAdam,
+    kWideStates,
 };
 constexpr ConfigKey kOneBit[] = {
     kLr,
@@ -141,8 +183,8 @@ constexpr ConfigKey kWarmup[] = {
     kWarmupType,
     kMinLr,
     kLastIteration,
-    {"warmup_max_lr", kNumber, "null", "[0,)", "rate after the warm-up; null: optimizer.params.lr",
-     kHonoured},
+    {"warmup_max_lr", kNumber, "null", "[0,)",
+     "rate after the warm-up; null: the optimizer's, of each group or half its own", kHonoured},
 };
 constexpr ConfigKey kWarmupDecay[] = {
     kWarmupSteps,
@@ -151,7 +193,8 @@ constexpr ConfigKey kWarmupDecay[] = {
     kMinLr,
     kLastIteration,
     {"warmup_max_lr", kNumber, "0.001", "[0,)",
-     "rate after the warm-up; \"auto\": optimizer.params.lr", kHonoured},
+     "rate after the warm-up; \"auto\" or null: the optimizer's, as with WarmupLR",
+     kHonouredOrNull},
 };
 constexpr ConfigKey kWarmupCosine[] = {
     kWarmupSteps,

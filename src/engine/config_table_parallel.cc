@@ -26,6 +26,7 @@ constexpr ConfigKey kTensor[] = {
     {"dtype", kAny, "null", "", "dtype of the weights"},
     {"tp_overlap_comm", kBool, "false", "", "reduce beside the computation"},
     {"tp", kSection, "null", "", "the group of ranks", kHonoured},
+    OtherName("tensor_parallel", "tp"),
     {"injection_policy_tuple", kAny, "null", "", "layers that are cut"},
     {"partition_config", kSection, "null", "", "how layers are cut", kHonoured},
     {"preset_model", kText, "null", "", "a model whose layers are known"},

@@ -12,11 +12,11 @@ constexpr ConfigKey kFp16[] = {
     {"loss_scale", kNumber, "0", "[0,)", "fixed factor of the loss; 0: found while training",
      kHonoured},
     {"initial_scale_power", kInt, "16", "", "the factor starts as 2 to this power", kHonoured},
-    {"loss_scale_window", kInt, "1000", "[1,)", "clean steps before the factor doubles", kHonoured},
+    {"loss_scale_window", kInt, "1000", "[0,)", "clean steps before the factor doubles", kHonoured},
     {"hysteresis", kInt, "2", "[0,)", "overflows before the factor shrinks", kHonoured},
     {"consecutive_hysteresis", kBool, "false", "", "a clean step restores the hysteresis",
      kHonoured},
-    {"min_loss_scale", kNumber, "1", "(0,)", "least factor", kHonoured},
+    {"min_loss_scale", kNumber, "1", "[0,)", "least factor", kHonoured},
     {"fp16_master_weights_and_grads", kBool, "false", "", "master weights in fp16",
      Refused("master weights are kept in fp32; sharding them (zero_optimization.stage 1 and up) "
              "makes them smaller per rank")},
@@ -24,8 +24,8 @@ constexpr ConfigKey kFp16[] = {
 
 constexpr ConfigKey kBf16[] = {
     {"enabled", kBool, "false", "", "train in bfloat16", kHonoured},
-    {"check_grad_overflow", kBool, "true", "", "skip a step whose gradient is not finite",
-     kHonoured},
+    {"check_grad_overflow", kBool, "true", "",
+     "skip a step whose gradient is not finite, at every stage", kHonoured},
     {"immediate_grad_update", kBool, "false", "",
      "add a gradient to its buffer as soon as it is there",
      Refused("gradients are handed over by the caller, and reduced unit by unit")},

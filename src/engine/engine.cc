@@ -98,7 +98,8 @@ Result<StepInfo> Engine::Step() {
   if (++micro_step_ < config_.accumulation) return info;
   micro_step_ = 0;
   DS_TRY(StepBoundary(info));
-  if (config_.steps_per_print > 0 && step_ % config_.steps_per_print == 0 && comm_.rank() == 0) {
+  const int64_t boundaries = step_ + skipped_, each = config_.steps_per_print;
+  if (each > 0 && boundaries % each == 0 && comm_.rank() == 0) {
     Log(LogLevel::kInfo, "engine", "step={}, skipped={}, lr={:g}, grad_norm={:g}", step_, skipped_,
         info.lr, info.grad_norm);
   }

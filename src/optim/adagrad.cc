@@ -46,6 +46,7 @@ std::unique_ptr<UpdateRule> CreateAdagrad(Params& params) {
   params.Read("weight_decay", options.weight_decay, 0, kNoLimit);
   params.Neutral("initial_accumulator_value", 0, "the caller fills the state");
   params.Neutral("amsgrad", false, "not part of Adagrad");
+  params.ReadTorch();
   params.Neutral("fp32_optimizer_states", true, "optimizer states are fp32");
   return std::make_unique<AdagradRule>(options);
 }

@@ -14,7 +14,7 @@ std::unique_ptr<UpdateRule> Read(Params& params, bool always_decoupled) {
   params.Read("weight_decay", options.weight_decay, 0, kNoLimit);
   params.Read("bias_correction", options.bias_correction);
   params.Read("adam_w_mode", options.decoupled);
-  params.Neutral("torch_adam", false, "there is no torch inside");
+  params.Ignore("torch_adam");
   params.Neutral("amsgrad", false, "not part of DeepSpeed's Adam either");
   params.Neutral("fp32_optimizer_states", true, "optimizer states are fp32");
   if (always_decoupled) options.decoupled = true;  // as DeepSpeed: the type wins
@@ -31,7 +31,7 @@ std::span<const char* const> AdamRule::state_names() const {
 void AdamRule::Apply(const Tools& tools, const StepScalars& scalars, const UpdateSpan& span,
                      const ParamSums&) const {
   AdamWOptions options = options_;
-  if (scalars.betas) {
+  if (scalars.betas && cycled_) {
     options.beta1 = scalars.betas->beta1;
     options.beta2 = scalars.betas->beta2;
   }

@@ -8,7 +8,9 @@ namespace ds::optim {
 
 class AdamRule : public UpdateRule {
  public:
-  explicit AdamRule(const AdamWOptions& options) : options_(options) {}
+  // `cycled`: a schedule may move its betas.
+  explicit AdamRule(const AdamWOptions& options, bool cycled = true)
+      : options_(options), cycled_(cycled) {}
 
   const char* name() const override { return options_.decoupled ? "AdamW" : "Adam"; }
   std::span<const char* const> state_names() const override;
@@ -18,6 +20,7 @@ class AdamRule : public UpdateRule {
 
  private:
   const AdamWOptions options_;
+  const bool cycled_;
 };
 
 }  // namespace ds::optim

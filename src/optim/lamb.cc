@@ -36,9 +36,10 @@ class LambRule : public UpdateRule {
              const ParamSums& sums) const override {
     double step = scalars.lr;
     if (options_.bias_correction) {
-      const Betas betas = BetasOf(scalars);
+      // As the moments decay: by betas that are rounded.
+      const kernels::LambScalars s = Scalars(scalars);
       const auto t = static_cast<double>(scalars.step);
-      step *= std::sqrt(1.0 - std::pow(betas.beta2, t)) / (1.0 - std::pow(betas.beta1, t));
+      step *= std::sqrt(1.0 - std::pow(double{s.beta2}, t)) / (1.0 - std::pow(double{s.beta1}, t));
     }
     step *= TrustRatio(sums);
     tools.ops.lamb_apply(tools.lane, span.n, Scalars(scalars), static_cast<float>(step),
@@ -46,12 +47,8 @@ class LambRule : public UpdateRule {
   }
 
  private:
-  Betas BetasOf(const StepScalars& scalars) const {
-    return scalars.betas.value_or(Betas{options_.beta1, options_.beta2});
-  }
-
   kernels::LambScalars Scalars(const StepScalars& scalars) const {
-    const Betas betas = BetasOf(scalars);
+    const Betas betas = scalars.betas.value_or(Betas{options_.beta1, options_.beta2});
     return {.beta1 = static_cast<float>(betas.beta1),
             .beta2 = static_cast<float>(betas.beta2),
             .eps = static_cast<float>(options_.eps),

@@ -21,7 +21,9 @@ struct MuonOptions {
 
 class MuonRule : public UpdateRule {
  public:
-  MuonRule(const MuonOptions& options, const AdamWOptions& adam) : options_(options), adam_(adam) {}
+  // OneCycle leaves the betas of both halves alone in DeepSpeed, too.
+  MuonRule(const MuonOptions& options, const AdamWOptions& adam)
+      : options_(options), adam_(adam, /*cycled=*/false) {}
 
   const char* name() const override { return "Muon"; }
   Scope scope() const override { return Scope::kMatrix; }
@@ -132,6 +134,10 @@ std::unique_ptr<UpdateRule> CreateMuon(Params& params) {
   adam.weight_decay = muon.weight_decay;
   params.ReadBetas("betas", adam.beta1, adam.beta2);
   params.Read("eps", adam.eps, 0, kNoLimit);
+  params.Read("adam_w_mode", adam.decoupled);
+  params.Neutral("per_head_muon", false, "a matrix is orthogonalised as one");
+  params.Neutral("fp32_optimizer_states", true, "optimizer states are fp32");
+  params.Ignore("torch_adam");
   std::string method = "gram";
   params.ReadChoice("ns_method", method, {"gram", "standard"});
   return std::make_unique<MuonRule>(muon, adam);

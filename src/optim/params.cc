@@ -96,6 +96,13 @@ void Params::Neutral(std::string_view key, const Json& value, std::string_view w
              why));
 }
 
+void Params::ReadTorch() {
+  Neutral("maximize", false, "negate the gradient");
+  Neutral("differentiable", false, "there is no automatic differentiation here");
+  Ignore("foreach");
+  Ignore("fused");
+}
+
 void Params::Require(std::string_view key) {
   if (!has(key)) Fail(Error(Code::kConfig, "{}.{} is missing", where_, key));
 }

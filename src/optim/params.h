@@ -30,9 +30,15 @@ class Params {
                   const std::vector<std::string_view>& choices);
   // A key that DeepSpeed has and we do not: only the value that asks for nothing is accepted.
   void Neutral(std::string_view key, const Json& value, std::string_view why);
+  // A key that has nothing here to change.
+  void Ignore(std::string_view key) { known_.emplace_back(key); }
+  // What torch.optim takes beside the arithmetic.
+  void ReadTorch();
   // Fails in Finish() unless the key is there.
   void Require(std::string_view key);
   bool has(std::string_view key) const;
+  // Whether the key is there, if only as null or "auto".
+  bool names(std::string_view key) const { return object_.is_object() && object_.contains(key); }
   void Fail(Status status);
 
   Status Finish();

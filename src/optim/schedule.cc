@@ -29,7 +29,7 @@ double Cosine(const ScheduleOptions& o, double base_lr, int64_t iteration) {
   return base_lr * std::max(0.0, o.cos_min_ratio + (1.0 - o.cos_min_ratio) * cosine);
 }
 
-double Warmup(const ScheduleOptions& o, int64_t iteration, bool decays) {
+double Warmup(const ScheduleOptions& o, double base_lr, int64_t iteration, bool decays) {
   const int64_t warmup = std::max<int64_t>(2, o.warmup_num_steps);
   if (iteration < 0) return o.warmup_min_lr;
   double gamma = 1.0;
@@ -40,7 +40,7 @@ double Warmup(const ScheduleOptions& o, int64_t iteration, bool decays) {
     gamma =
         std::max(0.0, left / static_cast<double>(std::max<int64_t>(1, o.total_num_steps - warmup)));
   }
-  return o.warmup_min_lr + (o.warmup_max_lr - o.warmup_min_lr) * gamma;
+  return o.warmup_min_lr + (o.warmup_max_lr.value_or(base_lr) - o.warmup_min_lr) * gamma;
 }
 
 // Where OneCycle is.
@@ -99,9 +99,9 @@ double LearningRate(const ScheduleOptions& options, double base_lr, int64_t iter
     case ScheduleOptions::Type::kConstant:
       return base_lr;
     case ScheduleOptions::Type::kWarmupLR:
-      return Warmup(options, iteration, false);
+      return Warmup(options, base_lr, iteration, false);
     case ScheduleOptions::Type::kWarmupDecayLR:
-      return Warmup(options, iteration, true);
+      return Warmup(options, base_lr, iteration, true);
     case ScheduleOptions::Type::kWarmupCosineLR:
       return Cosine(options, base_lr, iteration);
     case ScheduleOptions::Type::kOneCycle:

@@ -24,7 +24,7 @@ struct ScheduleOptions {
   int64_t warmup_num_steps = 1000;
   int64_t total_num_steps = 0;
   double warmup_min_lr = 0.0;
-  double warmup_max_lr = 0.001;  // WarmupLR, WarmupDecayLR
+  std::optional<double> warmup_max_lr = {};  // WarmupLR, WarmupDecayLR; none: the optimizer's lr
   // WarmupCosineLR: ratios of the optimizer's lr
   double warmup_min_ratio = 0.0;
   double cos_min_ratio = 1e-4;
@@ -46,7 +46,8 @@ struct ScheduleOptions {
   bool range_staircase = false;
 };
 
-// The learning rate while `iteration` is the last finished one; `base_lr` is the optimizer's.
+// The learning rate while `iteration` is the last finished one; `base_lr` is the optimizer's, or
+// that of a group or a half of it which has its own.
 double LearningRate(const ScheduleOptions& options, double base_lr, int64_t iteration);
 // beta1 then, where the schedule cycles it; beta2 is kCycledBeta2 with it.
 std::optional<double> Momentum(const ScheduleOptions& options, int64_t iteration);

@@ -20,21 +20,24 @@ void ReadTotal(Params& params, ScheduleOptions& o) {
   params.Read("total_num_steps", o.total_num_steps, 1);
 }
 
-void ReadWarmupLR(Params& params, double base_lr, ScheduleOptions& o) {
+void ReadWarmupLR(Params& params, ScheduleOptions& o) {
   o.type = Type::kWarmupLR;
-  o.warmup_max_lr = base_lr;
   ReadWarmup(params, o);
   params.Read("warmup_min_lr", o.warmup_min_lr, 0, kNoLimit);
-  params.Read("warmup_max_lr", o.warmup_max_lr, 0, kNoLimit);
+  double most = 0;
+  params.Read("warmup_max_lr", most, 0, kNoLimit);
+  if (params.has("warmup_max_lr")) o.warmup_max_lr = most;
 }
 
-void ReadWarmupDecayLR(Params& params, double, ScheduleOptions& o) {
-  ReadWarmupLR(params, o.warmup_max_lr, o);
+void ReadWarmupDecayLR(Params& params, ScheduleOptions& o) {
+  ReadWarmupLR(params, o);
   o.type = Type::kWarmupDecayLR;
+  // Without the key there is a rate of its own; null and "auto" ask for the optimizer's.
+  if (!params.names("warmup_max_lr")) o.warmup_max_lr = 0.001;
   ReadTotal(params, o);
 }
 
-void ReadWarmupCosineLR(Params& params, double, ScheduleOptions& o) {
+void ReadWarmupCosineLR(Params& params, ScheduleOptions& o) {
   o.type = Type::kWarmupCosineLR;
   ReadWarmup(params, o);
   ReadTotal(params, o);
@@ -42,7 +45,7 @@ void ReadWarmupCosineLR(Params& params, double, ScheduleOptions& o) {
   params.Read("cos_min_ratio", o.cos_min_ratio, 0, kNoLimit);
 }
 
-void ReadOneCycle(Params& params, double, ScheduleOptions& o) {
+void ReadOneCycle(Params& params, ScheduleOptions& o) {
   o.type = Type::kOneCycle;
   params.Require("cycle_min_lr");
   params.Require("cycle_max_lr");
@@ -62,7 +65,7 @@ void ReadOneCycle(Params& params, double, ScheduleOptions& o) {
   params.Read("decay_mom_rate", o.decay_mom_rate);
 }
 
-void ReadRangeTest(Params& params, double, ScheduleOptions& o) {
+void ReadRangeTest(Params& params, ScheduleOptions& o) {
   o.type = Type::kLRRangeTest;
   params.Read("lr_range_test_min_lr", o.range_min_lr, 0, kNoLimit);
   params.Read("lr_range_test_step_size", o.range_step_size, 1);
@@ -72,7 +75,7 @@ void ReadRangeTest(Params& params, double, ScheduleOptions& o) {
 
 constexpr struct {
   const char* type;
-  void (*read)(Params& params, double base_lr, ScheduleOptions& o);
+  void (*read)(Params& params, ScheduleOptions& o);
 } kSchedules[] = {
     {"WarmupLR", ReadWarmupLR},
     {"WarmupDecayLR", ReadWarmupDecayLR},
@@ -83,7 +86,7 @@ constexpr struct {
 
 }  // namespace
 
-Result<ScheduleOptions> ReadSchedule(const Json& section, double base_lr) {
+Result<ScheduleOptions> ReadSchedule(const Json& section) {
   DS_ASSIGN(const TypeAndParams given, ReadTypeAndParams(section, "scheduler"));
   std::vector<std::string> names;
   std::string all;
@@ -91,7 +94,7 @@ Result<ScheduleOptions> ReadSchedule(const Json& section, double base_lr) {
     if (schedule.type == given.type) {
       ScheduleOptions options;
       Params params(given.params, "scheduler.params");
-      schedule.read(params, base_lr, options);
+      schedule.read(params, options);
       params.Neutral("last_batch_iteration", -1, "the iteration is an argument of the schedule");
       DS_TRY(params.Finish());
       return options;

@@ -48,7 +48,7 @@ std::unique_ptr<UpdateRule> CreateSgd(Params& params) {
   params.Read("dampening", options.dampening);
   params.Read("weight_decay", options.weight_decay, 0, kNoLimit);
   params.Read("nesterov", options.nesterov);
-  params.Neutral("maximize", false, "negate the gradient");
+  params.ReadTorch();
   if (options.nesterov && (options.momentum == 0 || options.dampening != 0)) {
     params.Fail(Error(Code::kConfig,
                       "optimizer.params.nesterov needs a momentum and no dampening, not {:g} and "

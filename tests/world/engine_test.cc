@@ -8,6 +8,8 @@
 #include <limits>
 #include <mutex>
 
+#include "base/log.h"
+
 namespace ds {
 namespace {
 
@@ -78,6 +80,25 @@ TEST(Engine, OneRanksOverflowSkipsTheStepOnAll) {
                 });
     EXPECT_TRUE(status.ok()) << "stage " << stage << ": " << status.message();
   }
+}
+
+TEST(Engine, LogsEverySoManyBoundariesSkippedOrNot) {
+  std::vector<std::string> lines;
+  SetLogSink(LogLevel::kInfo, [&](LogLevel, std::string_view, std::string_view text) {
+    lines.emplace_back(text.substr(0, text.find(", lr")));
+  });
+  const Status status = OnRanks(1, StageJson(0, R"("steps_per_print": 2,)"), [](Engine& engine) {
+    DS_TRY(engine.store().Register({"w", {4}, "w"}, {}).status());
+    const float bad = std::numeric_limits<float>::infinity();
+    for (const float grad : {bad, 1.0f, bad, bad, bad, 1.0f, 1.0f}) {
+      DS_TRY(StepWith(engine, grad));
+    }
+    return Status();
+  });
+  SetLogSink(LogLevel::kWarning, {});
+  EXPECT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(lines, (std::vector<std::string>{"step=1, skipped=1", "step=1, skipped=3",
+                                             "step=2, skipped=4"}));
 }
 
 TEST(Engine, AnOverflowAtTheLeastScaleEndsTheWindowAndNotTheEngine) {
@@ -173,6 +194,56 @@ TEST(Groups, HaveTheirOwnHyperParameters) {
         return {};
       });
   EXPECT_TRUE(status.ok()) << status.message();
+}
+
+// Without warmup_max_lr each rises to the rate of its own; Muon's other half is such a one.
+TEST(Groups, RiseToTheirOwnRates) {
+  const std::string warmup = R"("scheduler": {"type": "WarmupLR", "params":
+      {"warmup_num_steps": 2, "warmup_type": "linear"}}, )";
+  Status status = OnRanks(
+      2, StageJson(3, R"("gradient_clipping": 0, )" + warmup), [&](Engine& engine) -> Status {
+        DS_TRY(engine.AddGroup(R"({"lr": 0.25})").status());
+        for (int g = 0; g < 2; ++g) {
+          ParamSpec spec = {.name = fmt::format("w{}", g), .shape = {40}, .unit = "u", .group = g};
+          DS_TRY(engine.store().Register(std::move(spec), {}).status());
+        }
+        for (int step = 0; step < 4; ++step) DS_TRY(StepWith(engine, 1));
+        const float want[] = {-0.75f, -0.375f};  // 0, 0, half and all of the rate
+        for (int g = 0; g < 2; ++g) {
+          DS_ASSIGN(const float value, FirstValue(engine, g));
+          CHECK_THAT(value == want[g]);
+        }
+        return {};
+      });
+  EXPECT_TRUE(status.ok()) << status.message();
+
+  for (const bool cycles : {false, true}) {
+    const std::string schedule = cycles ? R"("scheduler": {"type": "OneCycle", "params":
+        {"cycle_min_lr": 0.5, "cycle_max_lr": 0.5, "cycle_min_mom": 0, "cycle_max_mom": 0}}, )"
+                                        : warmup;
+    const std::string config = fmt::format(
+        R"({{"train_batch_size": 1, "gradient_clipping": 0, {}"optimizer": {{"type": "Muon",
+            "params": {{"muon_lr": 0.25, "adam_lr": 0.5, "betas": [0.75, 0.875], "eps": 0}}}}}})",
+        schedule);
+    status = OnRanks(1, config, [&](Engine& engine) -> Status {
+      DS_TRY(engine.store().Register({.name = "bias", .shape = {4}, .unit = {}}, {}).status());
+      for (const float grad : {1.0f, 0.0f, 2.0f}) DS_TRY(StepWith(engine, grad));
+      DS_ASSIGN(const float value, FirstValue(engine, 0));
+      // The third step alone has a rate with WarmupLR; with betas of 0 it would be the whole of it.
+      double m = 0, v = 0, want = 0;
+      int t = 0;
+      for (const double grad : {1.0, 0.0, 2.0}) {
+        ++t;
+        m = 0.75 * m + 0.25 * grad;
+        v = 0.875 * v + 0.125 * grad * grad;
+        const double lr = cycles ? 0.5 : t == 3 ? 0.25 : 0;
+        want -= lr * (m / (1 - std::pow(0.75, t))) / std::sqrt(v / (1 - std::pow(0.875, t)));
+      }
+      CHECK_THAT(std::abs(value - want) < 1e-5);
+      return {};
+    });
+    EXPECT_TRUE(status.ok()) << (cycles ? "OneCycle: " : "WarmupLR: ") << status.message();
+  }
 }
 
 TEST(Groups, AreRefusedByNameAndComparedOverTheRanks) {

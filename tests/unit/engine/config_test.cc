@@ -110,6 +110,26 @@ TEST(Config, ErrorsNameTheKeyAndBothValues) {
             std::string::npos);
 }
 
+TEST(Config, NullIsWhatDeepSpeedTakesItFor) {
+  const EngineConfig c = Must(R"({
+      "bf16": null, "bfloat16": {"enabled": true}, "fp16": {"loss_scale_window": 0, "min_loss_scale": 0},
+      "optimizer": {"type": "AdamW", "params": {"lr": 0.5, "adam_w_mode": false}},
+      "scheduler": {"type": "WarmupDecayLR",
+                    "params": {"total_num_steps": 50, "warmup_max_lr": null}}})",
+                              1);
+  EXPECT_EQ(c.dtype, DType::kBF16);
+  EXPECT_EQ(optim::LearningRate(c.schedule, 0.25, 1000), 0);
+  EXPECT_FALSE(c.schedule.warmup_max_lr.has_value());
+  EXPECT_EQ(c.optimizer["params"]["adam_w_mode"], true);  // that type always does
+  const EngineConfig again = Must(c.ToJson(), 1);
+  EXPECT_EQ(again.ToJson(), c.ToJson());
+  EXPECT_FALSE(again.schedule.warmup_max_lr.has_value());
+  EXPECT_EQ(Message(R"({"fp16": {"enabled": true, "min_loss_scale": 0}})"),
+            "config: fp16.min_loss_scale = 0 is not above 0, which a scale that moves needs");
+  EXPECT_EQ(Message(R"({"fp16": {"enabled": true, "loss_scale_window": 0}})"),
+            "config: fp16: loss scale window 0 and hysteresis 2 must be 1 or more");
+}
+
 TEST(Config, AutoIsADefaultOrFollows) {
   const EngineConfig c = Must(R"({
       "train_batch_size": 16, "train_micro_batch_size_per_gpu": "auto",
@@ -127,7 +147,7 @@ TEST(Config, AutoIsADefaultOrFollows) {
   EXPECT_TRUE(c.zero.overlap_comm);
   EXPECT_EQ(c.zero.reduce_bucket_size, 500'000'000);
   EXPECT_EQ(c.optimizer["params"]["betas"][1], 0.999);
-  EXPECT_EQ(c.schedule.warmup_max_lr, 0.02);
+  EXPECT_FALSE(c.schedule.warmup_max_lr.has_value());  // the optimizer's
   EXPECT_EQ(Message(R"({"train_micro_batch_size_per_gpu": "auto"})"),
             "config: train_micro_batch_size_per_gpu is \"auto\": train_batch_size or "
             "train_micro_batch_size_per_gpu must be a number, the rest follows");

@@ -96,11 +96,30 @@ TEST(AdamW, BiasOfALateStepIsOne) {
   const AdamWOptions options;
   const auto first = AdamScalarsFor(options, 1, 0.5, 1, true);
   EXPECT_FLOAT_EQ(first.bias1, 0.1f);
-  EXPECT_FLOAT_EQ(first.bias2, 0.001f);
+  EXPECT_EQ(first.bias2, 1.0f - first.beta2);
   EXPECT_EQ(first.lr, 0.5f);
   const auto late = AdamScalarsFor(options, 10'000'000, 0.5, 1, true);
   EXPECT_EQ(late.bias1, 1.0f);
   EXPECT_EQ(late.bias2, 1.0f);
+}
+
+// With the gradient 1 every average is 1 once it is corrected, whatever the rounding of the betas.
+TEST(AdamW, StepsByTheRateWhereTheGradientStays) {
+  TaskPool pool(1);
+  for (const double beta2 : {0.9, 0.999, 0.9999, 0.99999, 0.999999}) {
+    for (const kernels::Ops* ops :
+         {&kernels::RefOps(DType::kF32), &kernels::BestOps(DType::kF32)}) {
+      const AdamWOptions options = {.lr = 1, .beta1 = 0.9999, .beta2 = beta2, .eps = 0};
+      float p = 0, m = 0, v = 0;
+      const float grad = 1;
+      for (int t = 1; t <= 50; ++t) {
+        const float before = p;
+        const auto scalars = AdamScalarsFor(options, t, options.lr, 1, true);
+        ops->adam(pool, 1, scalars, &grad, &p, &m, &v, &p);
+        EXPECT_NEAR(before - p, 1, 1e-5) << ops->name << " beta2 " << beta2 << " step " << t;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ TEST(GoldenSchedule, GivesDeepSpeedsSequences) {
       if (params.contains("warmup_type") && params["warmup_type"] != "linear") {
         params["warmup_type"] = "log";
       }
-      auto options = ReadSchedule({{"type", row["type"]}, {"params", params}}, base);
+      auto options = ReadSchedule({{"type", row["type"]}, {"params", params}});
       ASSERT_TRUE(options.ok()) << options.status().message();
       // A resume begins where the counter says, like any other step.
       const int64_t first = row.value("last_batch_iteration", -1) + 1;
@@ -87,8 +87,7 @@ TEST(GoldenSchedule, RefusesWhatDeepSpeedRefuses) {
   int refused = 0;
   for (const Json& row : GoldenCases("lr_schedules.json")) {
     if (!row.contains("error")) continue;
-    const auto options =
-        ReadSchedule({{"type", row["type"]}, {"params", row["params"]}}, row["group_lr"][0]);
+    const auto options = ReadSchedule({{"type", row["type"]}, {"params", row["params"]}});
     EXPECT_EQ(options.status().code(), Code::kConfig) << row["id"];
     ++refused;
   }
@@ -96,9 +95,7 @@ TEST(GoldenSchedule, RefusesWhatDeepSpeedRefuses) {
 }
 
 TEST(Schedule, NamesTheNearestKey) {
-  const auto message = [](const Json& section) {
-    return ReadSchedule(section, 0.1).status().message();
-  };
+  const auto message = [](const Json& section) { return ReadSchedule(section).status().message(); };
   EXPECT_NE(message({{"type", "OneCycel"}}).find("did you mean OneCycle?"), std::string::npos);
   EXPECT_NE(message({{"type", "WarmupLR"}, {"params", {{"warmup_num_step", 3}}}})
                 .find("mean warmup_num_steps?"),
