@@ -63,7 +63,7 @@ DS_API DS_NODISCARD ds_status ds_comm_create_mpi(const ds_comm_options *options,
 DS_API void ds_comm_destroy(ds_comm *comm);
 
 /** One rank of ds_comm_run_threads(). `comm` is borrowed for the call. Any answer but DS_OK aborts
- *  the group. */
+ *  the group. It returns: to end its thread (pthread_exit()) ends the process. */
 typedef ds_status (*ds_rank_fn)(ds_comm *comm, void *user_data);
 /** Makes a group of threads, runs `fn` once per rank, each on a thread of its own, and joins them.
  *  thread: any; collective: no; blocking: yes; null: options, user_data.
@@ -109,14 +109,14 @@ DS_API DS_NODISCARD ds_status ds_comm_all_reduce_typed(ds_comm *comm, ds_dtype d
                                                        ds_ticket *out_ticket);
 /** Cuts the sum over the ranks: recv[0..count) is that of send[rank * count, (rank + 1) * count) of
  *  all ranks, times `scale`, as above. `send` has count elements for each rank; `recv` may be this
- *  rank's part of it. F32, BF16, F16.
+ *  rank's part of it, and overlaps it in no other way. F32, BF16, F16.
  *  thread: driver; collective: yes; blocking: yes; null: out_ticket. */
 DS_API DS_NODISCARD ds_status ds_comm_reduce_scatter(ds_comm *comm, ds_dtype dtype, double scale,
                                                      const void *send, void *recv, size_t count,
                                                      ds_ticket *out_ticket);
 /** What rank r sends, send[0..count), lands at recv[r * count, (r + 1) * count) of every rank.
- * `send` may be this rank's part of `recv`. Any dtype. thread: driver; collective: yes; blocking:
- * yes; null: out_ticket. */
+ * `send` may be this rank's part of `recv`, and overlaps it in no other way. Any dtype. thread:
+ * driver; collective: yes; blocking: yes; null: out_ticket. */
 DS_API DS_NODISCARD ds_status ds_comm_all_gather(ds_comm *comm, ds_dtype dtype, const void *send,
                                                  void *recv, size_t count, ds_ticket *out_ticket);
 /** data[0..count) of every rank becomes that of rank `root`. Any dtype.

@@ -45,7 +45,8 @@ typedef struct ds_grad_hook {
   ds_grad_fn fn;
   void *user_data;
   void (*destroy)(void *user_data); /**< NULL, or called exactly once after the last call of fn,
-                                         also when adding the hook fails */
+                                         also when adding the hook fails (but for a struct_size
+                                         that no version has) */
 } ds_grad_hook;
 #define DS_GRAD_HOOK_INIT \
   { sizeof(ds_grad_hook), NULL, NULL, NULL }

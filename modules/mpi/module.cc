@@ -2,6 +2,7 @@
 // started and then looked at until a time is over. Errors come back as values, never as an abort of
 // the job: on communicators of our own MPI is told to return them.
 #include <mpi.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -27,6 +28,9 @@ using Clock = std::chrono::steady_clock;
 
 // Of MPI as this module started it; the host program finishes what it started itself.
 std::atomic<bool> healthy = true;
+
+// The process that started it.
+pid_t starter = 0;
 
 // Whether MPI takes calls of several threads at once. Where it does not, all groups of the process
 // take turns, for as long as one call of MPI lasts.
@@ -73,6 +77,7 @@ bool Await(MPI_Request& request, double seconds) {
 // left out when one does not come: the launcher then reports that, as it should. After a failure
 // none may be expected any more.
 void Finalize() {
+  if (::getpid() != starter) return;  // a child of a fork, which MPI knows nothing of
   int over = 0;
   MPI_Finalized(&over);
   if (over != 0) return;
@@ -98,6 +103,7 @@ const char* Start(int* level) {
   }
   takes_several = *level >= MPI_THREAD_MULTIPLE;
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  starter = ::getpid();
   std::atexit(Finalize);
   return nullptr;
 }

@@ -21,6 +21,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  // Gives back the memory behind a part of it, which is read anew where it is touched again. What
+  // lies elsewhere is left alone.
+  void Forget(std::span<const std::byte> part) const;
 
  private:
   MappedFile() = default;
@@ -50,6 +53,8 @@ class AtomicFile {
   // Renames it, synced if it is not yet. After a failure of any of these the file can only be
   // destroyed.
   Status Commit();
+  // Where it lies until then.
+  const std::string& temporary() const { return temporary_; }
 
  private:
   AtomicFile() = default;

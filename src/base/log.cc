@@ -33,9 +33,10 @@ const char* LevelName(LogLevel level) {
 }  // namespace
 
 void SetLogSink(LogLevel level, LogSink sink) {
+  // The old one goes behind the lock: what it owns may set a sink, or log, as it ends.
   const std::lock_guard lock(mutex);
   least = level;
-  Sink() = std::move(sink);
+  Sink().swap(sink);
 }
 
 bool LogEnabled(LogLevel level) { return level >= least.load(std::memory_order_relaxed); }
@@ -43,7 +44,10 @@ bool LogEnabled(LogLevel level) { return level >= least.load(std::memory_order_r
 void LogText(LogLevel level, std::string_view component, std::string_view text) {
   const std::shared_lock lock(mutex);
   if (Sink()) {
-    Sink()(level, component, text);
+    try {
+      Sink()(level, component, text);
+    } catch (...) {  // what is logged is done: a sink that fails is no reason to fail
+    }
     return;
   }
   const std::string line =

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace ds {
@@ -52,6 +53,9 @@ class [[nodiscard]] Status {
   Code code_ = Code::kOk;
   std::string message_;
 };
+
+// A message may hold names and values of files: what is no text in them is written as C has it.
+std::string OneLine(std::string_view message);
 
 template <typename... Args>
 Status Error(Code code, fmt::format_string<Args...> format, Args&&... args) {

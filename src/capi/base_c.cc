@@ -55,7 +55,7 @@ std::string BuildInfo() {
 ds_status Report(const Status& status) noexcept {
   slot.status = static_cast<ds_status>(status.code());
   try {
-    slot.message = status.message();
+    slot.message = OneLine(status.message());
   } catch (...) {
     slot.message.clear();  // the code stands even when its words do not fit
   }
@@ -69,7 +69,7 @@ Status StatusOfException() noexcept {
     } catch (const std::bad_alloc&) {
       return Status(Code::kOutOfMemory, "out of memory");
     } catch (const std::system_error& e) {
-      return Status(Code::kOutOfMemory, e.what());  // a thread that could not be started
+      return Status(Code::kOutOfMemory, fmt::format("a thread cannot be started: {}", e.what()));
     } catch (const std::exception& e) {
       return Status(Code::kInternal, e.what());
     } catch (...) {

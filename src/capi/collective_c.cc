@@ -49,9 +49,19 @@ Status CheckApart(const char* op, const void* send, size_t send_bytes, const voi
                   size_t recv_bytes) {
   const auto* s = static_cast<const std::byte*>(send);
   const auto* r = static_cast<const std::byte*>(recv);
-  if (s >= r + recv_bytes || r >= s + send_bytes) return {};
+  if (send_bytes == 0 || recv_bytes == 0 || s >= r + recv_bytes || r >= s + send_bytes) return {};
   return ds::InvalidArgument("{}: send, {} bytes, and recv, {} bytes, overlap", op, send_bytes,
                              recv_bytes);
+}
+
+// The same, but that the smaller one may be this rank's part of the other.
+Status CheckPart(const char* op, int rank, const void* send, size_t send_bytes, const void* recv,
+                 size_t recv_bytes) {
+  const auto* s = static_cast<const std::byte*>(send);
+  const auto* r = static_cast<const std::byte*>(recv);
+  const bool part = send_bytes < recv_bytes ? s == r + static_cast<size_t>(rank) * send_bytes
+                                            : r == s + static_cast<size_t>(rank) * recv_bytes;
+  return part ? Status() : CheckApart(op, send, send_bytes, recv, recv_bytes);
 }
 
 // The blocks of an all_to_all_v, in bytes.
@@ -108,7 +118,9 @@ ds_status ds_comm_reduce_scatter(ds_comm* comm, ds_dtype dtype, double scale, co
     DS_REQUIRE(send);
     DS_REQUIRE(recv);
     DS_TRY(CheckComputes("reduce_scatter", dtype));
-    DS_TRY(BytesOf(dtype, count, comm->membership->comm->size()).status());
+    const Communicator& group = *comm->membership->comm;
+    DS_ASSIGN(const size_t bytes, BytesOf(dtype, count, group.size()));
+    DS_TRY(CheckPart("reduce_scatter", group.rank(), send, bytes, recv, bytes / group.size()));
     return comm->queue.Do(
         [=](Communicator& rank) {
           return rank.ReduceScatter(kWhat, static_cast<DType>(dtype), static_cast<float>(scale),
@@ -124,12 +136,12 @@ ds_status ds_comm_all_gather(ds_comm* comm, ds_dtype dtype, const void* send, vo
     DS_REQUIRE(comm);
     DS_REQUIRE(send);
     DS_REQUIRE(recv);
-    const int ranks = comm->membership->comm->size();
-    DS_ASSIGN(const size_t bytes, BytesOf(dtype, count, ranks));
+    const Communicator& group = *comm->membership->comm;
+    DS_ASSIGN(const size_t bytes, BytesOf(dtype, count, group.size()));
+    const size_t part = bytes / group.size();
+    DS_TRY(CheckPart("all_gather", group.rank(), send, part, recv, bytes));
     return comm->queue.Do(
-        [=](Communicator& rank) {
-          return rank.AllGather(kWhat, In(send, bytes / ranks), Out(recv, bytes));
-        },
+        [=](Communicator& rank) { return rank.AllGather(kWhat, In(send, part), Out(recv, bytes)); },
         out_ticket);
   });
 }

@@ -150,7 +150,7 @@ ds_status ds_comm_barrier(ds_comm* comm) {
 ds_status ds_comm_all_reduce(ds_comm* comm, double* values, size_t count) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    DS_REQUIRE(values);
+    if (count > 0) DS_REQUIRE(values);
     if (count > static_cast<size_t>(INT64_MAX) / sizeof(double)) {
       return ds::InvalidArgument("count is {}, more than fit the address space", count);
     }

@@ -83,10 +83,11 @@ Status Agree(ds_engine* engine, int32_t id, Verdict& verdict) {
   const ds::comm::Communicator& comm = engine->engine->comm();
   const bool fails = !verdict.answered.ok();
   const size_t size = static_cast<size_t>(comm.size());
-  std::vector<double> sums(size + 2, 0.0);  // the id of each rank, then who stops and who fails
+  // The id of each rank, whether each fails, and how many stop.
+  std::vector<double> sums(2 * size + 1, 0.0);
   sums[static_cast<size_t>(comm.rank())] = id;
-  sums[size] = verdict.stops ? 1 : 0;
-  sums[size + 1] = fails ? 1 : 0;
+  sums[size + static_cast<size_t>(comm.rank())] = fails ? 1 : 0;
+  sums[2 * size] = verdict.stops ? 1 : 0;
   DS_TRY(engine->store().AllReduce("an id of a generation", sums));
   for (size_t rank = 1; rank < size; ++rank) {
     if (sums[rank] == sums[0]) continue;
@@ -94,10 +95,11 @@ Status Agree(ds_engine* engine, int32_t id, Verdict& verdict) {
                  "generation: rank 0 has chosen id {}, rank {} has chosen id {}", sums[0], rank,
                  sums[rank]);
   }
-  verdict.stops = sums[size] > 0;
-  if (sums[size + 1] > 0 && !fails) {
+  verdict.stops = sums[2 * size] > 0;
+  for (size_t rank = 0; rank < size && !fails && verdict.answered.ok(); ++rank) {
+    if (sums[size + rank] == 0) continue;
     verdict.answered =
-        Error(Code::kCallback, "a token function of another rank aborted, or failed");
+        Error(Code::kCallback, "the token function of rank {} aborted, or failed", rank);
   }
   return {};
 }

@@ -1,5 +1,7 @@
 #include <deepspeed/ds_hook.h>
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
 
 #include "capi/guard.h"
@@ -39,8 +41,11 @@ class UserHook {
 template <typename Hook, typename Add>
 Status AddHook(ds_engine* engine, const Hook* hook, Hook known, const Add& add) {
   DS_REQUIRE(hook);
-  DS_TRY(ds::capi::ReadStruct("hook", hook, known));
+  // Where even its first fields may be elsewhere there is nothing that could be destroyed.
+  DS_TRY(ds::capi::CheckOutput("hook", hook));
+  std::memcpy(&known, hook, std::min(hook->struct_size, sizeof known));
   const UserHook user(engine, known);
+  DS_TRY(ds::capi::ReadStruct("hook", hook, known));
   DS_REQUIRE(engine);
   DS_TRY(ds::capi::RefuseInHook(engine));
   if (known.fn == nullptr) return ds::InvalidArgument("hook.fn is NULL");

@@ -46,6 +46,8 @@ struct ds_loss_scaler : ds::capi::HandleHead {
 
 namespace {
 
+constexpr int64_t kMostElements = int64_t{1} << 44;  // more fit into no address space
+
 Status CheckDType(const char* name, ds_dtype dtype) {
   if (dtype == DS_DTYPE_F32 || dtype == DS_DTYPE_BF16) return {};
   return InvalidArgument("{} is {}, not f32 ({}) or bf16 ({})", name, static_cast<int>(dtype),
@@ -68,7 +70,9 @@ Status CheckMatrix(const ds_optim_span& span) {
 }
 
 Status CheckSpan(const ds_optim_span& span, const UpdateRule& rule) {
-  if (span.numel < 0) return InvalidArgument("span.numel is {}", span.numel);
+  if (span.numel < 0 || span.numel > kMostElements) {
+    return InvalidArgument("span.numel is {}, not in 0..{}", span.numel, kMostElements);
+  }
   DS_TRY(CheckDType("span.grad_dtype", span.grad_dtype));
   DS_TRY(CheckMatrix(span));
   if (span.params == nullptr) return InvalidArgument("span.params is NULL");
@@ -126,7 +130,7 @@ Status Step(ds_optim& optim, const ds_optim_span& span, ds::optim::StepScalars s
 ds::Result<double> SumOfSquares(ds_optim* optim, ds_dtype dtype, const void* values,
                                 int64_t numel) {
   DS_OPTIONAL(optim);
-  DS_REQUIRE(values);
+  if (numel != 0) DS_REQUIRE(values);
   DS_TRY(CheckDType("dtype", dtype));
   if (numel < 0) return InvalidArgument("numel is {}", numel);
   const auto& ops = ds::kernels::BestOps(static_cast<DType>(dtype));

@@ -50,6 +50,10 @@ class HfFolder {
   const std::string& config_json() const { return config_json_; }
   // Null: in no file.
   const TensorView* Find(std::string_view name) const;
+  // As MappedFile::Forget().
+  void Forget(const TensorView& tensor) const {
+    for (const SafetensorsReader& shard : shards_) shard.Forget(tensor);
+  }
 
   // The tensor to be read as fp32 (ReadAsFloat), as long as this object is there. Fails by name
   // when it is missing, has another shape or no floats.

@@ -158,6 +158,14 @@ Status WriteRunSlices(const std::string& folder, const RunManifest& manifest, in
 }
 
 Status CommitRun(const std::string& folder, const RunManifest& manifest) {
+  // Before what is in force goes: a rank may have written where this one does not look.
+  for (int slice = 0; slice < manifest.world; ++slice) {
+    const std::string path = fmt::format("{}/{}", folder, SliceName(manifest, slice));
+    std::error_code error;
+    if (std::filesystem::exists(path, error)) continue;
+    return Error(Code::kIo, "{}: not there, where all {} ranks have saved: is it one folder?", path,
+                 manifest.world);
+  }
   const Json json = {{"format", kFormat},
                      {"step", manifest.step},
                      {"save", manifest.save},

@@ -117,9 +117,11 @@ int64_t SafetensorsDTypeBytes(std::string_view dtype) {
   static constexpr struct {
     std::string_view name;
     int64_t bytes;
-  } kTypes[] = {{"F32", 4}, {"BF16", 2}, {"F16", 2}, {"I64", 8},     {"I32", 4},
-                {"U8", 1},  {"F64", 8},  {"I16", 2}, {"I8", 1},      {"BOOL", 1},
-                {"U16", 2}, {"U32", 4},  {"U64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+  } kTypes[] = {{"F32", 4},     {"BF16", 2},        {"F16", 2},        {"I64", 8},
+                {"I32", 4},     {"U8", 1},          {"F64", 8},        {"I16", 2},
+                {"I8", 1},      {"BOOL", 1},        {"U16", 2},        {"U32", 4},
+                {"U64", 8},     {"C64", 8},         {"F8_E4M3", 1},    {"F8_E5M2", 1},
+                {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1}, {"F8_E5M2FNUZ", 1}};
   for (const auto& type : kTypes) {
     if (type.name == dtype) return type.bytes;
   }

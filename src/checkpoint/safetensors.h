@@ -49,6 +49,10 @@ class SafetensorsReader {
   }                                                     // in the order of their bytes
   const TensorView* Find(std::string_view name) const;  // null: not in the file
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // As MappedFile::Forget().
+  void Forget(const TensorView& tensor) const {
+    if (file_.has_value()) file_->Forget(tensor.bytes);
+  }
 
  private:
   SafetensorsReader() = default;

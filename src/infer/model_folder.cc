@@ -112,13 +112,16 @@ const std::string& EmbeddingOf(const model::Model& model) {
 }
 
 uint64_t DigestOf(const TensorView& tensor) {
-  constexpr size_t kEnd = 4096;
-  const size_t size = tensor.bytes.size(), part = std::min(size, kEnd);
+  constexpr size_t kPage = 4096, kPages = 64;
+  const size_t size = tensor.bytes.size();
   uint64_t digest = XXH3_64bits_withSeed(tensor.dtype.data(), tensor.dtype.size(), size);
-  for (const auto bytes : {tensor.bytes.first(part), tensor.bytes.last(part)}) {
-    digest = XXH3_64bits_withSeed(bytes.data(), bytes.size(), digest);
+  if (size <= kPage * kPages) return XXH3_64bits_withSeed(tensor.bytes.data(), size, digest);
+  for (size_t i = 0; i < kPages; ++i) {
+    const auto page = tensor.bytes.subspan((size - kPage) / (kPages - 1) * i, kPage);
+    digest = XXH3_64bits_withSeed(page.data(), page.size(), digest);
   }
-  return digest;
+  const auto last = tensor.bytes.last(kPage);
+  return XXH3_64bits_withSeed(last.data(), last.size(), digest);
 }
 
 bool IsTied(const model::Model& model) {
@@ -134,8 +137,10 @@ Result<std::string> WeightsFingerprint(const std::string& folder) {
   uint64_t digest = 0;
   for (const std::string& name : names) {
     digest = XXH3_64bits_withSeed(name.data(), name.size(), digest);
-    const uint64_t tensor = DigestOf(*opened.Find(name));
-    digest = XXH3_64bits_withSeed(&tensor, sizeof tensor, digest);
+    const TensorView& tensor = *opened.Find(name);
+    const uint64_t of_tensor = DigestOf(tensor);
+    digest = XXH3_64bits_withSeed(&of_tensor, sizeof of_tensor, digest);
+    opened.Forget(tensor);
   }
   return fmt::format("{:016x}", digest);
 }
@@ -158,7 +163,9 @@ Result<FolderValues> FolderValues::Open(const std::string& folder, const model::
 Result<ParamValues> FolderValues::operator()(const Param& param) const {
   DS_ASSIGN(const TensorView tensor, TakeFor(*model_, param, {vocab_, tied_}, *folder_));
   const auto values = [&](auto read) {
-    return ParamValues(param.spec.numel(), std::move(read), DigestOf(tensor));
+    const uint64_t digest = DigestOf(tensor);
+    folder_->Forget(tensor);  // who reads a slice does not hold what lies around the samples
+    return ParamValues(param.spec.numel(), std::move(read), digest);
   };
   if (tensor.numel() < param.spec.numel()) {
     return values([folder = folder_, table = std::make_shared<GrownTable>(tensor)](

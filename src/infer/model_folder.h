@@ -19,8 +19,8 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 
 // The name of its embedding.
 const std::string& EmbeddingOf(const model::Model& model);
-// Of what tells a tensor from that of another model, and costs two pages of the file: its size, its
-// dtype, how it begins and how it ends.
+// Of what tells a tensor from that of another model at little cost: its size, its dtype, and 65
+// pages all over it, the first and the last among them.
 uint64_t DigestOf(const checkpoint::TensorView& tensor);
 inline constexpr char kHeadName[] = "lm_head.weight";
 // Whether its head is its embedding.

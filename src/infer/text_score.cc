@@ -7,9 +7,7 @@
 namespace ds::infer {
 namespace {
 
-// Logits that are held at once, at least those of one window.
-constexpr int64_t kLogits = int64_t{8} << 20;
-constexpr int64_t kBatchTokens = 4096;
+constexpr int64_t kBatchTokens = 4096;  // that are read at once, at least one window
 
 // Reads tokens [begin, begin + tokens); the predictions from position `first` on are new.
 struct Reading {
@@ -61,50 +59,35 @@ class Readings {
   int64_t done_ = 0;  // predictions of the document so far, where it is a long one
 };
 
-// NaN where a logit is not finite.
-double LogProbability(std::span<const float> logits, int32_t token) {
-  const double largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
-  return static_cast<double>(logits[static_cast<size_t>(token)]) - largest - std::log(sum);
-}
-
 // Readings of one shape, run as one batch.
 class Scorer {
  public:
-  Scorer(model::Model& model, TaskPool& pool, std::span<const int32_t> tokens,
-         std::span<const int64_t> begins)
-      : model_(model), pool_(pool), tokens_(tokens), begins_(begins) {}
+  Scorer(model::Model& model, std::span<const int32_t> tokens, std::span<const int64_t> begins)
+      : model_(model), tokens_(tokens), begins_(begins) {}
 
   Status Run(std::span<const Reading> windows) {
     const Reading& shape = windows.front();
-    const int64_t fresh = shape.tokens - shape.first, vocab = model_.vocab();
     const auto count = static_cast<int64_t>(windows.size());
     ids_.clear();
+    targets_.clear();
     first_keys_.clear();
     for (const Reading& w : windows) {
       AddFirstKeys(w);
-      const auto read =
-          tokens_.subspan(static_cast<size_t>(w.begin), static_cast<size_t>(w.tokens));
+      const auto length = static_cast<size_t>(w.tokens);
+      const auto read = tokens_.subspan(static_cast<size_t>(w.begin), length);
+      const auto next = tokens_.subspan(static_cast<size_t>(w.begin) + 1, length);
       ids_.insert(ids_.end(), read.begin(), read.end());
+      targets_.insert(targets_.end(), next.begin(), next.end());
     }
-    logits_.resize(static_cast<size_t>(count * fresh * vocab));
-    scores_.resize(static_cast<size_t>(count * fresh));
-    DS_TRY(model_.Logits({.batch = count,
-                          .tokens = shape.tokens,
-                          .ids = ids_.data(),
-                          .first_keys = begins_.size() > 1 ? first_keys_.data() : nullptr},
-                         shape.first, logits_.data()));
-    pool_.Run(count * fresh, [&](int64_t row, int) {
-      const Reading& w = windows[static_cast<size_t>(row / fresh)];
-      const int64_t target = w.begin + w.first + row % fresh + 1;
-      const std::span<const float> logits(logits_.data() + row * vocab, static_cast<size_t>(vocab));
-      scores_[static_cast<size_t>(row)] =
-          LogProbability(logits, tokens_[static_cast<size_t>(target)]);
-    });
-    return {};
+    losses_.resize(static_cast<size_t>(count * (shape.tokens - shape.first)));
+    return model_.TokenLosses({.batch = count,
+                               .tokens = shape.tokens,
+                               .ids = ids_.data(),
+                               .targets = targets_.data(),
+                               .first_keys = begins_.size() > 1 ? first_keys_.data() : nullptr},
+                              shape.first, losses_.data());
   }
-  std::span<const double> scores() const { return scores_; }
+  std::span<const float> losses() const { return losses_; }
 
  private:
   // Where the document of each token of a window begins in it.
@@ -121,12 +104,10 @@ class Scorer {
   }
 
   model::Model& model_;
-  TaskPool& pool_;
   const std::span<const int32_t> tokens_;
   const std::span<const int64_t> begins_;
-  std::vector<int32_t> ids_, first_keys_;
-  std::vector<float> logits_;
-  std::vector<double> scores_;
+  std::vector<int32_t> ids_, targets_, first_keys_;
+  std::vector<float> losses_;
 };
 
 Status CheckText(std::span<const int32_t> tokens, std::span<const int64_t> begins, int64_t vocab) {
@@ -165,15 +146,13 @@ Result<ScoreOptions> ResolveScore(const ScoreOptions& options, const model::Mode
   return resolved;
 }
 
-Status ScoreText(model::Model& model, TaskPool& pool, std::span<const int32_t> tokens,
+Status ScoreText(model::Model& model, std::span<const int32_t> tokens,
                  std::span<const int64_t> begins, const ScoreOptions& options,
                  ScoreCallback callback) {
   DS_ASSIGN(const ScoreOptions resolved, ResolveScore(options, model));
   DS_TRY(CheckText(tokens, begins, model.vocab()));
-  const int64_t rows = resolved.stride * model.vocab();
-  const int64_t most =
-      std::max<int64_t>(1, std::min(kLogits / rows, kBatchTokens / resolved.context));
-  Scorer scorer(model, pool, tokens, begins);
+  const int64_t most = std::max<int64_t>(1, kBatchTokens / resolved.context);
+  Scorer scorer(model, tokens, begins);
   const auto size = static_cast<int64_t>(tokens.size());
   int64_t token = 1;  // the next one
   auto document = begins.begin() + 1;
@@ -191,7 +170,7 @@ Status ScoreText(model::Model& model, TaskPool& pool, std::span<const int32_t> t
       for (int64_t i = w.first; i < w.tokens; ++i, ++at) {
         if (!skip(w.begin + i + 2)) return false;
         if (token != w.begin + i + 1) continue;
-        const double score = scorer.scores()[at];
+        const double score = -static_cast<double>(scorer.losses()[at]);
         if (!std::isfinite(score)) {
           return InvalidState("the log-probability of token {} is {}: the model is broken", token,
                               score);

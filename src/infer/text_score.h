@@ -16,7 +16,6 @@
 
 #include "base/function_ref.h"
 #include "base/status.h"
-#include "base/task_pool.h"
 #include "model/model.h"
 
 namespace ds::infer {
@@ -35,7 +34,7 @@ using ScoreCallback = FunctionRef<bool(double log_probability)>;
 
 // Needs at least two tokens. `begins`: where documents begin, ascending from 0. On sharded weights
 // every rank makes the same call.
-Status ScoreText(model::Model& model, TaskPool& pool, std::span<const int32_t> tokens,
+Status ScoreText(model::Model& model, std::span<const int32_t> tokens,
                  std::span<const int64_t> begins, const ScoreOptions& options,
                  ScoreCallback callback);
 

@@ -187,6 +187,9 @@ struct Ops {
   Op<void(int64_t rows, int64_t vocab, float scale, const int32_t* targets, void* logits,
           float* losses)>
       cross_entropy;
+  // The losses alone: the bits of those of cross_entropy. What the logits become is not said.
+  Op<void(int64_t rows, int64_t vocab, const int32_t* targets, void* logits, float* losses)>
+      token_losses;
 
   // Causal attention on qkv -> out [B, T, H, D], scaled by 1/sqrt(D). A row of qkv is H queries, K
   // keys, K values of D elements each; H / K consecutive queries share a key (Ainslie et al. 2023).

@@ -21,6 +21,11 @@ Param Table(const std::string& name, const std::string& unit, int64_t rows, int6
           .init = {InitRule::Kind::kNormal, kStddev}};
 }
 
+Status CheckFirst(int64_t first, int64_t tokens) {
+  if (first >= 0 && first < tokens) return {};
+  return InvalidArgument("logits from position {} on, of {} tokens", first, tokens);
+}
+
 Block MakeBlock(const DecoderConfig& config, const LoraConfig* lora, int64_t layer) {
   const Family& family = *config.family;
   // Residual projections start smaller, so that the stream's variance does not grow with depth.
@@ -117,11 +122,29 @@ Status Decoder::CheckAdapters() const {
                fmt::join(config_.family->Adapted({"all-linear"}), ", "));
 }
 
+// Numbers that no shape shows, and that change what a rank computes or when it gathers.
+std::string Decoder::Settings(DType dtype) const {
+  std::string lines = HfConfig(dtype);
+  lines += fmt::format("\nrecompute {}", options_.recompute);
+  const bool drops = config_.attention_dropout + config_.embedding_dropout +
+                         config_.residual_dropout + (lora() != nullptr ? lora()->dropout : 0) >
+                     0;
+  if (drops) lines += fmt::format("\nseed {} of dropout", options_.seed);
+  if (lora() == nullptr) return lines;
+  lines += fmt::format("\nadapters' dropout {:g}", lora()->dropout);
+  for (const Param* param : params_) {
+    if (param->adapter == nullptr) continue;
+    lines += fmt::format("\nadapter of {} times {:g}", param->spec.name, param->adapter->scale);
+  }
+  return lines;
+}
+
 Status Decoder::RegisterParams(ParamStore& store, ValuesOf values_of) {
   if (compute_.has_value()) return InvalidState("the model's parameters are registered already");
   int64_t elements = 0;
   for (const Param* param : params_) elements += param->spec.numel();
   DS_TRY(store.Reserve(static_cast<int64_t>(params_.size()), elements));
+  store.DeclareSettings(Settings(store.dtype()));
   for (Param* param : params_) {
     DS_ASSIGN(ParamValues values, values_of(*param));
     DS_ASSIGN(param->id, store.Register(param->spec, std::move(values)));
@@ -361,11 +384,18 @@ Result<double> Decoder::ForwardLoss(const TokenBatch& batch) {
   return head_.Loss(pass, x, batch.targets);
 }
 
+Status Decoder::TokenLosses(const TokenBatch& batch, int64_t first, float* losses) {
+  DS_TRY(CheckBatch(batch, /*targets=*/true));
+  DS_TRY(CheckFirst(first, batch.tokens));
+  DS_TRY(Prepare(Keep::kNothing, {batch.batch, batch.tokens}));
+  const Pass pass = Begin(batch, /*cache=*/false);
+  DS_ASSIGN(const void* x, Forward(pass));
+  return head_.TokenLosses(pass, x, batch.targets, first, losses);
+}
+
 Status Decoder::Logits(const TokenBatch& batch, int64_t first, float* logits) {
   DS_TRY(CheckBatch(batch, /*targets=*/false));
-  if (first < 0 || first >= batch.tokens) {
-    return InvalidArgument("logits from position {} on, of {} tokens", first, batch.tokens);
-  }
+  DS_TRY(CheckFirst(first, batch.tokens));
   DS_TRY(Prepare(Keep::kNothing, {batch.batch, batch.tokens}));
   const Pass pass = Begin(batch, /*cache=*/false);
   DS_ASSIGN(const void* x, Forward(pass));

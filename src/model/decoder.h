@@ -43,6 +43,7 @@ class Decoder final : public Model {
   Result<double> ForwardBackward(const TokenBatch& batch, float loss_scale) override;
   Result<double> ForwardLoss(const TokenBatch& batch) override;
   Status Logits(const TokenBatch& batch, int64_t first, float* logits) override;
+  Status TokenLosses(const TokenBatch& batch, int64_t first, float* losses) override;
   Status Prefill(std::span<const int32_t> ids, float* logits) override;
   Status Decode(int32_t id, float* logits) override;
   int64_t PlanActivationBytes(int64_t batch, int64_t tokens) override;
@@ -61,6 +62,7 @@ class Decoder final : public Model {
   Status CheckBatch(const TokenBatch& batch, bool targets) const;
   Status CheckFirstKeys(const TokenBatch& batch) const;
   Status CheckAdapters() const;
+  std::string Settings(DType dtype) const;  // which all ranks have alike, one a line
   // Makes the memory hold this shape.
   Status Prepare(Keep keep, const Shape& shape);
   void Place(Keep keep, const Shape& shape, Carver& carver);

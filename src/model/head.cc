@@ -96,12 +96,7 @@ Result<double> Head::Loss(const Pass& pass, const void* x, const int32_t* target
   const Compute& compute = pass.compute;
   const int64_t rows = pass.shape.rows();
   compute.lane.Upload(targets_, targets, rows * int64_t{sizeof(int32_t)});
-  {
-    Acquired norm(compute.store, norm_params_);
-    DS_TRY(norm.Acquire());
-    norm_.Forward(compute, rows, x, normed_, mean_, rstd_);
-    DS_TRY(norm.Release());
-  }
+  DS_TRY(Normalise(pass, x));
   Acquired weight(compute.store, weight_param_);
   DS_TRY(weight.Acquire());
   for (int64_t begin = 0; begin < rows; begin += chunk_rows()) {
@@ -144,43 +139,78 @@ Result<double> Head::LossAndGrad(const Pass& pass, const void* x, const int32_t*
   return SumOfLosses(compute, rows);
 }
 
+Status Head::Normalise(const Pass& pass, const void* x) {
+  Acquired norm(pass.compute.store, norm_params_);
+  DS_TRY(norm.Acquire());
+  norm_.Forward(pass.compute, pass.shape.rows(), x, normed_, mean_, rstd_);
+  return norm.Release();
+}
+
+void Head::LogitsOf(const Compute& compute, int64_t begin, int64_t rows, void* logits) {
+  const GemmShape product{.m = rows,
+                          .n = vocab_,
+                          .k = width_,
+                          .lda = width_,
+                          .ldb = width_,
+                          .ldc = vocab_,
+                          .trans_b = true,
+                          .in = compute.ops.dtype,
+                          .out = DType::kF32};
+  Matmul(compute.gemm, compute.lane, product, normed_row(compute, begin), weight_.data, logits);
+}
+
+int64_t Head::wide_rows(const Compute& compute, int64_t rows) const {
+  const auto bytes = static_cast<int64_t>(DTypeBytes(compute.ops.dtype));
+  return std::max<int64_t>(std::min(rows, chunk_rows()) * bytes / int64_t{sizeof(float)}, 1);
+}
+
 Status Head::Logits(const Pass& pass, const void* x, int64_t first, float* logits) {
   const Compute& compute = pass.compute;
   const Shape& shape = pass.shape;
-  {
-    Acquired norm(compute.store, norm_params_);
-    DS_TRY(norm.Acquire());
-    norm_.Forward(compute, shape.rows(), x, normed_, mean_, rstd_);
-    DS_TRY(norm.Release());
-  }
+  DS_TRY(Normalise(pass, x));
   Acquired weight(compute.store, weight_param_);
   DS_TRY(weight.Acquire());
   const int64_t rows = shape.tokens - first;
-  GemmShape product{.m = rows,
-                    .n = vocab_,
-                    .k = width_,
-                    .lda = width_,
-                    .ldb = width_,
-                    .ldc = vocab_,
-                    .trans_b = true,
-                    .in = compute.ops.dtype,
-                    .out = DType::kF32};
   // Where the host has no part in the memory, by way of the chunk of the loss.
-  const int64_t at_a_time = compute.lane.at_once()
-                                ? rows
-                                : std::max<int64_t>(std::min(shape.rows(), chunk_rows()) / 2, 1);
+  const bool direct = compute.lane.at_once();
+  const int64_t at_a_time = direct ? rows : wide_rows(compute, shape.rows());
   for (int64_t b = 0; b < shape.batch; ++b) {
     for (int64_t row = 0; row < rows; row += at_a_time) {
-      product.m = std::min(at_a_time, rows - row);
+      const int64_t count = std::min(at_a_time, rows - row);
       float* const out = logits + (b * rows + row) * vocab_;
-      const void* x_rows = normed_row(compute, b * shape.tokens + first + row);
-      void* const made = compute.lane.at_once() ? out : logits_;
-      Matmul(compute.gemm, compute.lane, product, x_rows, weight_.data, made);
-      if (compute.lane.at_once()) continue;
-      DS_TRY(compute.lane.Download(out, made, product.m * vocab_ * int64_t{sizeof(float)}));
+      LogitsOf(compute, b * shape.tokens + first + row, count, direct ? out : logits_);
+      if (direct) continue;
+      DS_TRY(compute.lane.Download(out, logits_, count * vocab_ * int64_t{sizeof(float)}));
     }
   }
   return weight.Release();
+}
+
+Status Head::TokenLosses(const Pass& pass, const void* x, const int32_t* targets, int64_t first,
+                         float* losses) {
+  const TraceSpan span(TraceLane::kCompute, "losses of tokens");
+  const Compute& compute = pass.compute;
+  const Shape& shape = pass.shape;
+  compute.lane.Upload(targets_, targets, shape.rows() * int64_t{sizeof(int32_t)});
+  DS_TRY(Normalise(pass, x));
+  Acquired weight(compute.store, weight_param_);
+  DS_TRY(weight.Acquire());
+  const int64_t each = shape.tokens - first, most = wide_rows(compute, shape.rows());
+  for (int64_t b = 0; b < shape.batch; ++b) {
+    const int64_t end = (b + 1) * shape.tokens;
+    for (int64_t row = end - each; row < end; row += most) {
+      const int64_t count = std::min(most, end - row);
+      LogitsOf(compute, row, count, logits_);
+      compute.wide.token_losses(compute.lane, count, vocab_, targets_ + row,
+                                static_cast<float*>(logits_), losses_ + row);
+    }
+  }
+  DS_TRY(weight.Release());
+  for (int64_t b = 0; b < shape.batch; ++b) {
+    DS_TRY(compute.lane.Download(losses + b * each, losses_ + b * shape.tokens + first,
+                                 each * int64_t{sizeof(float)}));
+  }
+  return {};
 }
 
 }  // namespace ds::model

@@ -26,11 +26,18 @@ class Head {
                              void* dx);
   // fp32 logits [batch, tokens - first, vocab] of the positions from `first` on.
   Status Logits(const Pass& pass, const void* x, int64_t first, float* logits);
+  // Of the same positions the losses [batch, tokens - first] by fp32 logits, those of target -1 0.
+  Status TokenLosses(const Pass& pass, const void* x, const int32_t* targets, int64_t first,
+                     float* losses);
 
  private:
   // What the gradient of a chunk goes to; null in a pass without one.
   void Chunk(const Compute& compute, int64_t begin, int64_t rows, float scale,
              const GradView* weight_grad);
+  Status Normalise(const Pass& pass, const void* x);  // into normed_
+  // fp32 logits of rows of normed_.
+  void LogitsOf(const Compute& compute, int64_t begin, int64_t rows, void* logits);
+  int64_t wide_rows(const Compute& compute, int64_t rows) const;  // that fit logits_ in fp32
   Result<double> SumOfLosses(const Compute& compute, int64_t rows);
   kernels::GemmShape GradShape(int64_t rows, DType dtype) const;
   int64_t chunk_rows() const;

@@ -48,6 +48,10 @@ class Model {
   // fp32 logits [batch, tokens - first, vocab] of the positions from `first` on.
   virtual Status Logits(const TokenBatch& batch, int64_t first, float* logits) = 0;
 
+  // The losses [batch, tokens - first] of the same positions, by fp32 logits of a few rows at a
+  // time; 0 where the target is -1. NaN where a logit is none.
+  virtual Status TokenLosses(const TokenBatch& batch, int64_t first, float* losses) = 0;
+
   // Generation of one sequence: Prefill starts it anew, Decode appends one token; either gives the
   // fp32 logits [vocab] of the token that follows. At most context() tokens between two Prefills.
   virtual Status Prefill(std::span<const int32_t> ids, float* logits) = 0;

@@ -52,6 +52,7 @@ struct Compute {
   const device::Lane lane;
   kernels::Gemm& gemm;
   const kernels::Ops& ops;  // the row of store.dtype()
+  const kernels::Ops& wide = kernels::BestOps(DType::kF32);
 
   // `elements` of the dtype further on.
   void* at(void* base, int64_t elements) const {

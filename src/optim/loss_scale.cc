@@ -47,7 +47,8 @@ Status LossScaler::Update(bool overflow) {
     const int64_t stable = s.iteration - s.last_overflow - 1;
     if (stable > 0 && stable % options_.window == 0) {
       s.hysteresis = options_.hysteresis;
-      s.scale *= options_.factor;
+      // No further than a double goes, from where it could not come back.
+      if (std::isfinite(s.scale * options_.factor)) s.scale *= options_.factor;
     }
   }
   ++s.iteration;

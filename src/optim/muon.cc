@@ -130,6 +130,10 @@ std::unique_ptr<UpdateRule> CreateMuon(Params& params) {
   params.Read("momentum", muon.momentum, 0, 1);
   params.Read("nesterov", muon.nesterov);
   params.Read("ns_steps", muon.iterations, 1);
+  if (muon.iterations > 100) {  // a few bring it there; a slip would take days
+    params.Fail(
+        Error(Code::kConfig, "optimizer.params.ns_steps is {}, not in 1..100", muon.iterations));
+  }
   params.Read("weight_decay", muon.weight_decay, 0, kNoLimit);
   adam.weight_decay = muon.weight_decay;
   params.ReadBetas("betas", adam.beta1, adam.beta2);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -77,6 +78,9 @@ class ParamStore {
   // So many parameters, of so many elements in all, are registered next: a store that keeps them
   // whole makes room in one piece.
   virtual Status Reserve(int64_t /*params*/, int64_t /*elements*/) { return {}; }
+  // What has to be alike on every rank beside the parameters: a setting a line. Before the first
+  // use, as registration.
+  virtual void DeclareSettings(std::string_view /*lines*/) {}
   // `values` are numel, and the same on every rank.
   virtual Result<ParamId> Register(ParamSpec spec, ParamValues values) = 0;
 

@@ -94,16 +94,16 @@ Status AgreeOnGroups(comm::Communicator& comm, const std::vector<Declaration>& g
                found->index + 1, found->zero, found->rank, found->other);
 }
 
-Status AgreeOnConfig(comm::Communicator& comm, std::string_view json) {
+std::vector<Declaration> SettingsOf(std::string_view lines) {
   std::vector<Declaration> settings;
-  while (!json.empty()) {
-    std::string_view line = json.substr(0, json.find('\n'));
-    json.remove_prefix(std::min(json.size(), line.size() + 1));
+  while (!lines.empty()) {
+    std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(std::min(lines.size(), line.size() + 1));
     line.remove_prefix(std::min(line.size(), line.find_first_not_of(' ')));
     if (line.ends_with(',')) line.remove_suffix(1);
     settings.push_back({XXH3_64bits(line.data(), line.size()), std::string(line)});
   }
-  return AgreeOn(comm, "config", settings);
+  return settings;
 }
 
 Status AgreeOn(comm::Communicator& comm, const char* what,

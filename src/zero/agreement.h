@@ -22,7 +22,10 @@ Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarati
 Status AgreeOn(comm::Communicator& comm, const char* what,
                const std::vector<Declaration>& declarations);
 Status AgreeOnGroups(comm::Communicator& comm, const std::vector<Declaration>& groups);
-// `json` has one setting a line.
-Status AgreeOnConfig(comm::Communicator& comm, std::string_view json);
+// Of JSON, or text, with one setting a line.
+std::vector<Declaration> SettingsOf(std::string_view lines);
+inline Status AgreeOnConfig(comm::Communicator& comm, std::string_view json) {
+  return AgreeOn(comm, "config", SettingsOf(json));
+}
 
 }  // namespace ds::zero

@@ -157,15 +157,22 @@ int64_t ShardedStore::numel() const {
   return sum;
 }
 
+void ShardedStore::DeclareSettings(std::string_view lines) {
+  const std::vector<Declaration> more = SettingsOf(lines);
+  model_settings_.insert(model_settings_.end(), more.begin(), more.end());
+}
+
 Status ShardedStore::Seal() {
   if (!failure_.ok()) return failure_;
   if (sealed_) return {};
   DS_TRY(Sticky(AgreeOnGroups(comm_, group_declarations_)));
   DS_TRY(Sticky(Agree(comm_, declarations_)));
+  DS_TRY(Sticky(AgreeOn(comm_, "model", model_settings_)));
   DS_TRY(Sticky(PlaceOpenUnits()));
   DS_TRY(Sticky(ReserveForStep()));
   declarations_ = {};
   group_declarations_ = {};
+  model_settings_ = {};
   reducer_->Expect(units_);
   sealed_ = true;
   return EndStep();

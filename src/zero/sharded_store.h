@@ -55,6 +55,7 @@ class ShardedStore final : public ParamStore, public StateSource {
 
   // ParamStore
   DType dtype() const override { return options_.dtype; }
+  void DeclareSettings(std::string_view lines) override;
   Result<ParamId> Register(ParamSpec spec, ParamValues values) override;
   Result<const void*> Acquire(ParamId id) override;
   Status Release(ParamId id) override;
@@ -160,7 +161,7 @@ class ShardedStore final : public ParamStore, public StateSource {
   // Units of the ParamSpec::unit that is being registered: one a rule, and one of frozen ones.
   std::vector<int> open_units_;
   std::string open_unit_;
-  std::vector<Declaration> declarations_, group_declarations_;  // until sealed
+  std::vector<Declaration> declarations_, group_declarations_, model_settings_;  // until sealed
   std::vector<GradHook> hooks_;
   PhaseSeconds phases_;
   std::vector<double> slice_sums_;       // of the norm: one a slice, and the flag

@@ -62,6 +62,11 @@ TEST(CommFaultC, WrongArgumentsAreRefusedAtOnceAndLoseNothing) {
           "broadcast(caller): the root is rank 2, of 2 ranks");
   refused(ds_comm_all_to_all(comm, DS_DTYPE_F32, data, data + 3, 2, &ticket),
           DS_ERR_INVALID_ARGUMENT, "all_to_all: send, 16 bytes, and recv, 16 bytes, overlap");
+  // This rank's part of the larger array, or apart.
+  refused(ds_comm_reduce_scatter(comm, DS_DTYPE_F32, 1, data, data + 1, 2, &ticket),
+          DS_ERR_INVALID_ARGUMENT, "reduce_scatter: send, 16 bytes, and recv, 8 bytes, overlap");
+  refused(ds_comm_all_gather(comm, DS_DTYPE_F32, data + 2, data, 2, &ticket),
+          DS_ERR_INVALID_ARGUMENT, "all_gather: send, 8 bytes, and recv, 16 bytes, overlap");
   const size_t counts[2] = {1, 2};
   refused(ds_comm_all_to_all_v(comm, DS_DTYPE_F32, nullptr, counts, data, counts, &ticket),
           DS_ERR_INVALID_ARGUMENT, "all_to_all_v: send of 12 bytes at NULL");

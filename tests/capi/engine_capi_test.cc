@@ -269,6 +269,13 @@ TEST(HookC, RunsOnTheCallersThreadAndDecides) {
   Toy toy;
   EXPECT_EQ(ds_engine_add_grad_hook(toy.engine, &hook), DS_ERR_INVALID_ARGUMENT);
   EXPECT_EQ(log.destroyed, 2) << "also when adding fails";
+  // As a later version has it, which asks for something unknown here.
+  const struct {
+    ds_grad_hook known;
+    void* more;
+  } later = {{sizeof later, Hook, &log, Destroyed}, &log};
+  EXPECT_EQ(ds_engine_add_grad_hook(toy.engine, &later.known), DS_ERR_UNSUPPORTED);
+  EXPECT_EQ(log.destroyed, 3);
 }
 
 // What was written in place stays written: on every rank alike, so that none waits for a reduction.

@@ -144,7 +144,7 @@ TEST(GenerateC, RanksGenerateTheSameOrSaySo) {
     EXPECT_EQ(count, 4);
     Listener aborts{.action = DS_TOKEN_ABORT};
     Refused(generate(aborts), rank.rank == 0 ? DS_ERR_CANCELLED : DS_ERR_CALLBACK,
-            rank.rank == 0 ? "enough" : "a token function of another rank aborted");
+            rank.rank == 0 ? "enough" : "the token function of rank 0 aborted, or failed");
     const Batch batch({{1, 2, 3}});
     EXPECT_EQ(tiny.Learn(batch), DS_OK) << ds_error_peek_message();  // the engine goes on
     EXPECT_EQ(ds_engine_step(tiny.engine, nullptr), DS_OK) << ds_error_peek_message();

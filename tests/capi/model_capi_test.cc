@@ -40,6 +40,38 @@ TEST(ModelC, SaysWhatTransformersSays) {
   }
 }
 
+// What no shape of a weight shows.
+TEST(ModelC, RanksWhoseModelsDifferSaySo) {
+  const struct {
+    const char* more[2];
+    int32_t recompute[2];
+    const char* told;
+  } cases[] = {
+      {{R"("n_head": 2)", R"("n_head": 4)"},
+       {0, 0},
+       "model: rank 0 has \"n_head\": 2, rank 1 has \"n_head\": 4"},
+      {{R"("n_head": 2, "resid_pdrop": 0.5)", R"("n_head": 2, "resid_pdrop": 0.25)"},
+       {0, 0},
+       "model: rank 0 has \"resid_pdrop\": 0.5, rank 1 has \"resid_pdrop\": 0.25"},
+      {{R"("n_head": 2)", R"("n_head": 2)"},
+       {0, 1},
+       "model: rank 0 has recompute false, rank 1 has recompute true"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.told);
+    OK(RunRanks(2, [&](const Rank& rank) {
+      Trainer trainer(TrainConfig(0), rank.comm);
+      const std::string config = std::string(R"({"model_type": "gpt2", "vocab_size": 11,
+          "n_positions": 8, "n_layer": 1, "n_embd": 8, )") +
+                                 c.more[rank.rank] + "}";
+      ds_model_options options = DS_MODEL_OPTIONS_INIT;
+      options.recompute = c.recompute[rank.rank];
+      OK(ds_model_create(trainer.engine, config.c_str(), &options, &trainer.model));
+      Refused(ds_engine_seal(trainer.engine), DS_ERR_RANK_MISMATCH, c.told);
+    }));
+  }
+}
+
 // Adapters of PEFT's beside a model: read, trained on by two ranks, written, merged.
 TEST(ModelC, Adapters) {
   const json facts = Facts("lora");

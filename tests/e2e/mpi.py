@@ -69,6 +69,40 @@ class Mpi(e2e.DspeedTest):
         for part in ("data: rank 0 has t.txt", "900 bytes", "rank 1 has t.txt", "1200 bytes"):
             self.assertIn(part, done.stderr)
 
+    def test_processes_that_are_told_other_things(self):
+        """Each case: the flags of either, and what is told of both at the start."""
+        self.train_job(2, "run", "--steps", 3, config=CONFIG)
+        run = self.folder / "run/model"
+        before = sorted(run.rglob("*"))
+        for name in "ab":
+            (self.folder / name).mkdir()
+        on = ["--steps", 9, "--resume", "--save", run]
+        cases = (
+            ((["--heads", 2], ["--heads", 4]), ("model: rank 0 has", '"n_head": 2', '"n_head": 4')),
+            ((["--dropout", 0.5], []), ("model: rank 0 has", "_pdrop")),
+            ((["--steps", 3], ["--steps", 4]), ("train: rank 0 has --steps 3, rank 1 has --steps 4",)),
+            ((["--save", "m"], []), ("train: rank 0 has --save, rank 1 has no --save",)),
+            ((["--save", self.folder / "a/m"], ["--save", self.folder / "b/m"]),
+             ("what rank 0 writes there rank 1 does not see",)),
+            ((on, [*on[:-1], self.folder / "b/other"]),
+             ("train: rank 0 has a run to go on from, at step 3", "rank 1 has no run to go on from")),
+        )
+        config = self.folder / "z.json"
+        config.write_text(json.dumps(CONFIG))
+        for flags, told in cases:
+            with self.subTest(told=told[0]):
+                command = [MPIRUN]
+                for rank, own in enumerate(flags):
+                    command += [*([":"] if rank else []), "-n", "1", e2e.DSPEED, "train", "--data", self.data,
+                                *e2e.MODEL, "--config", config, "--timeout", 30, "--steps", 3, *own]
+                done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False,
+                                      timeout=60, cwd=self.folder, env={**os.environ, **AS_ROOT})
+                self.assertNotEqual(done.returncode, 0)
+                for part in told:
+                    self.assertIn(part, done.stderr)
+        self.assertEqual(sorted(run.rglob("*")), before)
+        self.train_job(2, "run", "--steps", 5, "--resume", config=CONFIG)
+
     def test_every_family_gives_the_bits_of_threads(self):
         """With dropout; threads at stage 0, processes at another, with and without recomputation."""
         for at, family in enumerate(("gpt2", "llama", "mistral", "qwen2", "qwen3")):

@@ -317,8 +317,8 @@ TYPED_TEST(OpsTest, CrossEntropy) {
         for (int32_t& target : targets) {
           if (width > 0 && engine() % 4 > 0) target = static_cast<int32_t>(engine() % width);
         }
-        auto want = Random<T>(rows * width, 1, spread), got = want, again = want;
-        std::vector<float> want_loss(rows), loss(rows), again_loss(rows);
+        auto want = Random<T>(rows * width, 1, spread), got = want, again = want, alone = want;
+        std::vector<float> want_loss(rows), loss(rows), again_loss(rows), loss_alone(rows);
         this->ref_.cross_entropy(this->one_, rows, width, 0.125f, targets.data(), want.data(),
                                  want_loss.data());
         ops.cross_entropy(this->one_, rows, width, 0.125f, targets.data(), got.data(), loss.data());
@@ -326,6 +326,9 @@ TYPED_TEST(OpsTest, CrossEntropy) {
                           again_loss.data());
         ASSERT_EQ(Bytes(got), Bytes(again));
         ASSERT_EQ(Bytes(loss), Bytes(again_loss));
+        ops.token_losses(this->three_, rows, width, targets.data(), alone.data(),
+                         loss_alone.data());
+        ASSERT_EQ(Bytes(loss), Bytes(loss_alone));
         ExpectNear(loss, want_loss, 5e-7, 5e-7, "loss");
         // Logits of 30 sigma differ by 200, and a difference of that size is 8e-6 exact.
         ExpectNear(got, want, spread == 1.0f ? 2e-6 : 1e-5, 1e-9, "gradient");

@@ -69,7 +69,7 @@ Status Measure(const EvalFlags& flags, LoadedModel& loaded, const Tokens& tokens
     if (file.has_value()) written = file->Append(static_cast<float>(log_probability));
     return written.ok() && Interrupted() == 0;
   };
-  DS_TRY(infer::ScoreText(*loaded.model, loaded.pool, tokens.ids, tokens.begins, flags.score, add));
+  DS_TRY(infer::ScoreText(*loaded.model, tokens.ids, tokens.begins, flags.score, add));
   DS_TRY(written);
   if (at + 1 < tokens.ids.size()) {
     LeaveUnfinished();

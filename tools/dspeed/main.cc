@@ -72,22 +72,10 @@ std::string EmptyWord(int argc, char** argv) {
   return "";
 }
 
-// A message is one line of a length that a person reads, whatever a file that it names holds: what
-// is no text there is written as C has it.
-std::string OneLine(const std::string& message) {
+// ... of a length that a person reads, whatever a file that it names holds.
+std::string ShortLine(const std::string& message) {
   constexpr size_t kMost = 2000;
-  std::string line;
-  for (const char c : message) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n' || c == '\t') {
-      line += c == '\n' ? "\\n" : "\\t";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      line += fmt::format("\\x{:02x}", byte);
-    } else {
-      line += c;
-    }
-  }
-  return ds::ShortText(line, kMost);
+  return ds::ShortText(ds::OneLine(message), kMost);
 }
 
 // A file that is opened while standard output is closed would get its number, and then what is
@@ -138,7 +126,7 @@ int Run(int argc, char** argv) {
   const auto words = std::span(argv, static_cast<size_t>(argc)).subspan(1);
   const auto refuse = [&](const std::string& what) {
     const std::string message = ds::tool::ExplainMistyped(app, words, what);
-    std::fprintf(stderr, "%s\n", OneLine(Shortened(message, argc, argv)).c_str());
+    std::fprintf(stderr, "%s\n", ShortLine(Shortened(message, argc, argv)).c_str());
     return 2;
   };
   if (const std::string empty = EmptyWord(argc, argv); !empty.empty()) {
@@ -162,7 +150,7 @@ int Run(int argc, char** argv) {
   }
   if (const std::string wrong = ds::tool::WrongNumberOf(app); !wrong.empty()) return refuse(wrong);
   if (const ds::Status status = ds::CheckEnvironment(); !status.ok()) {
-    std::fprintf(stderr, "dspeed: %s\n", OneLine(status.message()).c_str());
+    std::fprintf(stderr, "dspeed: %s\n", ShortLine(status.message()).c_str());
     return 1;
   }
   std::string command;  // with what is below it: "tokenizer train"
@@ -176,7 +164,7 @@ int Run(int argc, char** argv) {
   if (status.ok()) return interrupted;
   if (!status.message().empty()) {  // else another process says it
     std::fprintf(stderr, "dspeed %s: %s\n", command.c_str(),
-                 OneLine(Shortened(status.message(), argc, argv)).c_str());
+                 ShortLine(Shortened(status.message(), argc, argv)).c_str());
   }
   return interrupted != 0 ? interrupted : 1;
 }
@@ -197,7 +185,7 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     std::fputs("dspeed: out of memory\n", stderr);
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "dspeed: %s\n", OneLine(e.what()).c_str());
+    std::fprintf(stderr, "dspeed: %s\n", ShortLine(e.what()).c_str());
   }
   return 1;
 }

@@ -224,9 +224,10 @@ Json RankTrainer::Parts() const {
 
 Status RankTrainer::CheckBase(const std::string& folder, const Json& saved) const {
   const Json base = saved.value("base", Json());
-  if (base_.empty() || !base.is_object()) return {};  // an older state did not say it
+  // An older state did not say it, or only of the ends of each tensor.
+  if (base_.empty() || !base.is_object() || !base.contains("checksum of samples")) return {};
   std::string checksum, where;
-  DS_TRY(RequireKey(base, "checksum", checksum));
+  DS_TRY(RequireKey(base, "checksum of samples", checksum));
   DS_TRY(RequireKey(base, "folder", where));
   if (checksum == base_) return {};
   return Error(Code::kConfig,
@@ -267,7 +268,8 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
     if (tokenizer_ != nullptr) facts["tokenizer"] = DigestOf(*tokenizer_);
     facts["config"] = config_;
     facts["learning rate"] = plan_.engine.optimizer.value(Json::json_pointer("/params/lr"), Json());
-    if (!base_.empty()) facts["base"] = {{"folder", plan_.flags.model}, {"checksum", base_}};
+    if (!base_.empty())
+      facts["base"] = {{"folder", plan_.flags.model}, {"checksum of samples", base_}};
     facts["applied steps"] = counters.step;
     facts["skipped steps"] = counters.skipped;
     if (const auto& scale = counters.loss_scale) {

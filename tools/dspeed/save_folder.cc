@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "base/file.h"
@@ -67,7 +69,7 @@ bool TakeDigits(std::string_view& text) {
 // writes.
 bool IsLeftover(std::string_view name) {
   constexpr std::string_view kTemporary = ".tmp";
-  constexpr std::string_view kEnds[] = {".safetensors", ".json",  ".jinja", ".model",
+  constexpr std::string_view kEnds[] = {".safetensors", ".json",  ".jinja", "model",
                                         ".dspeed",      ".jsonl", ".csv",   ".svg"};
   for (int number = 0; number < 2; ++number) {
     if (!TakeDigits(name) || !name.ends_with('.')) return false;
@@ -207,6 +209,31 @@ Status SaveTokenizer(const std::string& folder, const token::Tokenizer& tokenize
   }
   DS_TRY(tokenizer.AddTo(change, folder));
   return change.Commit();
+}
+
+Status CheckOneFolder(comm::Communicator& comm, const std::string& folder) {
+  std::array<char, 256> name = {};
+  std::optional<AtomicFile> mark;
+  if (comm.rank() == 0) {
+    DS_ASSIGN(AtomicFile made, AtomicFile::Create(MarkIn(folder)));
+    const std::string file = std::filesystem::path(made.temporary()).filename().string();
+    file.copy(name.data(), name.size() - 1);
+    mark.emplace(std::move(made));
+  }
+  DS_TRY(comm.Broadcast("folder of the save", 0, std::as_writable_bytes(std::span(name))));
+  std::vector<double> misses(static_cast<size_t>(comm.size()));
+  std::error_code error;
+  const bool sees = std::filesystem::exists(StateFolder(folder) + "/" + name.data(), error);
+  misses[static_cast<size_t>(comm.rank())] = sees ? 0 : 1;
+  DS_TRY(comm.AllReduce("folder of the save", misses));
+  for (size_t rank = 0; rank < misses.size(); ++rank) {
+    if (misses[rank] == 0) continue;
+    return Error(Code::kRankMismatch,
+                 "--save is {}: what rank 0 writes there rank {} does not see; it has to be one "
+                 "folder for all ranks",
+                 folder, rank);
+  }
+  return {};
 }
 
 Result<std::optional<checkpoint::RunManifest>> FindResumed(const TrainFlags& flags, bool speaks) {

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "checkpoint/run_state.h"
+#include "comm/communicator.h"
 #include "token/tokenizer.h"
 #include "train_plan.h"
 
@@ -35,6 +36,9 @@ Status CheckTokenizerOut(const std::string& out, bool overwrite);
 // Writes one there: files that would be read with it, and are of another, go, and what killed
 // writers left.
 Status SaveTokenizer(const std::string& folder, const token::Tokenizer& tokenizer);
+
+// Whether all processes of a job see what rank 0 writes into --save. Collective.
+Status CheckOneFolder(comm::Communicator& comm, const std::string& folder);
 
 // The run that --save holds, where it is to go on. One that is not done is not replaced unless that
 // is asked for. `speaks`: refuses, and says what it finds; else another process does.

@@ -27,6 +27,7 @@
 #include "trace_file.h"
 #include "train_log.h"
 #include "train_plan.h"
+#include "zero/agreement.h"
 
 namespace ds::tool {
 namespace {
@@ -48,6 +49,25 @@ struct Run {
 
   const char* unit() const { return tokenizer == nullptr ? "token" : tokenizer->unit(); }
 };
+
+// What makes the ranks do the same things in the same order, where each reads flags and folders for
+// itself.
+Status AgreeOnRun(comm::Communicator& comm, const Run& run) {
+  const TrainFlags& flags = run.plan.flags;
+  const std::string length = flags.epochs.has_value() ? fmt::format("--epochs {}", *flags.epochs)
+                                                      : fmt::format("--steps {}", flags.steps);
+  std::vector<zero::Declaration> all = zero::SettingsOf(
+      fmt::format("{}\n--eval-every {}\n{}\n--save-every {}", length, flags.eval_every,
+                  flags.save.empty() ? "no --save" : "--save", flags.save_every));
+  const std::string facts = run.resumed.has_value() ? DumpJson(run.resumed->facts) : "";
+  const uint64_t digest = XXH3_64bits(facts.data(), facts.size());
+  all.push_back({digest, run.resumed.has_value()
+                             ? fmt::format("a run to go on from, at step {} (save {}, checksum "
+                                           "{:016x}) in {}",
+                                           run.resumed->step, run.resumed->save, digest, flags.save)
+                             : "no run to go on from"});
+  return zero::AgreeOn(comm, "train", all);
+}
 
 int64_t TrainedParameters(const model::Model& model) {
   int64_t count = 0;
@@ -465,6 +485,8 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
   const auto rank = [&](comm::Communicator& comm) -> Status {
     const size_t mine = group != nullptr ? 0 : static_cast<size_t>(comm.rank());
     const Trace::Thread records(traces.empty() ? nullptr : traces[mine].get(), "rank");
+    DS_TRY(AgreeOnRun(comm, run));
+    if (group != nullptr && !flags.save.empty()) DS_TRY(CheckOneFolder(comm, flags.save));
     DS_ASSIGN(const auto trainer,
               RankTrainer::Create(plan, texts, checksums, tokenizer, comm, run.pool, *gemm));
     return RankLoop(run, *trainer, comm.rank() == 0).Go();

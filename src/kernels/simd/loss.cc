@@ -44,24 +44,38 @@ HWY_INLINE double SumOfExp(int64_t n, float most, const T* x) {
   return total;
 }
 
+// The target is left out of the sum, so that 1 - p and the loss lose nothing where p is near 1.
+struct RowSums {
+  float most;
+  double shifted, own, others;  // the logit of the target below the most, exp of it, the other exps
+
+  double all() const { return others + own; }
+  float loss() const {
+    return static_cast<float>(shifted > -1 ? std::log1p(others / own) : std::log(all()) - shifted);
+  }
+};
+// Afterwards the logit of the target is gone.
+template <typename T>
+HWY_INLINE RowSums SumsOfRow(int64_t vocab, int32_t target, T* x) {
+  const float most = MaxOf(vocab, x);
+  const double shifted = static_cast<double>(static_cast<float>(x[target])) - most;
+  x[target] = T(-std::numeric_limits<float>::infinity());
+  return {most, shifted, std::exp(shifted), SumOfExp(vocab, most, x)};
+}
+
 template <typename T>
 HWY_INLINE float LossOfRow(int64_t vocab, float scale, int32_t target, T* x) {
   if (target < 0) {
     std::fill(x, x + vocab, T(0.0f));
     return 0;
   }
-  // The target is left out of the sum, so that 1 - p and the loss lose nothing where p is near 1.
-  const float most = MaxOf(vocab, x);
-  const double shifted = static_cast<double>(static_cast<float>(x[target])) - most;
-  const double own = std::exp(shifted);
-  x[target] = T(-std::numeric_limits<float>::infinity());
-  const double others = SumOfExp(vocab, most, x), sum = others + own;
-  const VF shift = hn::Set(F32(), most);
-  const VF factor = hn::Set(F32(), static_cast<float>(scale / sum));
+  const RowSums sums = SumsOfRow(vocab, target, x);
+  const VF shift = hn::Set(F32(), sums.most);
+  const VF factor = hn::Set(F32(), static_cast<float>(scale / sums.all()));
   Map(
       vocab, x, [&](VF a) HWY_ATTR { return Exp(a - shift) * factor; }, x);
-  x[target] = T(static_cast<float>(-scale * (others / sum)));
-  return static_cast<float>(shifted > -1 ? std::log1p(others / own) : std::log(sum) - shifted);
+  x[target] = T(static_cast<float>(-scale * (sums.others / sums.all())));
+  return sums.loss();
 }
 
 template <typename T>
@@ -75,12 +89,30 @@ void CrossEntropy(TaskPool& pool, int64_t rows, int64_t vocab, float scale, cons
   });
 }
 
+template <typename T>
+void TokenLosses(TaskPool& pool, int64_t rows, int64_t vocab, const int32_t* targets, void* logits,
+                 float* losses) {
+  const int64_t step = TileRows(vocab);
+  pool.Run(CeilDiv(rows, step), [&](int64_t tile, int) HWY_ATTR {
+    for (int64_t r = tile * step; r < std::min(rows, (tile + 1) * step); ++r) {
+      T* const x = static_cast<T*>(logits) + r * vocab;
+      losses[r] = targets[r] < 0 ? 0 : SumsOfRow(vocab, targets[r], x).loss();
+    }
+  });
+}
+
+template <typename T>
+void FillRow(Ops& ops) {
+  ops.cross_entropy = CrossEntropy<T>;
+  ops.token_losses = TokenLosses<T>;
+}
+
 }  // namespace
 
 void LossRows(Rows& rows) {
-  rows.f32.cross_entropy = CrossEntropy<float>;
-  rows.bf16.cross_entropy = CrossEntropy<BF16>;
-  rows.f16.cross_entropy = CrossEntropy<F16>;
+  FillRow<float>(rows.f32);
+  FillRow<BF16>(rows.bf16);
+  FillRow<F16>(rows.f16);
 }
 
 }  // namespace ds::kernels::simd::HWY_NAMESPACE

@@ -89,5 +89,21 @@ TEST(MappedFile, ReadsAndRefuses) {
             moved.path() + ": 5 bytes, at most 4 are read");
 }
 
+TEST(MappedFile, WhatIsForgottenIsReadAgain) {
+  const TempDir dir;
+  std::string text(100000, 'a');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + i % 23);
+  auto file = MappedFile::Open(dir.Write("f", text));
+  ASSERT_TRUE(file.ok());
+  const auto bytes = file->bytes();
+  const std::string elsewhere = "stays";
+  for (const auto part : {bytes, bytes.subspan(5000, 3), bytes.last(1), bytes.first(0),
+                          std::as_bytes(std::span(elsewhere))}) {
+    file->Forget(part);
+  }
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), text);
+  EXPECT_EQ(elsewhere, "stays");
+}
+
 }  // namespace
 }  // namespace ds

@@ -40,6 +40,27 @@ TEST_F(LogTest, WithoutASinkLinesGoToStderr) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "deepspeed: warning: here: 3 ranks\n");
 }
 
+TEST_F(LogTest, ASinkThatThrowsIsNotHeard) {
+  SetLogSink(LogLevel::kError, [](LogLevel, std::string_view, std::string_view) { throw 7; });
+  Log(LogLevel::kError, "test", "a line");
+  SetLogSink(LogLevel::kOff, {});
+}
+
+TEST_F(LogTest, ASinkMayLogAndReplaceItselfAsItEnds) {
+  std::string heard;
+  {
+    const std::shared_ptr<void> last(nullptr, [&](void*) {
+      Log(LogLevel::kError, "test", "farewell");
+      SetLogSink(LogLevel::kOff, {});
+    });
+    SetLogSink(LogLevel::kError, [last](LogLevel, std::string_view, std::string_view) {});
+  }
+  SetLogSink(LogLevel::kError,
+             [&](LogLevel, std::string_view, std::string_view text) { heard = text; });
+  EXPECT_EQ(heard, "farewell");
+  EXPECT_FALSE(LogEnabled(LogLevel::kError));
+}
+
 TEST_F(LogTest, AReplacedSinkIsNotCalledAnyMore) {
   const auto drop = [](LogLevel, std::string_view, std::string_view) {};
   SetLogSink(LogLevel::kError, drop);

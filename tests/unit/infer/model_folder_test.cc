@@ -51,6 +51,29 @@ TEST(ModelFolder, SavedAndLoadedIsTheSameModel) {
   }
 }
 
+// What ranks compare of weights, and a resume of those below adapters.
+TEST(ModelFolder, WeightsThatDifferInTheMiddleAreOthers) {
+  const TempDir dir;
+  const auto digest = [&](std::vector<float> values) {
+    const std::vector<checkpoint::TensorInfo> infos = {{"w", "F32", {std::ssize(values)}}};
+    auto writer = checkpoint::SafetensorsWriter::Create(dir.file("w.safetensors"), infos);
+    EXPECT_TRUE(writer->Write(std::as_bytes(std::span(values))).ok());
+    EXPECT_TRUE(writer->Finish().ok());
+    auto reader = checkpoint::SafetensorsReader::Open(dir.file("w.safetensors"));
+    return DigestOf(*reader->Find("w"));
+  };
+  for (const size_t size : {size_t{3}, size_t{60000}, size_t{1000000}}) {
+    const std::vector<float> zeros(size);
+    EXPECT_EQ(digest(zeros), digest(zeros));
+    for (const size_t from : {size_t{0}, size / 3, size - 1}) {
+      std::vector<float> values = zeros;  // some thousand others, as a layer or a word has
+      std::fill(values.begin() + static_cast<int64_t>(from),
+                values.begin() + static_cast<int64_t>(std::min(size, from + 20000)), 1.0f);
+      EXPECT_NE(digest(values), digest(zeros)) << from << " of " << size;
+    }
+  }
+}
+
 // The folder of the golden model with tensors renamed and added.
 std::string Rewrite(const TempDir& dir, const std::string& extra, bool repeat_embedding,
                     bool prefix) {

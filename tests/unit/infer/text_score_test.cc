@@ -27,7 +27,7 @@ constexpr int64_t kOne[] = {0};  // a text that is one document
 std::vector<double> Scores(ModelRig& rig, const std::vector<int32_t>& text,
                            const ScoreOptions& options, std::span<const int64_t> begins = kOne) {
   std::vector<double> scores;
-  const Status status = ScoreText(*rig.model, rig.pool, text, begins, options, [&](double score) {
+  const Status status = ScoreText(*rig.model, text, begins, options, [&](double score) {
     scores.push_back(score);
     return true;
   });
@@ -114,9 +114,8 @@ TEST(TextScore, EndsWhenTold) {
   for (const std::span<const int64_t> begins : {std::span<const int64_t>(kOne), {many}}) {
     for (const int most : {1, 7, 98, 99}) {
       int calls = 0;
-      EXPECT_TRUE(ScoreText(*rig.model, rig.pool, text, begins, {}, [&](double) {
-                    return ++calls < most;
-                  }).ok());
+      EXPECT_TRUE(
+          ScoreText(*rig.model, text, begins, {}, [&](double) { return ++calls < most; }).ok());
       EXPECT_EQ(calls, most);
     }
   }
@@ -127,7 +126,7 @@ TEST(TextScore, RefusesWhatMakesNoSense) {
   const auto ignore = [](double) { return true; };
   const std::vector<int32_t> one = {1}, bad = {1, 99}, good = {1, 2};
   const auto refusal = [&](const std::vector<int32_t>& text, std::vector<int64_t> begins) {
-    return ScoreText(*rig.model, rig.pool, text, begins, {}, ignore).message();
+    return ScoreText(*rig.model, text, begins, {}, ignore).message();
   };
   EXPECT_EQ(refusal(one, {0}), "1 tokens, at least 2 are needed: the first is not predicted");
   EXPECT_EQ(refusal(bad, {0}), "token 1 is 99, the vocabulary has 11");
@@ -137,7 +136,7 @@ TEST(TextScore, RefusesWhatMakesNoSense) {
   EXPECT_EQ(refusal(good, {0, 2}), "document 1 begins at token 2, expected 1 to 1");
   for (const ScoreOptions& options :
        {ScoreOptions{.context = 9}, {.context = -1}, {.stride = 9}, {.context = 4, .stride = 5}}) {
-    EXPECT_FALSE(ScoreText(*rig.model, rig.pool, good, kOne, options, ignore).ok());
+    EXPECT_FALSE(ScoreText(*rig.model, good, kOne, options, ignore).ok());
   }
 }
 
