@@ -35,7 +35,8 @@ DS_API void ds_engine_destroy(ds_engine *engine);
 
 /** Adds a parameter group: `params_json` is an object whose keys take the place of those in
  *  optimizer.params of the config ({"lr": 1e-4, "weight_decay": 0}). A schedule holds for all
- *  groups: what it gives as a ratio is of the group's own lr. Groups are the same, in the same
+ *  groups: what it gives as a ratio is of the group's own lr, to which WarmupLR without
+ *  warmup_max_lr rises, too. Groups are the same, in the same
  *  order, on every rank, and are added before registration ends.
  *  thread: driver; collective: no; blocking: no.
  *  @return DS_ERR_CONFIG: names the key; DS_ERR_INVALID_STATE: registration has ended. */
@@ -45,7 +46,8 @@ DS_API DS_NODISCARD ds_status ds_engine_add_group(ds_engine *engine, const char 
 /** Ends registration, compares it over the ranks and places the state. Optional: the first acquire
  *  or gradient does it.
  *  thread: driver; collective: yes; blocking: yes.
- *  @return DS_ERR_RANK_MISMATCH: names the first parameter that differs, and both versions. */
+ *  @return DS_ERR_RANK_MISMATCH: names the first parameter, or setting of a model, that differs,
+ *          and both versions. */
 DS_API DS_NODISCARD ds_status ds_engine_seal(ds_engine *engine);
 
 /** What ds_engine_step() did. */

@@ -61,6 +61,13 @@ Status Unusable(const char* name, T* pointer) {
     if (!::ds::capi::IsUsable(pointer)) return ::ds::capi::Unusable(#pointer, pointer); \
   } while (0)
 
+// A required text that names something.
+#define DS_REQUIRE_NAME(text)                                               \
+  do {                                                                      \
+    DS_REQUIRE(text);                                                       \
+    if (*(text) == '\0') return ::ds::InvalidArgument("{} is \"\"", #text); \
+  } while (0)
+
 // A pointer that may be NULL; of a handle that it is alive.
 #define DS_OPTIONAL(pointer)                       \
   do {                                             \

@@ -270,7 +270,7 @@ ds_status ds_model_load(ds_engine* engine, const char* folder, const ds_model_op
                         ds_model** out_model) {
   return MakeOnEngine(engine, options, out_model,
                       [&](const ds_model_options& known) -> Result<HandleOwner<ds_model>> {
-                        DS_REQUIRE(folder);
+                        DS_REQUIRE_NAME(folder);
                         return Load(engine, folder, known);
                       });
 }
@@ -278,7 +278,7 @@ ds_status ds_model_load(ds_engine* engine, const char* folder, const ds_model_op
 ds_status ds_model_open(const char* folder, const ds_model_open_options* options,
                         ds_model** out_model) {
   return Guard([&]() -> Status {
-    DS_REQUIRE(folder);
+    DS_REQUIRE_NAME(folder);
     DS_REQUIRE(out_model);
     ds_model_open_options known = DS_MODEL_OPEN_OPTIONS_INIT;
     if (options != nullptr) DS_TRY(ds::capi::ReadStruct("options", options, known));

@@ -46,7 +46,7 @@ Status Save(ds_model* model, const char* folder, bool merged) {
 ds_status SaveReading(ds_model* model, const char* folder, bool merged) {
   return Guard([&]() -> Status {
     DS_TRY(CheckReady(model));
-    DS_REQUIRE(folder);
+    DS_REQUIRE_NAME(folder);
     Status saved;
     DS_TRY(ds::capi::RunReading(model, /*ends_reading=*/true, [&] {
       saved = Save(model, folder, merged);

@@ -115,7 +115,7 @@ ds_status ds_tokenizer_is_special(const ds_tokenizer* tokenizer, int32_t id, int
 ds_status ds_tokenizer_save(const ds_tokenizer* tokenizer, const char* folder) {
   return Guard([&]() -> Status {
     DS_REQUIRE(tokenizer);
-    DS_REQUIRE(folder);
+    DS_REQUIRE_NAME(folder);
     return tokenizer->tokenizer->Save(folder);
   });
 }

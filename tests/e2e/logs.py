@@ -136,6 +136,15 @@ class Logs(e2e.DspeedTest):
         self.assertEqual(len(lines), 6)
         self.assertEqual(lines[0]["loss_scale"], 4096)
         self.assertEqual(self.curve("run")[-1], self.curve("whole")[-1])
+        # Without log.jsonl the others are all there is of these steps.
+        log = self.folder / "run/log"
+        table, events = ((log / name).read_bytes() for name in ("log.csv", "events.out.tfevents.0.dspeed"))
+        (log / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines[:2], *lines[:3], lines[1]]))
+        done = self.train("run", "--steps", 8, "--eval-every", 1, "--resume", config=fp16)
+        self.assertRegex(done.stdout, "log.jsonl has 3 steps of those before this resume, log.csv 6: .*/before-7\n")
+        self.assertEqual((log / "before-7/log.csv").read_bytes(), table)
+        self.assertEqual((log / "before-7/events.out.tfevents.0.dspeed").read_bytes(), events)
+        self.assertEqual([line["step"] for line in self.check_agreement("run")], [1, 2, 3, 7, 8])
         # A new run into the folder begins them anew.
         self.train("run", "--steps", 2)
         self.assertEqual(len(self.check_agreement("run")), 2)

@@ -258,6 +258,7 @@ class RankLoop {
                        .print_every = PrintEvery(run_.plan)});
     if (flags_.log.empty()) return {};
     DS_ASSIGN(TrainLog log, TrainLog::Open(flags_.log, first));
+    if (!log.note().empty()) Say("log       {}\n", log.note());
     run_.log.emplace(std::move(log));
     return {};
   }

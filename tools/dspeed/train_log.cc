@@ -1,6 +1,8 @@
 #include "train_log.h"
 
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <utility>
 
 #include "base/file.h"
@@ -130,7 +132,8 @@ Result<std::vector<LogEntry>> ReadEntries(const std::string& path, int64_t last_
   while (!rest.empty()) {
     const size_t end = rest.find('\n');
     auto entry = FromLine(rest.substr(0, end));
-    if (entry.has_value() && entry->step <= last_step) {
+    const int64_t before = entries.empty() ? 0 : entries.back().step;
+    if (entry.has_value() && entry->step > before && entry->step <= last_step) {
       const bool told = entry->memory != decltype(entry->memory){};
       if (!told && !entries.empty()) entry->memory = entries.back().memory;
       entries.push_back(*entry);
@@ -140,13 +143,46 @@ Result<std::vector<LogEntry>> ReadEntries(const std::string& path, int64_t last_
   return entries;
 }
 
+// Rows of log.csv up to `last_step`. Of a file that is not there, 0.
+Result<size_t> RowsOf(const std::string& path, int64_t last_step) {
+  auto text = ReadFile(path, int64_t{1} << 32);
+  if (text.status().code() == Code::kNotFound) return 0;
+  if (!text.ok()) return text.status();
+  size_t rows = 0;
+  for (size_t at = text->find('\n'); at != text->npos; at = text->find('\n', at + 1)) {
+    const int64_t step = std::strtoll(text->c_str() + at + 1, nullptr, 10);
+    if (step > 0 && step <= last_step) ++rows;
+  }
+  return rows;
+}
+
+// Moves the log that is there aside, where log.jsonl does not say all of it. Tells of it.
+Result<std::string> KeepWhole(const std::string& folder, size_t entries, int64_t last_step) {
+  DS_ASSIGN(const size_t rows, RowsOf(folder + "/log.csv", last_step));
+  if (rows <= entries) return std::string();
+  const std::string aside = fmt::format("{}/before-{}", folder, last_step + 1);
+  DS_TRY(MakeDirectories(aside));
+  for (const char* name : {"log.jsonl", "log.csv", kEventFile}) {
+    const std::string path = fmt::format("{}/{}", folder, name);
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) continue;
+    std::filesystem::rename(path, fmt::format("{}/{}", aside, name), error);
+    if (error) return Error(Code::kIo, "{}: cannot move: {}", path, error.message());
+  }
+  return fmt::format(
+      "log.jsonl has {} steps of those before this resume, log.csv {}: all that was there is in {}",
+      entries, rows, aside);
+}
+
 }  // namespace
 
 Result<TrainLog> TrainLog::Open(const std::string& folder, int64_t last_step) {
   DS_TRY(MakeDirectories(folder));
   std::vector<LogEntry> entries;
+  std::string note;
   if (last_step > 0) {
     DS_ASSIGN(entries, ReadEntries(folder + "/log.jsonl", last_step));
+    DS_ASSIGN(note, KeepWhole(folder, entries.size(), last_step));
   }
   const double now = WallTime();
   std::string lines, rows = CsvHeader(), events = VersionRecord(now);
@@ -156,6 +192,7 @@ Result<TrainLog> TrainLog::Open(const std::string& folder, int64_t last_step) {
     events += ToEvent(entries[i], now);
   }
   TrainLog log(folder, std::move(entries));
+  log.note_ = std::move(note);
   for (const auto& [name, text] : {std::pair("log.jsonl", &lines), std::pair("log.csv", &rows),
                                    std::pair(kEventFile, &events)}) {
     const std::string path = fmt::format("{}/{}", folder, name);

@@ -46,7 +46,11 @@ struct LogEntry {
 class TrainLog {
  public:
   // Makes the folder. Keeps the entries up to `last_step` of a log that is there, drops the rest.
+  // All three come from log.jsonl: where that has fewer steps than log.csv, what is there is moved
+  // into a folder below.
   static Result<TrainLog> Open(const std::string& folder, int64_t last_step);
+  // Which was done, and why; empty: it was not.
+  const std::string& note() const { return note_; }
 
   // The last step that a log says; 0: none is there.
   static Result<int64_t> LastStep(const std::string& folder);
@@ -61,6 +65,7 @@ class TrainLog {
 
   std::string folder_;
   std::vector<LogEntry> entries_;
+  std::string note_;
   std::vector<AppendFile> files_;  // one a form
 };
 

@@ -96,5 +96,12 @@ TEST(LossScale, RefusesWhatCannotBe) {
   EXPECT_TRUE(scaler->SetState(fresh).ok());
 }
 
+TEST(LossScale, GrowsNoFurtherThanADoubleGoes) {
+  auto scaler = LossScaler::Create({.init_scale = 1e308, .window = 1});
+  for (int i = 0; i < 9; ++i) ASSERT_TRUE(scaler->Update(false).ok());
+  EXPECT_EQ(scaler->scale(), 1e308);
+  EXPECT_TRUE(scaler->SetState(scaler->state()).ok());
+}
+
 }  // namespace
 }  // namespace ds::optim

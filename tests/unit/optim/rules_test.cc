@@ -269,6 +269,14 @@ TEST(Rules, MuonIsTheSameOnAnyNumberOfThreads) {
   EXPECT_EQ(results[0], results[1]);
 }
 
+TEST(Rules, AnIterationHasAnEnd) {
+  const auto message = [](int64_t steps) {
+    return CreateRule({{"type", "Muon"}, {"params", {{"ns_steps", steps}}}}).status().message();
+  };
+  EXPECT_EQ(message(100), "");
+  EXPECT_EQ(message(1000000000), "optimizer.params.ns_steps is 1000000000, not in 1..100");
+}
+
 TEST(Rules, UnknownNamesAreRefusedWithTheNearest) {
   const auto message = [](const Json& section) {
     const auto rule = CreateRule(section);
