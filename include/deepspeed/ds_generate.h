@@ -38,7 +38,7 @@ typedef enum ds_token_action {
 typedef int32_t (*ds_token_fn)(int32_t id, void *user_data);
 
 /** How ids are chosen: penalty, temperature, top_k, top_p and min_p, in this order, mean what they
- *  do in transformers. */
+ *  do in transformers, but that of equally likely ids at the edge of top_k the lower ones stay. */
 typedef struct ds_generate_options {
   size_t struct_size;
   double temperature; /**< 0: always the likeliest; 1: as the model says */

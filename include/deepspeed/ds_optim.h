@@ -103,8 +103,9 @@ DS_API DS_NODISCARD ds_status ds_clip_get_factor(double norm, double max_norm, d
 typedef struct ds_lr_schedule ds_lr_schedule;
 
 /** `config_json` is {"type": ..., "params": {...}}, as "scheduler" in ds_config.json. Types:
- *  WarmupLR, WarmupDecayLR, WarmupCosineLR, OneCycle, LRRangeTest. `base_lr` is the optimizer's.
- *  thread: any; collective: no; blocking: no; owns: out_schedule -> ds_lr_schedule_destroy.
+ *  WarmupLR, WarmupDecayLR, WarmupCosineLR, OneCycle, LRRangeTest. `base_lr` is the optimizer's, to
+ * which WarmupLR rises where it has no warmup_max_lr. thread: any; collective: no; blocking: no;
+ * owns: out_schedule -> ds_lr_schedule_destroy.
  *  @return DS_ERR_CONFIG: as ds_optim_create(). */
 DS_API DS_NODISCARD ds_status ds_lr_schedule_create(const char *config_json, double base_lr,
                                                     ds_lr_schedule **out_schedule);

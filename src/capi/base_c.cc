@@ -69,7 +69,9 @@ Status StatusOfException() noexcept {
     } catch (const std::bad_alloc&) {
       return Status(Code::kOutOfMemory, "out of memory");
     } catch (const std::system_error& e) {
-      return Status(Code::kOutOfMemory, fmt::format("a thread cannot be started: {}", e.what()));
+      const bool thread = e.code() == std::errc::resource_unavailable_try_again;
+      return Status(Code::kOutOfMemory,
+                    fmt::format("{}{}", thread ? "a thread cannot be started: " : "", e.what()));
     } catch (const std::exception& e) {
       return Status(Code::kInternal, e.what());
     } catch (...) {

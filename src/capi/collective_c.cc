@@ -94,7 +94,7 @@ ds_status ds_comm_all_reduce_typed(ds_comm* comm, ds_dtype dtype, double scale, 
                                    size_t count, ds_ticket* out_ticket) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    DS_REQUIRE(data);
+    if (count > 0) DS_REQUIRE(data);
     DS_TRY(BytesOf(dtype, count).status());
     if (dtype == DS_DTYPE_F64) {
       const std::span<double> values(static_cast<double*>(data), count);
@@ -115,8 +115,8 @@ ds_status ds_comm_reduce_scatter(ds_comm* comm, ds_dtype dtype, double scale, co
                                  void* recv, size_t count, ds_ticket* out_ticket) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    DS_REQUIRE(send);
-    DS_REQUIRE(recv);
+    if (count > 0) DS_REQUIRE(send);
+    if (count > 0) DS_REQUIRE(recv);
     DS_TRY(CheckComputes("reduce_scatter", dtype));
     const Communicator& group = *comm->membership->comm;
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count, group.size()));
@@ -134,8 +134,8 @@ ds_status ds_comm_all_gather(ds_comm* comm, ds_dtype dtype, const void* send, vo
                              size_t count, ds_ticket* out_ticket) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    DS_REQUIRE(send);
-    DS_REQUIRE(recv);
+    if (count > 0) DS_REQUIRE(send);
+    if (count > 0) DS_REQUIRE(recv);
     const Communicator& group = *comm->membership->comm;
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count, group.size()));
     const size_t part = bytes / group.size();
@@ -150,7 +150,7 @@ ds_status ds_comm_broadcast(ds_comm* comm, ds_dtype dtype, int32_t root, void* d
                             ds_ticket* out_ticket) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    DS_REQUIRE(data);
+    if (count > 0) DS_REQUIRE(data);
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count));
     DS_TRY(
         ds::comm::CheckRank("broadcast", kWhat, "the root", root, comm->membership->comm->size()));
@@ -164,8 +164,8 @@ ds_status ds_comm_all_to_all(ds_comm* comm, ds_dtype dtype, const void* send, vo
                              size_t count, ds_ticket* out_ticket) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    DS_REQUIRE(send);
-    DS_REQUIRE(recv);
+    if (count > 0) DS_REQUIRE(send);
+    if (count > 0) DS_REQUIRE(recv);
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count, comm->membership->comm->size()));
     DS_TRY(CheckApart("all_to_all", send, bytes, recv, bytes));
     return comm->queue.Do(
@@ -198,7 +198,7 @@ ds_status ds_comm_send(ds_comm* comm, ds_dtype dtype, int32_t to, const void* da
                        ds_ticket* out_ticket) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    DS_REQUIRE(data);
+    if (count > 0) DS_REQUIRE(data);
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count));
     const Communicator& own = *comm->membership->comm;
     DS_TRY(ds::comm::CheckPeer("send", kWhat, to, own.rank(), own.size()));
@@ -211,7 +211,7 @@ ds_status ds_comm_recv(ds_comm* comm, ds_dtype dtype, int32_t from, void* data, 
                        ds_ticket* out_ticket) {
   return Guard([&]() -> Status {
     DS_REQUIRE(comm);
-    DS_REQUIRE(data);
+    if (count > 0) DS_REQUIRE(data);
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count));
     const Communicator& own = *comm->membership->comm;
     DS_TRY(ds::comm::CheckPeer("recv", kWhat, from, own.rank(), own.size()));

@@ -96,7 +96,7 @@ Status Agree(ds_engine* engine, int32_t id, Verdict& verdict) {
                  sums[rank]);
   }
   verdict.stops = sums[2 * size] > 0;
-  for (size_t rank = 0; rank < size && !fails && verdict.answered.ok(); ++rank) {
+  for (size_t rank = 0; rank < size && verdict.answered.ok(); ++rank) {
     if (sums[size + rank] == 0) continue;
     verdict.answered =
         Error(Code::kCallback, "the token function of rank {} aborted, or failed", rank);

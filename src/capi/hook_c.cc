@@ -42,8 +42,10 @@ template <typename Hook, typename Add>
 Status AddHook(ds_engine* engine, const Hook* hook, Hook known, const Add& add) {
   DS_REQUIRE(hook);
   // Where even its first fields may be elsewhere there is nothing that could be destroyed.
-  DS_TRY(ds::capi::CheckOutput("hook", hook));
-  std::memcpy(&known, hook, std::min(hook->struct_size, sizeof known));
+  size_t size = 0;
+  std::memcpy(&size, hook, sizeof size);
+  DS_TRY(ds::capi::CheckSize<Hook>("hook", size));
+  std::memcpy(&known, hook, std::min(size, sizeof known));
   const UserHook user(engine, known);
   DS_TRY(ds::capi::ReadStruct("hook", hook, known));
   DS_REQUIRE(engine);

@@ -132,7 +132,9 @@ ds::Result<double> SumOfSquares(ds_optim* optim, ds_dtype dtype, const void* val
   DS_OPTIONAL(optim);
   if (numel != 0) DS_REQUIRE(values);
   DS_TRY(CheckDType("dtype", dtype));
-  if (numel < 0) return InvalidArgument("numel is {}", numel);
+  if (numel < 0 || numel > kMostElements) {
+    return InvalidArgument("numel is {}, not in 0..{}", numel, kMostElements);
+  }
   const auto& ops = ds::kernels::BestOps(static_cast<DType>(dtype));
   if (optim != nullptr) return ds::kernels::SumOfSquares(ops, *optim->pool, numel, values);
   ds::TaskPool alone(1);

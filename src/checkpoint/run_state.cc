@@ -157,8 +157,7 @@ Status WriteRunSlices(const std::string& folder, const RunManifest& manifest, in
   return writer.Finish();
 }
 
-Status CommitRun(const std::string& folder, const RunManifest& manifest) {
-  // Before what is in force goes: a rank may have written where this one does not look.
+Status CheckRunSlices(const std::string& folder, const RunManifest& manifest) {
   for (int slice = 0; slice < manifest.world; ++slice) {
     const std::string path = fmt::format("{}/{}", folder, SliceName(manifest, slice));
     std::error_code error;
@@ -166,6 +165,10 @@ Status CommitRun(const std::string& folder, const RunManifest& manifest) {
     return Error(Code::kIo, "{}: not there, where all {} ranks have saved: is it one folder?", path,
                  manifest.world);
   }
+  return {};
+}
+
+Status CommitRun(const std::string& folder, const RunManifest& manifest) {
   const Json json = {{"format", kFormat},
                      {"step", manifest.step},
                      {"save", manifest.save},

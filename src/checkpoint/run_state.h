@@ -39,7 +39,9 @@ Result<int64_t> NextSave(const std::string& folder);
 // touched. The facts are not looked at.
 Status WriteRunSlices(const std::string& folder, const RunManifest& manifest, int rank,
                       StateSource& source);
-// One rank, after all have written: from now on the folder holds this state. Removes the files of
+// One rank, after all have written: whether it sees the slices of all of them.
+Status CheckRunSlices(const std::string& folder, const RunManifest& manifest);
+// One rank, after that: from now on the folder holds this state. Removes the files of
 // others.
 Status CommitRun(const std::string& folder, const RunManifest& manifest);
 

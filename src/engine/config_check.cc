@@ -26,7 +26,7 @@ bool IsNeutral(const ConfigKey& key, const Json& value) {
 }
 
 bool TakesNull(const ConfigKey& key) {
-  return key.type == ConfigType::kSection || IsNeutral(key, nullptr);
+  return key.type == ConfigType::kSection || key.use.or_null || IsNeutral(key, nullptr);
 }
 
 // The value of a key as it would be read: given and valid, or the default.

@@ -63,7 +63,7 @@ std::string Use(const ConfigKey& key, bool reached) {
 
 std::string Takes(const ConfigKey& key) {
   if (key.type == ConfigType::kAny) return "any";
-  return ConfigExpectation(key);
+  return ConfigExpectation(key) + (key.use.or_null ? ", or null" : "");
 }
 
 std::string Row(const ConfigKey& key, bool reached) {

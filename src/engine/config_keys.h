@@ -37,10 +37,10 @@ struct ConfigUse {
   std::string_view reason = {};  // of kIdle and kRefused, and what works instead
   // JSON array: values besides the default that ask for nothing.
   std::string_view neutral = {};
+  bool or_null = false;  // null may stand there, and means something else than the default
 };
 inline constexpr ConfigUse kHonoured = {ConfigUse::Kind::kHonoured};
-// null may stand there, and means something else than the default.
-inline constexpr ConfigUse kHonouredOrNull = {ConfigUse::Kind::kHonoured, {}, "[null]"};
+inline constexpr ConfigUse kHonouredOrNull = {ConfigUse::Kind::kHonoured, {}, {}, true};
 constexpr ConfigUse Idle(std::string_view reason) { return {ConfigUse::Kind::kIdle, reason}; }
 constexpr ConfigUse Refused(std::string_view reason, std::string_view neutral = "[]") {
   return {ConfigUse::Kind::kRefused, reason, neutral};

@@ -113,8 +113,7 @@ Ordered KeySchema(const ConfigSection& section, const ConfigKey& written) {
     any.push_back(ValueSchema(section, key));
   }
   if (!key.standard.empty()) any.push_back({{"const", "auto"}});
-  const bool or_null = key.use.kind == Kind::kHonoured && key.use.neutral == "[null]";
-  if (key.standard == "null" || key.type == ConfigType::kSection || or_null) {
+  if (key.standard == "null" || key.type == ConfigType::kSection || key.use.or_null) {
     any.push_back({{"type", "null"}});
   }
   if (section.path.empty() && key.name == "zero_optimization") {

@@ -71,6 +71,13 @@ void FindNotDone(const Json& json, std::vector<std::string>& not_done) {
   }
 }
 
+Status ReadSampling(const Json& json, GenerationConfig& config) {
+  DS_TRY(Read(json, "temperature", config.temperature));
+  DS_TRY(Read(json, "top_k", config.top_k));
+  DS_TRY(Read(json, "top_p", config.top_p));
+  return Read(json, "min_p", config.min_p);
+}
+
 Status ReadInto(const Json& json, GenerationConfig& config) {
   if (!json.is_object()) {
     return Error(Code::kConfig, "is {}, expected an object", JsonTypeName(json));
@@ -80,15 +87,17 @@ Status ReadInto(const Json& json, GenerationConfig& config) {
   DS_TRY(Read(json, "do_sample", samples));
   DS_TRY(Read(json, "repetition_penalty", config.repetition_penalty));
   FindNotDone(json, config.not_done);
-  if (samples.has_value() && !*samples) {
-    config.temperature = 0;
-    return {};
+  GenerationConfig drawn = config;
+  Status status = ReadSampling(json, drawn);
+  if (samples.has_value() && !drawn.top_k.has_value()) drawn.top_k = kTopK;
+  if (!samples.value_or(true)) {  // the rest counts where a flag has it draw after all
+    drawn.temperature = 0;
+    if (!status.ok() || !drawn.Check().ok()) drawn = config;
+    drawn.temperature = 0;
+    status = {};
   }
-  DS_TRY(Read(json, "temperature", config.temperature));
-  DS_TRY(Read(json, "top_k", config.top_k));
-  if (samples.has_value() && !config.top_k.has_value()) config.top_k = kTopK;
-  DS_TRY(Read(json, "top_p", config.top_p));
-  return Read(json, "min_p", config.min_p);
+  if (status.ok()) config = std::move(drawn);
+  return status;
 }
 
 // What the file at `path` says, over `config`.

@@ -111,18 +111,24 @@ const std::string& EmbeddingOf(const model::Model& model) {
   return model.params()[0]->spec.name;  // the first that is used
 }
 
-uint64_t DigestOf(const TensorView& tensor) {
-  constexpr size_t kPage = 4096, kPages = 64;
-  const size_t size = tensor.bytes.size();
+namespace {
+
+// Of so many pages all over it, the last one among them: of one, those of its two ends.
+uint64_t DigestOfPages(const TensorView& tensor, size_t pages) {
+  constexpr size_t kPage = 4096;
+  const size_t size = tensor.bytes.size(), page = std::min(size, kPage);
   uint64_t digest = XXH3_64bits_withSeed(tensor.dtype.data(), tensor.dtype.size(), size);
-  if (size <= kPage * kPages) return XXH3_64bits_withSeed(tensor.bytes.data(), size, digest);
-  for (size_t i = 0; i < kPages; ++i) {
-    const auto page = tensor.bytes.subspan((size - kPage) / (kPages - 1) * i, kPage);
-    digest = XXH3_64bits_withSeed(page.data(), page.size(), digest);
+  for (size_t i = 0; i <= pages; ++i) {
+    const auto bytes =
+        tensor.bytes.subspan(i < pages ? (size - page) / pages * i : size - page, page);
+    digest = XXH3_64bits_withSeed(bytes.data(), bytes.size(), digest);
   }
-  const auto last = tensor.bytes.last(kPage);
-  return XXH3_64bits_withSeed(last.data(), last.size(), digest);
+  return digest;
 }
+
+}  // namespace
+
+uint64_t DigestOf(const TensorView& tensor) { return DigestOfPages(tensor, 16); }
 
 bool IsTied(const model::Model& model) {
   const model::ParamList params = model.params();
@@ -130,19 +136,23 @@ bool IsTied(const model::Model& model) {
                       [](const Param* param) { return param->spec.name == kHeadName; });
 }
 
-Result<std::string> WeightsFingerprint(const std::string& folder) {
+Result<Fingerprint> FingerprintOf(const std::string& folder) {
   DS_ASSIGN(const HfFolder opened, HfFolder::Open(folder));
   std::vector<std::string> names = opened.Untaken();  // all of them
   std::sort(names.begin(), names.end());
-  uint64_t digest = 0;
-  for (const std::string& name : names) {
-    digest = XXH3_64bits_withSeed(name.data(), name.size(), digest);
-    const TensorView& tensor = *opened.Find(name);
-    const uint64_t of_tensor = DigestOf(tensor);
-    digest = XXH3_64bits_withSeed(&of_tensor, sizeof of_tensor, digest);
-    opened.Forget(tensor);
-  }
-  return fmt::format("{:016x}", digest);
+  const auto over_all = [&](auto digest_of) {
+    uint64_t digest = 0;
+    for (const std::string& name : names) {
+      digest = XXH3_64bits_withSeed(name.data(), name.size(), digest);
+      const TensorView& tensor = *opened.Find(name);
+      const uint64_t of_tensor = digest_of(tensor);
+      digest = XXH3_64bits_withSeed(&of_tensor, sizeof of_tensor, digest);
+      opened.Forget(tensor);
+    }
+    return fmt::format("{:016x}", digest);
+  };
+  return Fingerprint{over_all([](const TensorView& tensor) { return DigestOfPages(tensor, 1); }),
+                     over_all(DigestOf)};
 }
 
 Status LoadModel(const std::string& folder, model::Model& model, ParamStore& store) {

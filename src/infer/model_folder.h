@@ -19,7 +19,7 @@ Result<model::HfConfig> ReadModelConfig(const std::string& folder);
 
 // The name of its embedding.
 const std::string& EmbeddingOf(const model::Model& model);
-// Of what tells a tensor from that of another model at little cost: its size, its dtype, and 65
+// Of what tells a tensor from that of another model at little cost: its size, its dtype, and 17
 // pages all over it, the first and the last among them.
 uint64_t DigestOf(const checkpoint::TensorView& tensor);
 inline constexpr char kHeadName[] = "lm_head.weight";
@@ -28,7 +28,11 @@ bool IsTied(const model::Model& model);
 
 // What tells the weights of a folder from others of the same names and shapes: of each tensor its
 // name, dtype and size, and how its bytes begin and end.
-Result<std::string> WeightsFingerprint(const std::string& folder);
+struct Fingerprint {
+  std::string ends;  // by the first and the last page of each tensor alone, as older states say it
+  std::string samples;
+};
+Result<Fingerprint> FingerprintOf(const std::string& folder);
 
 // The values that a folder has of the parameters of a model, but for those of adapters; of a model
 // with a larger vocabulary than the folder's, as GrownTable gives them.

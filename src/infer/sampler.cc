@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "base/rng.h"
@@ -22,7 +23,9 @@ Status SamplingOptions::Check() const {
     return InvalidArgument("top_p is {}, expected above 0 and up to 1 (all)", top_p);
   }
   if (!(min_p >= 0 && min_p <= 1)) return InvalidArgument("min_p is {}, expected 0 to 1", min_p);
-  if (!(repetition_penalty > 0) || std::isinf(repetition_penalty)) {
+  // Logits are floats, and so is what divides them.
+  const auto penalty = static_cast<float>(repetition_penalty);
+  if (!(penalty > 0) || std::isinf(penalty)) {
     return InvalidArgument("repetition_penalty is {}, expected above 0, where 1 is off",
                            repetition_penalty);
   }
@@ -37,7 +40,9 @@ std::span<const float> TokenSampler::Penalised(std::span<const float> logits,
   for (const int32_t id : seen) {  // from the original: a token that came twice is penalised once
     if (id < 0 || static_cast<size_t>(id) >= logits.size()) continue;
     const float logit = logits[static_cast<size_t>(id)];
-    penalised_[static_cast<size_t>(id)] = logit > 0 ? logit / penalty : logit * penalty;
+    constexpr float kMost = std::numeric_limits<float>::max();
+    const float less = logit > 0 ? logit / penalty : logit * penalty;
+    penalised_[static_cast<size_t>(id)] = std::clamp(less, -kMost, kMost);
   }
   return penalised_;
 }

@@ -122,19 +122,26 @@ Status Decoder::CheckAdapters() const {
                fmt::join(config_.family->Adapted({"all-linear"}), ", "));
 }
 
-// Numbers that no shape shows, and that change what a rank computes or when it gathers.
+// What no shape shows, and what changes the numbers that a rank computes, or when it gathers.
 std::string Decoder::Settings(DType dtype) const {
-  std::string lines = HfConfig(dtype);
-  lines += fmt::format("\nrecompute {}", options_.recompute);
-  const bool drops = config_.attention_dropout + config_.embedding_dropout +
-                         config_.residual_dropout + (lora() != nullptr ? lora()->dropout : 0) >
-                     0;
-  if (drops) lines += fmt::format("\nseed {} of dropout", options_.seed);
-  if (lora() == nullptr) return lines;
-  lines += fmt::format("\nadapters' dropout {:g}", lora()->dropout);
+  std::string lines;
+  const std::string config = HfConfig(dtype);
+  for (size_t at = 0, end; at < config.size(); at = end) {
+    end = std::min(config.size(), config.find('\n', at)) + 1;
+    const std::string_view line = std::string_view(config).substr(at, end - at);
+    if (line.find("_token_id\"") == line.npos) lines += line;  // those end a text, no more
+  }
+  lines += fmt::format("\nrecompute {}\ncache of {} tokens", options_.recompute, cache_tokens());
+  const double adapters_drop = lora() != nullptr ? lora()->dropout : 0;
+  if (config_.attention_dropout + config_.embedding_dropout + config_.residual_dropout +
+          adapters_drop >
+      0) {
+    lines += fmt::format("\nseed {} of dropout", options_.seed);
+  }
+  if (lora() != nullptr) lines += fmt::format("\nadapters' dropout {}", adapters_drop);
   for (const Param* param : params_) {
     if (param->adapter == nullptr) continue;
-    lines += fmt::format("\nadapter of {} times {:g}", param->spec.name, param->adapter->scale);
+    lines += fmt::format("\nadapter of {} times {}", param->spec.name, param->adapter->scale);
   }
   return lines;
 }
@@ -433,7 +440,7 @@ Status Decoder::Prefill(std::span<const int32_t> ids, float* logits) {
 Status Decoder::Decode(int32_t id, float* logits) {
   if (cached_tokens_ == 0) return InvalidState("Decode without a Prefill before it");
   if (cached_tokens_ == cache_tokens()) {
-    return InvalidState("Decode of token {}, the context has {}", cached_tokens_ + 1,
+    return InvalidState("Decode of token {}, the cache has {}", cached_tokens_ + 1,
                         cache_tokens());
   }
   DS_TRY(CheckBatch({.batch = 1, .tokens = 1, .ids = &id}, /*targets=*/false));

@@ -38,7 +38,7 @@ std::byte* Head::normed_row(const Compute& compute, int64_t row) const {
 void Head::Plan(const Compute&, const Shape& shape, bool backward, Carver& carver) {
   const int64_t rows = shape.rows();
   normed_ = carver.Elements(rows * width_);
-  // One row of them is to fit in fp32 too (Logits).
+  // One row of them is to fit in fp32 too.
   logits_ = carver.Elements(std::max<int64_t>(std::min(rows, chunk_rows()), 2) * vocab_);
   mean_ = carver.Floats(rows);
   rstd_ = carver.Floats(rows);

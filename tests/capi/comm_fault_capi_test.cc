@@ -67,6 +67,8 @@ TEST(CommFaultC, WrongArgumentsAreRefusedAtOnceAndLoseNothing) {
           DS_ERR_INVALID_ARGUMENT, "reduce_scatter: send, 16 bytes, and recv, 8 bytes, overlap");
   refused(ds_comm_all_gather(comm, DS_DTYPE_F32, data + 2, data, 2, &ticket),
           DS_ERR_INVALID_ARGUMENT, "all_gather: send, 8 bytes, and recv, 16 bytes, overlap");
+  refused(ds_comm_all_gather(comm, DS_DTYPE_F32, nullptr, data, 1, &ticket),
+          DS_ERR_INVALID_ARGUMENT, "send is NULL");
   const size_t counts[2] = {1, 2};
   refused(ds_comm_all_to_all_v(comm, DS_DTYPE_F32, nullptr, counts, data, counts, &ticket),
           DS_ERR_INVALID_ARGUMENT, "all_to_all_v: send of 12 bytes at NULL");
@@ -74,6 +76,10 @@ TEST(CommFaultC, WrongArgumentsAreRefusedAtOnceAndLoseNothing) {
           "send(caller): rank 0 is its own peer");
   refused(ds_comm_recv(comm, DS_DTYPE_F32, -1, data, 1, &ticket), DS_ERR_INVALID_ARGUMENT,
           "recv(caller): the peer is rank -1, of 2 ranks");
+  // Of no elements there is no array.
+  ASSERT_EQ(ds_comm_all_gather(comm, DS_DTYPE_F32, nullptr, nullptr, 0, &ticket), DS_OK);
+  EXPECT_EQ(ds_comm_all_gather(pair.rank[1], DS_DTYPE_F32, nullptr, nullptr, 0, nullptr), DS_OK);
+  EXPECT_EQ(ds_comm_wait(comm, ticket), DS_OK);
   ASSERT_EQ(ds_comm_broadcast(pair.rank[0], DS_DTYPE_F32, 0, data, 1, &ticket), DS_OK);
   EXPECT_EQ(ds_comm_broadcast(pair.rank[1], DS_DTYPE_F32, 0, data + 1, 1, nullptr), DS_OK)
       << ds_error_peek_message();

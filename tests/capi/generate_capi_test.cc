@@ -152,6 +152,7 @@ TEST(GenerateC, RanksGenerateTheSameOrSaySo) {
     // A disk that is full on the rank that writes.
     const TempDir dir;
     dir.Write("file", "");
+    Refused(ds_model_save(tiny.model, ""), DS_ERR_INVALID_ARGUMENT, "folder is \"\"");
     Refused(ds_model_save(tiny.model, dir.file("file").c_str()), DS_ERR_IO,
             rank.rank == 0 ? dir.file("file") : "rank 0 could not save the model");
     EXPECT_EQ(tiny.Learn(batch), DS_OK) << ds_error_peek_message();

@@ -45,6 +45,17 @@ class Generate(e2e.DspeedTest):
         told = self.told("--tokens", 3, prompt="-", stdin="ab\n\r\n\ncd\r\n")
         self.assertEqual([each["prompt"] for each in told], ["ab", "cd"])
 
+    def test_a_prompt_that_grows_as_it_is_composed(self):
+        """U+0958 is 3 bytes, and 6 in the composed form that the tokenizer reads."""
+        golden = os.environ.get("DS_GOLDEN_DIR") or os.environ["SOURCE_DIR"] + "/tests/golden"
+        self.train("qwen2", "--family", "qwen2", "--tokenizer", f"{golden}/hf/tokenizers/qwen2", "--steps", 1,
+                   "--batch", 1, "--context", 256, "--ranks", 1, model=["--layers", 1, "--heads", 2, "--width", 16])
+        run = ["generate", "--model", self.folder / "qwen2/model", "--json", "--tokens", 20]
+        told = [json.loads(self.dspeed(*run, "--prompt", prompt, stdin=stdin).stdout)
+                for prompt, stdin in (("\u0958" * 30, ""), ("-", "\u0958" * 30))]
+        self.assertEqual(told[0], told[1])
+        self.assertGreater(len(told[0]["prompt_ids"]), 90 + 64)
+
     def test_several_prompts(self):
         told = self.told("--tokens", 8, "--prompt", "[d, e]", "--prompt", "-", stdin="ab\n")
         self.assertEqual([each["prompt"] for each in told], ["abc", "[d, e]", "ab"])

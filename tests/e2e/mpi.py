@@ -76,25 +76,32 @@ class Mpi(e2e.DspeedTest):
         before = sorted(run.rglob("*"))
         for name in "ab":
             (self.folder / name).mkdir()
-        on = ["--steps", 9, "--resume", "--save", run]
+        (self.folder / "t").write_text(e2e.text(900))
+        fresh, on = ["--data", self.data, *e2e.MODEL], ["--data", self.data, "--model", run]
+        mix = ["--data", f"{self.data}=1", *e2e.MODEL]
         cases = (
-            ((["--heads", 2], ["--heads", 4]), ("model: rank 0 has", '"n_head": 2', '"n_head": 4')),
-            ((["--dropout", 0.5], []), ("model: rank 0 has", "_pdrop")),
-            ((["--steps", 3], ["--steps", 4]), ("train: rank 0 has --steps 3, rank 1 has --steps 4",)),
-            ((["--save", "m"], []), ("train: rank 0 has --save, rank 1 has no --save",)),
-            ((["--save", self.folder / "a/m"], ["--save", self.folder / "b/m"]),
-             ("what rank 0 writes there rank 1 does not see",)),
-            ((on, [*on[:-1], self.folder / "b/other"]),
-             ("train: rank 0 has a run to go on from, at step 3", "rank 1 has no run to go on from")),
+            ([*fresh, "--dropout", 0.5], fresh, "model: rank 0 has", "_pdrop"),
+            ([*fresh, "--heads", 4], fresh, "model: rank 0 has", '"n_head": 4', '"n_head": 2'),
+            ([*fresh, "--steps", 4], fresh, "train: rank 0 has --steps 4, rank 1 has --steps 3"),
+            ([*on, "--context", 12], [*on, "--context", 16], "rank 0 has --context 12, rank 1 has --context 16"),
+            ([*on, "--seed", 1], [*on, "--seed", 2], "rank 0 has --seed 1, rank 1 has --seed 2"),
+            ([*mix, "--data", f"{self.folder}/t=3"], [*mix, "--data", f"{self.folder}/t=1"],
+             "rank 0 has 0.25 of the samples from", "rank 1 has 0.5 of the samples from"),
+            ([*fresh, "--save", "m"], fresh, "train: rank 0 has --save, rank 1 has no --save"),
+            ([*fresh, "--save", self.folder / "a/m"], [*fresh, "--save", self.folder / "b/m"],
+             "--save: what rank 0 writes rank 1 does not see in", "b/m; it has to be one folder for all ranks"),
+            ([*fresh, "--steps", 9, "--resume", "--save", run],
+             [*fresh, "--steps", 9, "--resume", "--save", self.folder / "b/other"],
+             "train: rank 0 has a run to go on from, at step 3", "rank 1 has no run to go on from"),
         )
         config = self.folder / "z.json"
         config.write_text(json.dumps(CONFIG))
-        for flags, told in cases:
+        for first, second, *told in cases:
             with self.subTest(told=told[0]):
                 command = [MPIRUN]
-                for rank, own in enumerate(flags):
-                    command += [*([":"] if rank else []), "-n", "1", e2e.DSPEED, "train", "--data", self.data,
-                                *e2e.MODEL, "--config", config, "--timeout", 30, "--steps", 3, *own]
+                for flags in (first, second):
+                    command += [*([":"] if flags is second else []), "-n", "1", e2e.DSPEED, "train", "--steps", 3,
+                                "--config", config, "--timeout", 4, *flags]
                 done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False,
                                       timeout=60, cwd=self.folder, env={**os.environ, **AS_ROOT})
                 self.assertNotEqual(done.returncode, 0)

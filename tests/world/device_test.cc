@@ -93,6 +93,9 @@ Trained Train(const model::DecoderConfig& config, DType dtype, int stage, bool r
     const auto batch = test::RandomBatch(2, 7, 11, 9);
     DS_ASSIGN(const double loss, gpt->ForwardLoss(batch.view()));
     mine.losses.push_back(loss);
+    float losses[2 * 4] = {};
+    DS_TRY(gpt->TokenLosses(batch.view(), 3, losses));
+    mine.losses.insert(mine.losses.end(), std::begin(losses), std::end(losses));
     mine.logits.resize(2 * 5 * 11 + 4 * 11);
     DS_TRY(gpt->Logits(batch.view(), 2, mine.logits.data()));
     float* next = mine.logits.data() + 2 * 5 * 11;

@@ -204,13 +204,14 @@ Status Generate(const GenerateFlags& flags) {
   infer::GenerateOptions options{.tokens = flags.tokens, .sampling = {.seed = flags.seed}};
   flags.asked.Apply(options.sampling);
   DS_TRY(options.sampling.Check());  // before the model is read
-  // A prompt has no more tokens than bytes, but for the few that a tokenizer adds. Of lines and
-  // answers that are to come nothing is known.
+  // A prompt has no more tokens than bytes, of which NFC makes three at most, but for the few that
+  // a tokenizer adds. Of lines and answers that are to come nothing is known.
   int64_t tokens = 0;
   bool lines = flags.turns;
   for (const std::string& prompt : flags.prompts) {
     lines |= prompt == "-";
-    tokens = std::max(tokens, std::ssize(flags.system) + std::ssize(prompt) + 64 + flags.tokens);
+    const int64_t bytes = std::ssize(flags.system) + std::ssize(prompt);
+    tokens = std::max(tokens, 3 * bytes + 64 + flags.tokens);
   }
   DS_ASSIGN(const auto loaded, OpenModel({.folder = flags.model,
                                           .base = flags.base,

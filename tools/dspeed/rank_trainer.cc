@@ -79,7 +79,7 @@ Result<std::unique_ptr<RankTrainer>> RankTrainer::Create(const TrainPlan& plan,
     DS_TRY(trainer->model_->RegisterParams(engine.store(), fresh));
   }
   if (plan.lora.has_value()) {
-    DS_ASSIGN(trainer->base_, infer::WeightsFingerprint(plan.flags.model));
+    DS_ASSIGN(trainer->base_, infer::FingerprintOf(plan.flags.model));
   }
   DS_TRY(engine.Seal());
   const auto tokens = static_cast<size_t>(plan.engine.micro_batch * plan.context);
@@ -224,16 +224,17 @@ Json RankTrainer::Parts() const {
 
 Status RankTrainer::CheckBase(const std::string& folder, const Json& saved) const {
   const Json base = saved.value("base", Json());
-  // An older state did not say it, or only of the ends of each tensor.
-  if (base_.empty() || !base.is_object() || !base.contains("checksum of samples")) return {};
+  if (!base_.has_value() || !base.is_object()) return {};  // an older state did not say it
   std::string checksum, where;
-  DS_TRY(RequireKey(base, "checksum of samples", checksum));
   DS_TRY(RequireKey(base, "folder", where));
-  if (checksum == base_) return {};
+  const bool more = base.contains("checksum of samples");  // not of the ends alone
+  const std::string& mine = more ? base_->samples : base_->ends;
+  DS_TRY(RequireKey(base, more ? "checksum of samples" : "checksum", checksum));
+  if (checksum == mine) return {};
   return Error(Code::kConfig,
                "cannot resume {}: its adapters stand beside the weights of {} (checksum {}), this "
                "run's beside those of {} (checksum {})",
-               folder, where, checksum, plan_.flags.model, base_);
+               folder, where, checksum, plan_.flags.model, mine);
 }
 
 Status RankTrainer::Save(const std::string& folder, int64_t step) {
@@ -250,6 +251,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
   checkpoint::RunManifest manifest{step, static_cast<int64_t>(save), comm_.size(), {}};
   DS_TRY(checkpoint::WriteRunSlices(state, manifest, comm_.rank(), engine_->store()));
   DS_TRY(comm_.Barrier("save"));
+  if (writes) DS_TRY(checkpoint::CheckRunSlices(state, manifest));  // before the model goes
   const auto write = model_->lora() != nullptr ? infer::SaveAdapter : infer::SaveModel;
   const auto beside = [&](FolderChange& change) -> Status {
     if (replaces_) RemoveReplaced(change, folder, tokenizer_, plan_.flags.generation());
@@ -268,8 +270,11 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
     if (tokenizer_ != nullptr) facts["tokenizer"] = DigestOf(*tokenizer_);
     facts["config"] = config_;
     facts["learning rate"] = plan_.engine.optimizer.value(Json::json_pointer("/params/lr"), Json());
-    if (!base_.empty())
-      facts["base"] = {{"folder", plan_.flags.model}, {"checksum of samples", base_}};
+    if (base_.has_value()) {
+      facts["base"] = {{"folder", plan_.flags.model},
+                       {"checksum", base_->ends},
+                       {"checksum of samples", base_->samples}};
+    }
     facts["applied steps"] = counters.step;
     facts["skipped steps"] = counters.skipped;
     if (const auto& scale = counters.loss_scale) {

@@ -13,6 +13,7 @@
 #include "data/mix.h"
 #include "data/sampler.h"
 #include "engine/engine.h"
+#include "infer/model_folder.h"
 #include "kernels/gemm.h"
 #include "model/model.h"
 #include "train_plan.h"
@@ -87,10 +88,10 @@ class RankTrainer {
   const token::Tokenizer* const tokenizer_;       // null: the text came as ids
   comm::Communicator& comm_;
   const data::Sampler sampler_;
-  Json config_;           // what config.json says of the model
-  std::string base_;      // fingerprint of the weights that adapters stand beside, or ""
-  bool cleared_ = false;  // what others left in the folder
-  bool replaces_ = true;  // the next save, another model than this run's
+  Json config_;                             // what config.json says of the model
+  std::optional<infer::Fingerprint> base_;  // of the weights that adapters stand beside
+  bool cleared_ = false;                    // what others left in the folder
+  bool replaces_ = true;                    // the next save, another model than this run's
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<model::Model> model_;              // uses the engine
   std::vector<int32_t> ids_, targets_, first_keys_;  // of one micro-batch

@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "base/file.h"
@@ -211,7 +213,7 @@ Status SaveTokenizer(const std::string& folder, const token::Tokenizer& tokenize
   return change.Commit();
 }
 
-Status CheckOneFolder(comm::Communicator& comm, const std::string& folder) {
+Status CheckOneFolder(comm::Communicator& comm, const std::string& folder, double timeout) {
   std::array<char, 256> name = {};
   std::optional<AtomicFile> mark;
   if (comm.rank() == 0) {
@@ -221,17 +223,29 @@ Status CheckOneFolder(comm::Communicator& comm, const std::string& folder) {
     mark.emplace(std::move(made));
   }
   DS_TRY(comm.Broadcast("folder of the save", 0, std::as_writable_bytes(std::span(name))));
-  std::vector<double> misses(static_cast<size_t>(comm.size()));
+  // A network's file system may know for a while what was not there when it was last asked.
+  const std::string path = StateFolder(folder) + "/" + name.data();
+  const auto wait = std::chrono::duration<double>(std::min(60.0, timeout / 2));
+  const auto end = std::chrono::steady_clock::now() + wait;
   std::error_code error;
-  const bool sees = std::filesystem::exists(StateFolder(folder) + "/" + name.data(), error);
-  misses[static_cast<size_t>(comm.rank())] = sees ? 0 : 1;
-  DS_TRY(comm.AllReduce("folder of the save", misses));
-  for (size_t rank = 0; rank < misses.size(); ++rank) {
-    if (misses[rank] == 0) continue;
+  bool sees = std::filesystem::exists(path, error);
+  while (!sees && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    sees = std::filesystem::exists(path, error);
+  }
+  const std::string where =
+      fmt::format("{}{}{}", folder, error ? ": " : "", error ? error.message() : std::string());
+  std::array<char, 512> mine = {};  // empty: it sees it
+  if (!sees) where.copy(mine.data(), mine.size() - 1);
+  std::vector<std::array<char, 512>> all(static_cast<size_t>(comm.size()));
+  DS_TRY(comm.AllGather("folder of the save", std::as_bytes(std::span(mine)),
+                        std::as_writable_bytes(std::span(all))));
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    if (all[rank][0] == 0) continue;
     return Error(Code::kRankMismatch,
-                 "--save is {}: what rank 0 writes there rank {} does not see; it has to be one "
-                 "folder for all ranks",
-                 folder, rank);
+                 "--save: what rank 0 writes rank {} does not see in {}; it has to be one folder "
+                 "for all ranks",
+                 rank, all[rank].data());
   }
   return {};
 }

@@ -37,8 +37,9 @@ Status CheckTokenizerOut(const std::string& out, bool overwrite);
 // writers left.
 Status SaveTokenizer(const std::string& folder, const token::Tokenizer& tokenizer);
 
-// Whether all processes of a job see what rank 0 writes into --save. Collective.
-Status CheckOneFolder(comm::Communicator& comm, const std::string& folder);
+// Whether all processes of a job see what rank 0 writes into --save; one that does not looks again
+// for up to half of `timeout` seconds. Collective.
+Status CheckOneFolder(comm::Communicator& comm, const std::string& folder, double timeout);
 
 // The run that --save holds, where it is to go on. One that is not done is not replaced unless that
 // is asked for. `speaks`: refuses, and says what it finds; else another process does.

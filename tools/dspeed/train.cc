@@ -54,19 +54,25 @@ struct Run {
 // itself.
 Status AgreeOnRun(comm::Communicator& comm, const Run& run) {
   const TrainFlags& flags = run.plan.flags;
-  const std::string length = flags.epochs.has_value() ? fmt::format("--epochs {}", *flags.epochs)
-                                                      : fmt::format("--steps {}", flags.steps);
-  std::vector<zero::Declaration> all = zero::SettingsOf(
-      fmt::format("{}\n--eval-every {}\n{}\n--save-every {}", length, flags.eval_every,
-                  flags.save.empty() ? "no --save" : "--save", flags.save_every));
-  const std::string facts = run.resumed.has_value() ? DumpJson(run.resumed->facts) : "";
-  const uint64_t digest = XXH3_64bits(facts.data(), facts.size());
-  all.push_back({digest, run.resumed.has_value()
-                             ? fmt::format("a run to go on from, at step {} (save {}, checksum "
-                                           "{:016x}) in {}",
-                                           run.resumed->step, run.resumed->save, digest, flags.save)
-                             : "no run to go on from"});
-  return zero::AgreeOn(comm, "train", all);
+  std::string lines = flags.epochs.has_value() ? fmt::format("--epochs {}", *flags.epochs)
+                                               : fmt::format("--steps {}", flags.steps);
+  lines += fmt::format("\n--context {}\n--seed {}\n--eval-every {}", run.plan.context, flags.seed,
+                       flags.eval_every);
+  lines += fmt::format("\n{}\n--save-every {}", flags.save.empty() ? "no --save" : "--save",
+                       flags.save_every);
+  for (size_t i = 0; i < run.texts.size(); ++i) {
+    lines += fmt::format("\n{} of the samples from {}{}", run.texts.part(i),
+                         run.texts.corpus(i).conversations() ? "conversations of " : "",
+                         run.texts.corpus(i).path());
+  }
+  std::string before = "no run to go on from";
+  if (run.resumed.has_value()) {
+    const std::string facts = DumpJson(run.resumed->facts);
+    before =
+        fmt::format("a run to go on from, at step {} (save {}, checksum {:016x})",
+                    run.resumed->step, run.resumed->save, XXH3_64bits(facts.data(), facts.size()));
+  }
+  return zero::AgreeOn(comm, "train", zero::SettingsOf(lines + "\n" + before));
 }
 
 int64_t TrainedParameters(const model::Model& model) {
@@ -487,7 +493,8 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
     const size_t mine = group != nullptr ? 0 : static_cast<size_t>(comm.rank());
     const Trace::Thread records(traces.empty() ? nullptr : traces[mine].get(), "rank");
     DS_TRY(AgreeOnRun(comm, run));
-    if (group != nullptr && !flags.save.empty()) DS_TRY(CheckOneFolder(comm, flags.save));
+    if (group != nullptr && !flags.save.empty())
+      DS_TRY(CheckOneFolder(comm, flags.save, flags.timeout));
     DS_ASSIGN(const auto trainer,
               RankTrainer::Create(plan, texts, checksums, tokenizer, comm, run.pool, *gemm));
     return RankLoop(run, *trainer, comm.rank() == 0).Go();

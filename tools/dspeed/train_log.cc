@@ -149,9 +149,14 @@ Result<size_t> RowsOf(const std::string& path, int64_t last_step) {
   if (text.status().code() == Code::kNotFound) return 0;
   if (!text.ok()) return text.status();
   size_t rows = 0;
-  for (size_t at = text->find('\n'); at != text->npos; at = text->find('\n', at + 1)) {
+  int64_t before = 0;
+  // Whole lines behind the head: the last one of a killed run may be cut.
+  for (size_t at = text->find('\n'), end; at != text->npos; at = end) {
+    end = text->find('\n', at + 1);
     const int64_t step = std::strtoll(text->c_str() + at + 1, nullptr, 10);
-    if (step > 0 && step <= last_step) ++rows;
+    if (end == text->npos || step <= before || step > last_step) continue;
+    before = step;
+    ++rows;
   }
   return rows;
 }
@@ -160,7 +165,12 @@ Result<size_t> RowsOf(const std::string& path, int64_t last_step) {
 Result<std::string> KeepWhole(const std::string& folder, size_t entries, int64_t last_step) {
   DS_ASSIGN(const size_t rows, RowsOf(folder + "/log.csv", last_step));
   if (rows <= entries) return std::string();
-  const std::string aside = fmt::format("{}/before-{}", folder, last_step + 1);
+  const std::string wanted = fmt::format("{}/before-{}", folder, last_step + 1);
+  std::string aside = wanted;
+  std::error_code none;
+  for (int more = 2; std::filesystem::exists(aside, none); ++more) {
+    aside = fmt::format("{}.{}", wanted, more);
+  }
   DS_TRY(MakeDirectories(aside));
   for (const char* name : {"log.jsonl", "log.csv", kEventFile}) {
     const std::string path = fmt::format("{}/{}", folder, name);

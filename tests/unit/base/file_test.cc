@@ -103,6 +103,20 @@ TEST(MappedFile, WhatIsForgottenIsReadAgain) {
   }
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), text);
   EXPECT_EQ(elsewhere, "stays");
+  // What the mapping holds of the process's memory, which has just been read.
+  const auto held = [&] {
+    std::ifstream maps("/proc/self/smaps");
+    const std::string begin = fmt::format("{:x}-", reinterpret_cast<uintptr_t>(bytes.data()));
+    std::string line;
+    while (std::getline(maps, line) && !line.starts_with(begin)) {
+    }
+    while (std::getline(maps, line) && !line.starts_with("Rss:")) {
+    }
+    return std::stoll(line.substr(4));
+  };
+  EXPECT_GE(held(), 96);  // KiB
+  file->Forget(bytes);
+  EXPECT_EQ(held(), 0);
 }
 
 }  // namespace

@@ -127,6 +127,22 @@ TEST(GenerationConfig, WhatItCannotMeanIsSaidWhereItCounts) {
   EXPECT_EQ(said(R"({"do_sample": false, "top_p": 0.0, "top_k": -1, "temperature": 9})"), "");
 }
 
+TEST(GenerationConfig, AGreedyFileSaysHowToDrawWhereAFlagDoes) {
+  const test::TempDir dir;
+  for (const auto& [text, top_k] :
+       {std::pair(R"({"do_sample": false, "top_k": 3, "top_p": 0.5})", 3),
+        {R"({"do_sample": false, "top_p": 0.5})", 50}}) {
+    dir.Write("generation_config.json", text);
+    auto config = ReadGenerationConfig(dir.path(), {});
+    ASSERT_TRUE(config.ok()) << config.status().message();
+    SamplingOptions sampling;
+    config->Apply(sampling);
+    EXPECT_EQ(sampling.temperature, 0);
+    EXPECT_EQ(sampling.top_k, top_k);
+    EXPECT_EQ(sampling.top_p, 0.5);
+  }
+}
+
 TEST(GenerationConfig, NamesWhatIsNotDone) {
   const test::TempDir dir;
   dir.Write("generation_config.json",
