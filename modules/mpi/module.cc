@@ -75,14 +75,14 @@ bool Await(MPI_Request& request, double seconds) {
 
 // MPI_Finalize waits for all processes. So they meet first, where a time-out is possible, and it is
 // left out when one does not come: the launcher then reports that, as it should. After a failure
-// none may be expected any more.
+// none may be expected any more, though those that come may be some seconds late.
 void Finalize() {
   if (::getpid() != starter) return;  // a child of a fork, which MPI knows nothing of
   int over = 0;
   MPI_Finalized(&over);
   if (over != 0) return;
   MPI_Request barrier;
-  if (MPI_Ibarrier(MPI_COMM_WORLD, &barrier) == MPI_SUCCESS && Await(barrier, healthy ? 30 : 1)) {
+  if (MPI_Ibarrier(MPI_COMM_WORLD, &barrier) == MPI_SUCCESS && Await(barrier, healthy ? 30 : 4)) {
     MPI_Finalize();
   }
 }

@@ -440,8 +440,7 @@ Status Decoder::Prefill(std::span<const int32_t> ids, float* logits) {
 Status Decoder::Decode(int32_t id, float* logits) {
   if (cached_tokens_ == 0) return InvalidState("Decode without a Prefill before it");
   if (cached_tokens_ == cache_tokens()) {
-    return InvalidState("Decode of token {}, the cache has {}", cached_tokens_ + 1,
-                        cache_tokens());
+    return InvalidState("Decode of token {}, the cache has {}", cached_tokens_ + 1, cache_tokens());
   }
   DS_TRY(CheckBatch({.batch = 1, .tokens = 1, .ids = &id}, /*targets=*/false));
   return Extend(&id, 1, logits);
