@@ -27,7 +27,7 @@ inline constexpr char kHeadName[] = "lm_head.weight";
 bool IsTied(const model::Model& model);
 
 // What tells the weights of a folder from others of the same names and shapes: of each tensor its
-// name, dtype and size, and how its bytes begin and end.
+// name, dtype and size, and samples of its bytes.
 struct Fingerprint {
   std::string ends;  // by the first and the last page of each tensor alone, as older states say it
   std::string samples;
