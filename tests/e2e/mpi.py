@@ -81,7 +81,6 @@ class Mpi(e2e.DspeedTest):
         mix = ["--data", f"{self.data}=1", *e2e.MODEL]
         cases = (
             ([*fresh, "--dropout", 0.5], fresh, "model: rank 0 has", "_pdrop"),
-            ([*fresh, "--heads", 4], fresh, "model: rank 0 has", '"n_head": 4', '"n_head": 2'),
             ([*fresh, "--steps", 4], fresh, "train: rank 0 has --steps 4, rank 1 has --steps 3"),
             ([*on, "--context", 12], [*on, "--context", 16], "rank 0 has --context 12, rank 1 has --context 16"),
             ([*on, "--seed", 1], [*on, "--seed", 2], "rank 0 has --seed 1, rank 1 has --seed 2"),

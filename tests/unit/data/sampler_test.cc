@@ -7,6 +7,8 @@
 #include <cmath>
 #include <set>
 
+#include "support/sanitizer.h"
+
 namespace ds::data {
 namespace {
 
@@ -210,7 +212,7 @@ TEST(Sampler, DealsLikeAShuffle) {
   const Windows windows(text, 1);
   const WeightedWindows texts[] = {{&windows}};
   auto sampler = Sampler::Create(texts, Order::kDealt, 100, 3);
-  const int epochs = 4000;
+  const int epochs = test::kUnderAsan ? 400 : 4000;
   std::vector<double> first(100), sum(100);
   int neighbours = 0;
   for (int64_t epoch = 0; epoch < epochs; ++epoch) {

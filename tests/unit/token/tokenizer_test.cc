@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "small_bpe.h"
+#include "support/sanitizer.h"
 #include "support/temp_dir.h"
 #include "token/byte_alphabet.h"
 #include "token/plain_tokenizers.h"
@@ -197,7 +198,7 @@ TEST(Tokenizer, PartsAreTheWholeByEveryRule) {
     const auto made =
         BpeTokenizer::Create(SmallBpe({{"\n", "\n"}, {" ", "\n"}, {"\n", "a"}}, rule)).Take();
     size_t cuts = 0;
-    for (int number = 0; number < 1 << 16; number += 29) {
+    for (int number = 0; number < 1 << 16; number += test::kUnderAsan ? 293 : 29) {
       std::string text;
       for (int digit = 0; digit < 8; ++digit) text += kLetters[number >> (2 * digit) & 3];
       const size_t cut = made->FindCut(text, 3);
@@ -209,7 +210,7 @@ TEST(Tokenizer, PartsAreTheWholeByEveryRule) {
       parts.insert(parts.end(), second.begin(), second.end());
       ASSERT_EQ(parts, *made->Encode(text)) << SplitRuleName(rule) << " " << Json(text).dump();
     }
-    EXPECT_GT(cuts, 700u);
+    EXPECT_GT(cuts, test::kUnderAsan ? 70u : 700u);
   }
 }
 
