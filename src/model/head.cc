@@ -61,34 +61,25 @@ void Head::Chunk(const Compute& compute, int64_t begin, int64_t rows, float scal
                  const GradView* weight_grad) {
   const DType dtype = compute.ops.dtype;
   void* const normed = normed_row(compute, begin);
-  GemmShape product{.m = rows,
-                    .n = vocab_,
-                    .k = width_,
-                    .lda = width_,
-                    .ldb = width_,
-                    .ldc = vocab_,
-                    .trans_b = true,
-                    .in = dtype,
-                    .out = dtype};
-  Matmul(compute.gemm, compute.lane, product, normed, weight_.data, logits_);
+  LogitsOf(compute, begin, rows, dtype, logits_);
   compute.ops.cross_entropy(compute.lane, rows, vocab_, scale, targets_ + begin, logits_,
                             losses_ + begin);
   if (weight_grad == nullptr) return;
 
   if (weight_grad->data != nullptr) {
-    product = GradShape(rows, dtype);
+    GemmShape product = GradShape(rows, dtype);
     product.accumulate = weight_grad->accumulate || begin > 0;
     WeightGrad(compute, product, logits_, normed, weight_grad->data, weight_sums_);
   }
-  product = {.m = rows,
-             .n = width_,
-             .k = vocab_,
-             .lda = vocab_,
-             .ldb = width_,
-             .ldc = width_,
-             .in = dtype,
-             .out = dtype};
-  Matmul(compute.gemm, compute.lane, product, logits_, weight_.data, normed);
+  const GemmShape back{.m = rows,
+                       .n = width_,
+                       .k = vocab_,
+                       .lda = vocab_,
+                       .ldb = width_,
+                       .ldc = width_,
+                       .in = dtype,
+                       .out = dtype};
+  Matmul(compute.gemm, compute.lane, back, logits_, weight_.data, normed);
 }
 
 Result<double> Head::Loss(const Pass& pass, const void* x, const int32_t* targets) {
@@ -146,7 +137,8 @@ Status Head::Normalise(const Pass& pass, const void* x) {
   return norm.Release();
 }
 
-void Head::LogitsOf(const Compute& compute, int64_t begin, int64_t rows, void* logits) {
+void Head::LogitsOf(const Compute& compute, int64_t begin, int64_t rows, DType dtype,
+                    void* logits) {
   const GemmShape product{.m = rows,
                           .n = vocab_,
                           .k = width_,
@@ -155,7 +147,7 @@ void Head::LogitsOf(const Compute& compute, int64_t begin, int64_t rows, void* l
                           .ldc = vocab_,
                           .trans_b = true,
                           .in = compute.ops.dtype,
-                          .out = DType::kF32};
+                          .out = dtype};
   Matmul(compute.gemm, compute.lane, product, normed_row(compute, begin), weight_.data, logits);
 }
 
@@ -178,7 +170,7 @@ Status Head::Logits(const Pass& pass, const void* x, int64_t first, float* logit
     for (int64_t row = 0; row < rows; row += at_a_time) {
       const int64_t count = std::min(at_a_time, rows - row);
       float* const out = logits + (b * rows + row) * vocab_;
-      LogitsOf(compute, b * shape.tokens + first + row, count, direct ? out : logits_);
+      LogitsOf(compute, b * shape.tokens + first + row, count, DType::kF32, direct ? out : logits_);
       if (direct) continue;
       DS_TRY(compute.lane.Download(out, logits_, count * vocab_ * int64_t{sizeof(float)}));
     }
@@ -200,7 +192,7 @@ Status Head::TokenLosses(const Pass& pass, const void* x, const int32_t* targets
     const int64_t end = (b + 1) * shape.tokens;
     for (int64_t row = end - each; row < end; row += most) {
       const int64_t count = std::min(most, end - row);
-      LogitsOf(compute, row, count, logits_);
+      LogitsOf(compute, row, count, DType::kF32, logits_);
       compute.wide.token_losses(compute.lane, count, vocab_, targets_ + row,
                                 static_cast<float*>(logits_), losses_ + row);
     }

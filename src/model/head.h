@@ -35,8 +35,8 @@ class Head {
   void Chunk(const Compute& compute, int64_t begin, int64_t rows, float scale,
              const GradView* weight_grad);
   Status Normalise(const Pass& pass, const void* x);  // into normed_
-  // fp32 logits of rows of normed_.
-  void LogitsOf(const Compute& compute, int64_t begin, int64_t rows, void* logits);
+  // Logits of rows of normed_, rounded to that dtype.
+  void LogitsOf(const Compute& compute, int64_t begin, int64_t rows, DType dtype, void* logits);
   int64_t wide_rows(const Compute& compute, int64_t rows) const;  // that fit logits_ in fp32
   Result<double> SumOfLosses(const Compute& compute, int64_t rows);
   kernels::GemmShape GradShape(int64_t rows, DType dtype) const;
