@@ -26,11 +26,11 @@ typedef struct ds_model ds_model;
 
 typedef struct ds_model_options {
   size_t struct_size;
-  uint64_t seed;        /**< of random values and of dropout, alike on every rank */
+  /* All of them are alike on every rank of an engine, which compares them as it seals. */
+  uint64_t seed;        /**< of random values and of dropout */
   int64_t cache_tokens; /**< most tokens of a generation, prompt and all; 0: the context */
   int32_t recompute;    /**< 1: of the activations only the input of each block is kept, and the
-                             rest computed again in backward: less memory, the same bits.
-                             This and all that follow are alike on every rank */
+                             rest computed again in backward: less memory, the same bits */
   int64_t lora_rank;    /**< 0: all of the model is trained. Else the weights that are loaded are
                              frozen, and low-rank adapters beside them are trained (Hu et al.,
                              "LoRA", 2021), of this rank */
