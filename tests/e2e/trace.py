@@ -86,6 +86,17 @@ class Trace(e2e.DspeedTest):
         self.assertGreater(told["otherData"]["dropped"], 20)
         self.assertIn("save", {s["name"] for s in spans})  # the last ones
 
+    def test_of_a_run_that_fails(self):
+        path = self.folder / "trace.json"
+        run = ["train", "--data", self.data, *e2e.MODEL, "--steps", 50, "--trace", path]
+        self.assert_refused(self.dspeed(*run, "--lr", 1e30), "the loss is")
+        spans = [e["name"] for e in json.loads(path.read_text())["traceEvents"]]
+        self.assertIn("step 1", spans)
+        self.assertNotIn("step 50", spans)
+        path.unlink()
+        self.assert_refused(self.dspeed(*run, "--context", 100000), "100001")  # before it began
+        self.assertFalse(path.exists())
+
     def test_refusals(self):
         base = ["train", "--data", self.data, *e2e.MODEL, "--steps", 50]
         missing = self.folder / "no/trace.json"

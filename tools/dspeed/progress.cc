@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -83,8 +84,9 @@ Progress::Progress(const Work& work)
 
 std::vector<Progress::Field> Progress::Fields(const LogEntry& entry) const {
   const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
+  // What is left takes what it took so far, evaluations and saves among it; the speed is of now.
   const double each = elapsed / static_cast<double>(entry.step - work_.first);
-  const double speed = work_.tokens_a_step / each;
+  const double speed = work_.tokens_a_step / recent_ms_ * 1e3;
   std::vector<Field> fields = {{fmt::format("step {}/{}", entry.step, work_.steps), 0},
                                {fmt::format("loss {:.4f}", entry.loss), 0},
                                {fmt::format("norm {:.3f}", entry.grad_norm), 6},
@@ -104,7 +106,13 @@ std::vector<Progress::Field> Progress::Fields(const LogEntry& entry) const {
   return fields;
 }
 
+void Progress::Follow(const LogEntry& entry) {
+  const double share = std::max(0.1, 1 / static_cast<double>(entry.step - work_.first));
+  recent_ms_ += share * (entry.ms - recent_ms_);
+}
+
 void Progress::Show(const LogEntry& entry) {
+  Follow(entry);
   if (entry.val_loss.has_value()) {
     Keep(fmt::format("step {}  validation loss {:.4f}", entry.step, *entry.val_loss));
   }

@@ -38,6 +38,8 @@ class Progress {
 
   std::vector<Field> Fields(const LogEntry& entry) const;
   static std::string Join(std::vector<Field> fields, size_t columns);
+  // What a step took lately: each counts a tenth of what is left, the first ones are averaged.
+  void Follow(const LogEntry& entry);
   void Print(const LogEntry& entry);
   void Redraw(const LogEntry& entry);
   // A line on the terminal that stays.
@@ -49,6 +51,7 @@ class Progress {
   const Work work_;
   const Clock::time_point start_;
   Clock::time_point shown_, printed_;
+  double recent_ms_ = 0;
   bool open_ = false;  // the cursor is behind an unfinished line
 };
 

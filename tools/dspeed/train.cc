@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -34,7 +35,7 @@ namespace {
 
 using device::MemoryKind;
 
-// What the ranks share. Rank 0 alone writes to it.
+// What the ranks share. Rank 0 alone writes to it, and any that it began.
 struct Run {
   const TrainPlan& plan;
   const data::Mix& texts;
@@ -46,6 +47,7 @@ struct Run {
   std::optional<TrainLog> log;
   std::optional<Progress> progress;
   double peak_flops = 0;  // of the machine; 0: not measured
+  std::atomic<bool> began = false;
 
   const char* unit() const { return tokenizer == nullptr ? "token" : tokenizer->unit(); }
 };
@@ -231,6 +233,7 @@ class RankLoop {
     const int64_t first = run_.resumed.has_value() ? run_.resumed->step : 0;
     if (run_.resumed.has_value()) DS_TRY(trainer_.Restore(flags_.save, *run_.resumed));
     if (speaks_) DS_TRY(Begin(first));
+    run_.began = true;
     LogEntry entry;
     entry.step = saved_ = first;
     const auto start = std::chrono::steady_clock::now();
@@ -499,14 +502,17 @@ Status Train(TrainFlags flags, comm::Communicator* group) {
               RankTrainer::Create(plan, texts, checksums, tokenizer, comm, run.pool, *gemm));
     return RankLoop(run, *trainer, comm.rank() == 0).Go();
   };
-  if (group != nullptr) {
-    DS_TRY(rank(*group));
-  } else {
-    DS_TRY(comm::RunThreads(flags.ranks, {.timeout_seconds = flags.timeout}, rank));
-  }
-  DS_TRY(WriteTraces(TracePath(flags, group), group != nullptr ? group->rank() : 0, traces));
-  if (speaks && !traces.empty()) Say("trace              {}\n", flags.trace);
-  return {};
+  const Status trained =
+      group != nullptr ? rank(*group)
+                       : comm::RunThreads(flags.ranks, {.timeout_seconds = flags.timeout}, rank);
+  // Of a run that failed too: it shows where. Nothing of one that did not begin.
+  const bool begun = trained.ok() || run.began;
+  if (!begun || traces.empty()) return trained;
+  const Status traced =
+      WriteTraces(TracePath(flags, group), group != nullptr ? group->rank() : 0, traces);
+  if (speaks && traced.ok()) Say("trace              {}\n", flags.trace);
+  if (!trained.ok() && !traced.ok()) Say(stderr, "trace: {}\n", traced.message());
+  return trained.ok() ? traced : trained;
 }
 
 // As one rank of a job. What the others were told of another rank's failure, rank 0 says.
