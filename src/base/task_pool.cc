@@ -5,8 +5,10 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/host.h"
@@ -42,6 +44,8 @@ struct Slot {
   std::atomic<const Body*> body = nullptr;
   std::array<Part, kParts> parts;
   alignas(64) std::atomic<uint32_t> done = 0;
+  std::atomic<bool> threw = false;
+  std::exception_ptr thrown;  // by the first tile that did: written before that one is done
 
   void Open(const Body& run, uint32_t tiles, int count) {
     done.store(0, std::memory_order_relaxed);
@@ -70,7 +74,11 @@ struct Slot {
       const auto tile = static_cast<uint32_t>(seen);
       if (tile >= part.end.load(std::memory_order_relaxed)) return false;
       if (part.claim.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) {
-        (*run)(tile, lane);  // the job lives until this tile is done
+        try {
+          (*run)(tile, lane);  // the job lives until this tile is done
+        } catch (...) {
+          if (!threw.exchange(true)) thrown = std::current_exception();
+        }
         done.fetch_add(1, std::memory_order_release);
         return true;
       }
@@ -188,7 +196,10 @@ void TaskPool::Run(int64_t tiles, Body body) {
     impl_->spins&& spin < 20000 ? Pause() : std::this_thread::yield();
   }
   slot->Close(impl_->parts);
+  const std::exception_ptr thrown = std::exchange(slot->thrown, nullptr);
+  slot->threw.store(false, std::memory_order_relaxed);
   slot->taken.store(false, std::memory_order_release);
+  if (thrown != nullptr) std::rethrow_exception(thrown);
 }
 
 }  // namespace ds

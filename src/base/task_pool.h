@@ -33,7 +33,8 @@ class TaskPool {
 
   // Calls body(tile, lane) for every tile in [0, tiles); returns when all are done. `lane` is in
   // [0, threads()) and no two tiles that run at the same time share it, so it can index scratch.
-  // The body must not throw, and must not call Run() of the same pool.
+  // What a body throws, memory that ran out say, is thrown here when no tile runs any more; others
+  // may or may not have run. The body must not call Run() of the same pool.
   void Run(int64_t tiles, FunctionRef<void(int64_t tile, int lane)> body);
 
  private:

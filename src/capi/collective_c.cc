@@ -8,6 +8,7 @@
 #include "capi/element_types.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "capi/together.h"
 #include "comm/arguments.h"
 
 using ds::DType;
@@ -86,14 +87,22 @@ ds::Result<Blocks> ReadBlocks(const char* name, const char* buffer, const void* 
   return blocks;
 }
 
+// What goes wrong before the peers are met is told to them as well: they wait already.
+template <typename Body>
+ds_status Collective(ds_comm* comm, Body&& body) {
+  return Guard([&]() -> Status {
+    DS_REQUIRE(comm);
+    return ds::capi::Together(*comm->membership->comm, body);
+  });
+}
+
 }  // namespace
 
 extern "C" {
 
 ds_status ds_comm_all_reduce_typed(ds_comm* comm, ds_dtype dtype, double scale, void* data,
                                    size_t count, ds_ticket* out_ticket) {
-  return Guard([&]() -> Status {
-    DS_REQUIRE(comm);
+  return Collective(comm, [&]() -> Status {
     if (count > 0) DS_REQUIRE(data);
     DS_TRY(BytesOf(dtype, count).status());
     if (dtype == DS_DTYPE_F64) {
@@ -113,8 +122,7 @@ ds_status ds_comm_all_reduce_typed(ds_comm* comm, ds_dtype dtype, double scale, 
 
 ds_status ds_comm_reduce_scatter(ds_comm* comm, ds_dtype dtype, double scale, const void* send,
                                  void* recv, size_t count, ds_ticket* out_ticket) {
-  return Guard([&]() -> Status {
-    DS_REQUIRE(comm);
+  return Collective(comm, [&]() -> Status {
     if (count > 0) DS_REQUIRE(send);
     if (count > 0) DS_REQUIRE(recv);
     DS_TRY(CheckComputes("reduce_scatter", dtype));
@@ -132,8 +140,7 @@ ds_status ds_comm_reduce_scatter(ds_comm* comm, ds_dtype dtype, double scale, co
 
 ds_status ds_comm_all_gather(ds_comm* comm, ds_dtype dtype, const void* send, void* recv,
                              size_t count, ds_ticket* out_ticket) {
-  return Guard([&]() -> Status {
-    DS_REQUIRE(comm);
+  return Collective(comm, [&]() -> Status {
     if (count > 0) DS_REQUIRE(send);
     if (count > 0) DS_REQUIRE(recv);
     const Communicator& group = *comm->membership->comm;
@@ -148,8 +155,7 @@ ds_status ds_comm_all_gather(ds_comm* comm, ds_dtype dtype, const void* send, vo
 
 ds_status ds_comm_broadcast(ds_comm* comm, ds_dtype dtype, int32_t root, void* data, size_t count,
                             ds_ticket* out_ticket) {
-  return Guard([&]() -> Status {
-    DS_REQUIRE(comm);
+  return Collective(comm, [&]() -> Status {
     if (count > 0) DS_REQUIRE(data);
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count));
     DS_TRY(
@@ -162,8 +168,7 @@ ds_status ds_comm_broadcast(ds_comm* comm, ds_dtype dtype, int32_t root, void* d
 
 ds_status ds_comm_all_to_all(ds_comm* comm, ds_dtype dtype, const void* send, void* recv,
                              size_t count, ds_ticket* out_ticket) {
-  return Guard([&]() -> Status {
-    DS_REQUIRE(comm);
+  return Collective(comm, [&]() -> Status {
     if (count > 0) DS_REQUIRE(send);
     if (count > 0) DS_REQUIRE(recv);
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count, comm->membership->comm->size()));
@@ -177,8 +182,7 @@ ds_status ds_comm_all_to_all(ds_comm* comm, ds_dtype dtype, const void* send, vo
 ds_status ds_comm_all_to_all_v(ds_comm* comm, ds_dtype dtype, const void* send,
                                const size_t* send_counts, void* recv, const size_t* recv_counts,
                                ds_ticket* out_ticket) {
-  return Guard([&]() -> Status {
-    DS_REQUIRE(comm);
+  return Collective(comm, [&]() -> Status {
     DS_REQUIRE(send_counts);
     DS_REQUIRE(recv_counts);
     const int ranks = comm->membership->comm->size();
@@ -196,8 +200,7 @@ ds_status ds_comm_all_to_all_v(ds_comm* comm, ds_dtype dtype, const void* send,
 
 ds_status ds_comm_send(ds_comm* comm, ds_dtype dtype, int32_t to, const void* data, size_t count,
                        ds_ticket* out_ticket) {
-  return Guard([&]() -> Status {
-    DS_REQUIRE(comm);
+  return Collective(comm, [&]() -> Status {
     if (count > 0) DS_REQUIRE(data);
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count));
     const Communicator& own = *comm->membership->comm;
@@ -209,8 +212,7 @@ ds_status ds_comm_send(ds_comm* comm, ds_dtype dtype, int32_t to, const void* da
 
 ds_status ds_comm_recv(ds_comm* comm, ds_dtype dtype, int32_t from, void* data, size_t count,
                        ds_ticket* out_ticket) {
-  return Guard([&]() -> Status {
-    DS_REQUIRE(comm);
+  return Collective(comm, [&]() -> Status {
     if (count > 0) DS_REQUIRE(data);
     DS_ASSIGN(const size_t bytes, BytesOf(dtype, count));
     const Communicator& own = *comm->membership->comm;

@@ -16,6 +16,21 @@ using ds::capi::Together;
 using ds::comm::Collective;
 using ds::device::MemoryKind;
 
+namespace {
+
+ds::Result<ds::capi::HandleOwner<ds_engine>> CreateOn(
+    std::shared_ptr<ds::capi::Membership> membership, const char* config_json) {
+  auto handle = ds::capi::MakeHandle<ds_engine>();
+  handle->membership = std::move(membership);
+  ds::comm::Communicator& comm = *handle->membership->comm;
+  DS_ASSIGN(const ds::EngineConfig config, ds::ParseConfig(config_json, comm.size()));
+  DS_ASSIGN(handle->comm, comm.Duplicate("engine"));
+  DS_ASSIGN(handle->engine, ds::Engine::Create(config, *handle->comm, *handle->membership->pool));
+  return handle;
+}
+
+}  // namespace
+
 extern "C" {
 
 ds_status ds_engine_create(const ds_engine_options* options, ds_engine** out_engine) {
@@ -23,22 +38,17 @@ ds_status ds_engine_create(const ds_engine_options* options, ds_engine** out_eng
     DS_REQUIRE(out_engine);
     ds_engine_options known = DS_ENGINE_OPTIONS_INIT;
     if (options != nullptr) DS_TRY(ds::capi::ReadStruct("options", options, known));
-    auto handle = ds::capi::MakeHandle<ds_engine>();
+    std::shared_ptr<ds::capi::Membership> membership;
     if (known.comm != nullptr) {
       if (!ds::capi::IsUsable(known.comm)) return ds::capi::Unusable("options.comm", known.comm);
-      handle->membership = known.comm->membership;
+      membership = known.comm->membership;
       known.comm->queue.Drain();
     } else {
-      DS_ASSIGN(handle->membership, ds::capi::CreateSelfMembership(nullptr));
+      DS_ASSIGN(membership, ds::capi::CreateSelfMembership(nullptr));
     }
-    ds::comm::Communicator& comm = *handle->membership->comm;
     const char* json = known.config_json == nullptr ? "" : known.config_json;
-    DS_ASSIGN(const ds::EngineConfig config, ds::ParseConfig(json, comm.size()));
-    DS_ASSIGN(handle->comm, Together(comm, [&] { return comm.Duplicate("engine"); }));
-    DS_ASSIGN(handle->engine, Together(*handle->comm, [&] {
-                return ds::Engine::Create(config, *handle->comm, *handle->membership->pool);
-              }));
-    *out_engine = handle.release();
+    DS_ASSIGN(auto engine, Together(*membership->comm, [&] { return CreateOn(membership, json); }));
+    *out_engine = engine.release();
     return {};
   });
 }

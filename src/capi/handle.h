@@ -38,7 +38,9 @@ class Graveyard {
 
   // Keeps `memory`, and `remains`: what pointers of the caller's may still point into.
   static void Bury(void* memory, std::shared_ptr<void> remains) noexcept {
-    static Graveyard& graves = *new Graveyard;  // for ever: threads may outlive static objects
+    // For ever: threads may outlive static objects. Not of the heap, which may be used up.
+    alignas(Graveyard) static std::byte storage[sizeof(Graveyard)];
+    static Graveyard& graves = *new (storage) Graveyard;
     const std::lock_guard lock(graves.mutex_);
     Grave& grave = graves.ring_[graves.next_++ % kKept];
     ::operator delete (grave.memory, std::align_val_t{alignof(T)});

@@ -47,6 +47,16 @@ Status RunOnEngine(ds_engine* engine, bool together, FunctionRef<Status()> body)
   return status;
 }
 
+Status Read(ds_model* model, bool together, bool ends_reading, FunctionRef<Status()> body) {
+  ds_engine* engine = model->engine;
+  if (engine == nullptr) return body();
+  return RunOnEngine(engine, together, [&]() -> Status {
+    DS_TRY(body());
+    engine->reads = !ends_reading;
+    return ends_reading ? engine->store().EndEvaluation() : Status();
+  });
+}
+
 }  // namespace
 
 void EndModels(ds_engine* engine) noexcept {
@@ -68,13 +78,12 @@ Status CheckReady(ds_model* model) {
 }
 
 Status RunReading(ds_model* model, bool ends_reading, FunctionRef<Status()> body) {
-  ds_engine* engine = model->engine;
-  if (engine == nullptr) return body();
-  return RunOnEngine(engine, model->is_sharded(), [&]() -> Status {
-    DS_TRY(body());
-    engine->reads = !ends_reading;
-    return ends_reading ? engine->store().EndEvaluation() : Status();
-  });
+  return Read(model, model->is_sharded(), ends_reading, body);
+}
+
+Status RunSaving(ds_model* model, FunctionRef<Status()> body) {
+  const bool alone = model->engine == nullptr || model->engine->engine->comm().size() == 1;
+  return Read(model, !alone, /*ends_reading=*/true, body);
 }
 
 Status RunTraining(ds_model* model, FunctionRef<Status()> body) {

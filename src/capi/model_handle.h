@@ -61,6 +61,8 @@ Status CheckReady(ds_model* model);
 // engine; what is refused changes nothing. Gathered weights are dropped at its end when
 // `ends_reading`: they are no part of a step.
 Status RunReading(ds_model* model, bool ends_reading, FunctionRef<Status()> body);
+// The same, of what the ranks agree on at its end also where none shards its weights.
+Status RunSaving(ds_model* model, FunctionRef<Status()> body);
 // Runs what hands over gradients: what fails when some are there loses the engine, too.
 Status RunTraining(ds_model* model, FunctionRef<Status()> body);
 

@@ -33,8 +33,15 @@ Status Save(ds_model* model, const char* folder, bool merged) {
   const bool writes = engine == nullptr || engine->engine->comm().rank() == 0;
   const bool whole = merged || model->decoder->lora() == nullptr;
   const auto save = whole ? ds::infer::SaveModel : ds::infer::SaveAdapter;
-  Status saved = save(folder, *model->decoder, model->store(), writes,
-                      [](ds::FolderChange&) { return Status(); });
+  Status saved;
+  try {
+    saved = save(folder, *model->decoder, model->store(), writes,
+                 [](ds::FolderChange&) { return Status(); });
+  } catch (...) {
+    saved = ds::capi::StatusOfException();
+    // The peers are amid the same gathers; without gathers they wait below, and lose nothing.
+    if (model->is_sharded()) engine->store().Fail(saved);
+  }
   if (engine == nullptr || !engine->store().failure().ok()) return saved;
   double code = static_cast<double>(saved.code());
   DS_TRY(engine->store().AllReduce("save of a model", {&code, 1}));
@@ -48,7 +55,7 @@ ds_status SaveReading(ds_model* model, const char* folder, bool merged) {
     DS_TRY(CheckReady(model));
     DS_REQUIRE_NAME(folder);
     Status saved;
-    DS_TRY(ds::capi::RunReading(model, /*ends_reading=*/true, [&] {
+    DS_TRY(ds::capi::RunSaving(model, [&] {
       saved = Save(model, folder, merged);
       return model->engine == nullptr ? Status() : model->engine->store().failure();
     }));

@@ -209,7 +209,9 @@ struct FieldReader {
 }  // namespace
 
 ConfigReading ReadConfig(const Json& json, int world) {
-  ConfigReading reading = {{}, CheckConfig(json)};
+  // Not {{}, CheckConfig(json)}: where that throws, GCC 12 ends the first member twice.
+  ConfigReading reading;
+  reading.checked = CheckConfig(json);
   ReadBatch(reading.checked, world, reading.config);
   reading.config.zero.overlap_comm = Value(reading.checked, "zero_optimization.stage") == 3;
   VisitFields(reading.config, FieldReader{reading.checked});
@@ -222,6 +224,7 @@ ConfigReading ReadConfig(const Json& json, int world) {
 Result<Json> ParseConfigText(std::string_view text) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return Json::object();
   auto parsed = ParseJson(text, "config");
+  if (!parsed.ok() && parsed.status().code() == Code::kOutOfMemory) return parsed;
   if (!parsed.ok()) return Error(Code::kConfig, "{}", parsed.status().message());
   if (!parsed->is_object()) {
     return Error(Code::kConfig, "config: the text is {}, not an object", JsonTypeName(*parsed));

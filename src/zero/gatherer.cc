@@ -28,6 +28,7 @@ Gatherer::Gatherer(const ZeroOptions& options, RankGroups groups, const device::
 Status Gatherer::Acquire(std::vector<std::unique_ptr<Unit>>& units, int index) {
   Unit& unit = *units[index];
   if (unit.acquired == 0) {
+    idle_.reserve(units.size());  // here, where peers are told of it: Release() must not fail
     order_.Use(index);
     Erase(idle_, index);
     if (Erase(early_, index)) ahead_ -= unit.layout().padded();

@@ -2,10 +2,13 @@
 // nothing crosses the border but a status, no output is written, nothing leaks (AddressSanitizer).
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <exception>
 #include <functional>
 #include <new>
 #include <string>
@@ -233,6 +236,59 @@ TEST(Inject, PeersHearOfARegistrationThatRanOutOfMemory) {
   options.timeout_seconds = 60;
   EXPECT_EQ(ds_comm_run_threads(3, &options, RegisterOnThree, &failed), DS_OK)
       << ds_error_peek_message();
+}
+
+// The same where memory runs out before the peers are met: in a collective call, and in the making
+// of an engine.
+ds_status MeetOnThree(ds_comm* comm, void* user_data) {
+  std::atomic<int>& failed = static_cast<std::atomic<int>*>(user_data)[0];
+  const bool makes_engine = static_cast<std::atomic<int>*>(user_data)[1] != 0;
+  int32_t rank = -1;
+  EXPECT_EQ(ds_comm_get_rank(comm, &rank), DS_OK);
+  float value = 1;
+  ds_engine* engine = nullptr;
+  ds_engine_options options = DS_ENGINE_OPTIONS_INIT;
+  options.comm = comm;
+  if (rank == 1) test::FailNew(1);
+  const ds_status met = makes_engine
+                            ? ds_engine_create(&options, &engine)
+                            : ds_comm_all_reduce_typed(comm, DS_DTYPE_F32, 1, &value, 1, nullptr);
+  test::StopFailingNew();
+  EXPECT_EQ(met, rank == 1 ? DS_ERR_OUT_OF_MEMORY : DS_ERR_RANK_LOST) << ds_error_peek_message();
+  ++failed;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (failed < 3 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  EXPECT_EQ(failed, 3) << "rank " << rank;
+  return DS_OK;
+}
+TEST(Inject, PeersHearOfACallThatRanOutOfMemoryBeforeTheyMet) {
+  for (const int makes_engine : {0, 1}) {
+    std::atomic<int> plan[2] = {0, makes_engine};
+    ds_comm_options options = DS_COMM_OPTIONS_INIT;
+    options.timeout_seconds = 60;
+    EXPECT_EQ(ds_comm_run_threads(3, &options, MeetOnThree, plan), DS_OK)
+        << ds_error_peek_message();
+  }
+}
+
+// What reads JSON ends the process when the destructor of a value finds no memory: each allocation
+// fails in a process of its own, and no other end than that one is right.
+TEST(Inject, AnEngineWhoseConfigRunsOutOfMemoryEndsNothingTwice) {
+  for (int64_t n = 1; n < 120; ++n) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      std::set_terminate([] { ::_exit(0); });
+      ds_engine* engine = nullptr;
+      test::FailNew(n);
+      const ds_status status = ds_engine_create(nullptr, &engine);
+      test::StopFailingNew();
+      ::_exit(status == DS_OK || status == DS_ERR_OUT_OF_MEMORY ? 0 : 3);
+    }
+    int ended = -1;
+    ASSERT_EQ(::waitpid(child, &ended, 0), child);
+    EXPECT_EQ(ended, 0) << "allocation " << n;
+  }
 }
 
 TEST(Inject, AHookIsDestroyedOnceHoweverItsRegistrationEnds) {

@@ -4,10 +4,13 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <string>
 #include <thread>
 
+#include "base/failpoint.h"
 #include "inject/failing_new.h"
 #include "matrix_fixture.h"
+#include "support/temp_dir.h"
 
 namespace ds {
 namespace {
@@ -99,6 +102,31 @@ ds_status FailOnRankOne(ds_comm* comm, void* user_data) {
   EXPECT_EQ(heard, 3) << "rank " << rank;
   return DS_OK;
 }
+// Without gathers nobody waits amid a save: all ranks hear of it at its end, and go on.
+ds_status SaveOnTwo(ds_comm* comm, void* user_data) {
+  const test::TempDir& folder = *static_cast<const test::TempDir*>(user_data);
+  for (const char* stage : {"0", "1", "2"}) {
+    const std::string config = fmt::format(R"({{"zero_optimization": {{"stage": {}}}}})", stage);
+    Rig rig(config.c_str(), comm);
+    EXPECT_EQ(ds_engine_seal(rig.engine), DS_OK) << ds_error_peek_message();
+    EXPECT_EQ(ds_model_save(rig.model, folder.file("m").c_str()), DS_ERR_OUT_OF_MEMORY) << stage;
+    EXPECT_EQ(rig.Learn(), DS_OK) << ds_error_peek_message();
+    EXPECT_EQ(ds_engine_step(rig.engine, nullptr), DS_OK) << ds_error_peek_message();
+    EXPECT_EQ(ds_comm_barrier(comm), DS_OK) << ds_error_peek_message();
+  }
+  return DS_OK;
+}
+TEST(ModelInject, PeersHearOfASaveThatRanOutOfMemoryAndGoOn) {
+  const test::TempDir folder;
+  ds_comm_options options = DS_COMM_OPTIONS_INIT;
+  options.timeout_seconds = 20;
+  ASSERT_TRUE(failpoint::Arm("file.write=1+:oom").ok());
+  EXPECT_EQ(ds_comm_run_threads(2, &options, SaveOnTwo, const_cast<test::TempDir*>(&folder)), DS_OK)
+      << ds_error_peek_message();
+  EXPECT_TRUE(failpoint::Arm("").ok());
+  EXPECT_TRUE(std::filesystem::is_empty(folder.file("m"))) << "nothing half-written";
+}
+
 TEST(ModelInject, PeersHearOfAPassThatRanOutOfMemory) {
   std::atomic<int> heard = 0;
   ds_comm_options options = DS_COMM_OPTIONS_INIT;

@@ -38,10 +38,11 @@ struct GemmScratch {
   void Reserve(int64_t n) {
     if (n <= columns) return;
     Free();
-    columns = (n + 2 * kMostLanes - 1) / (2 * kMostLanes) * (2 * kMostLanes);
+    const int64_t most = (n + 2 * kMostLanes - 1) / (2 * kMostLanes) * (2 * kMostLanes);
     a = Take(kBlockRows * kDepth);
-    b = Take(kDepth * columns);
-    c = Take(kSumRows * columns);
+    b = Take(kDepth * most);
+    c = Take(kSumRows * most);
+    columns = most;  // not before: memory may run out on the way
   }
   ~GemmScratch() { Free(); }
 

@@ -106,6 +106,26 @@ TEST(TaskPool, MoreCallersThanSlotsRunAlone) {
   EXPECT_EQ(tiles, 4 * kCallers);
 }
 
+TEST(TaskPool, WhatATileThrowsComesToItsCaller) {
+  for (const int threads : {1, 2, 4}) {
+    TaskPool pool(threads);
+    for (int64_t bad = 0; bad < 40; bad += 3) {
+      std::atomic<int> running = 0;
+      const auto body = [&](int64_t tile, int) {
+        ++running;
+        std::this_thread::yield();
+        --running;
+        if (tile == bad || tile == 39) throw std::out_of_range(std::to_string(tile));
+      };
+      EXPECT_THROW(pool.Run(40, body), std::out_of_range) << threads << " threads, tile " << bad;
+      EXPECT_EQ(running, 0) << "no tile outlives the call";
+    }
+    std::atomic<int64_t> sum = 0;
+    pool.Run(40, [&](int64_t tile, int) { sum += tile; });
+    EXPECT_EQ(sum, 780) << "the next job is none the worse";
+  }
+}
+
 TEST(TaskPool, EndsWhateverItsWorkersWereDoing) {
   for (int round = 0; round < 100; ++round) {
     TaskPool pool(3);
