@@ -61,6 +61,29 @@ TEST_F(LogTest, ASinkMayLogAndReplaceItselfAsItEnds) {
   EXPECT_FALSE(LogEnabled(LogLevel::kError));
 }
 
+TEST_F(LogTest, ASinkIsReplacedWhileOthersLogAllTheTime) {
+  std::atomic<bool> enough = false;
+  std::atomic<int> old_calls = 0, new_calls = 0;
+  SetLogSink(LogLevel::kInfo, [&](LogLevel, std::string_view, std::string_view) {
+    ++old_calls;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  });
+  std::vector<std::thread> loggers;
+  for (int i = 0; i < 4; ++i) {
+    loggers.emplace_back([&] {
+      while (!enough) LogText(LogLevel::kInfo, "test", "line");
+    });
+  }
+  while (old_calls < 8) std::this_thread::yield();
+  // While the loggers go on: some call always runs, but none of the old sink's from here.
+  SetLogSink(LogLevel::kInfo, [&](LogLevel, std::string_view, std::string_view) { ++new_calls; });
+  const int before = old_calls;
+  while (new_calls < 8) std::this_thread::yield();
+  EXPECT_EQ(old_calls, before);
+  enough = true;
+  for (std::thread& logger : loggers) logger.join();
+}
+
 TEST_F(LogTest, AReplacedSinkIsNotCalledAnyMore) {
   const auto drop = [](LogLevel, std::string_view, std::string_view) {};
   SetLogSink(LogLevel::kError, drop);
