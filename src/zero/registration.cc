@@ -81,11 +81,14 @@ Result<int> ShardedStore::UnitFor(const ParamSpec& spec) {
     if (!shared || units_[u]->elements() < limit) return u;
     continues = false;
   }
-  const std::string name = NameFor(spec, rule);
-  if ((!continues && user_units_.contains(spec.unit)) || unit_names_.contains(name)) {
+  const std::string base = NameFor(spec, rule);
+  std::string name = base;
+  if (!continues && user_units_.contains(spec.unit)) {
     return InvalidArgument("{}: its unit {} ended when parameter {} was registered", spec.name,
                            name, param_count() - 1);
   }
+  // A caller may name a unit as those are that have no name, or as the frozen part of another.
+  for (int n = 2; unit_names_.contains(name); ++n) name = fmt::format("{}.{}", base, n);
   if (!continues) DS_TRY(Sticky(PlaceOpenUnits()));  // a unit half placed is not tried again
   units_.push_back(std::make_unique<Unit>(context_, name, rule));
   unit_params_.emplace_back();

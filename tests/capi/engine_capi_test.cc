@@ -213,6 +213,29 @@ int32_t Hook(const ds_grad_event* event, void* user_data) {
 void Destroyed(void* user_data) { ++static_cast<HookLog*>(user_data)->destroyed; }
 
 // Names are lent until the engine ends: registering more must not move them.
+// Units without a name, and the frozen part of one with a name, are named here.
+TEST(EngineC, AUnitMayBeNamedAsOthersAreNamedHere) {
+  Toy toy;
+  const auto add = [&](const char* name, const char* unit, int32_t frozen) {
+    const int64_t numel = 2;
+    ds_param_desc desc = DS_PARAM_DESC_INIT;
+    desc.name = name;
+    desc.unit = unit;
+    desc.frozen = frozen;
+    desc.shape = &numel;
+    desc.ndim = 1;
+    ds_param* param = nullptr;
+    return ds_param_register(toy.engine, &desc, &param);
+  };
+  EXPECT_EQ(add("a", "unit.2", 0), DS_OK) << ds_error_peek_message();
+  EXPECT_EQ(add("b", nullptr, 0), DS_OK) << ds_error_peek_message();  // would be unit.2 too
+  EXPECT_EQ(add("c", "x", 1), DS_OK) << ds_error_peek_message();
+  EXPECT_EQ(add("d", "x.frozen", 0), DS_OK) << ds_error_peek_message();
+  EXPECT_EQ(add("e", "x", 0), DS_ERR_INVALID_ARGUMENT) << "that one did end";
+  EXPECT_NE(TakeMessage().find("e: its unit x ended"), std::string::npos);
+  EXPECT_EQ(ds_engine_seal(toy.engine), DS_OK) << ds_error_peek_message();
+}
+
 TEST(EngineC, ALentNameStaysWhereItIs) {
   Toy toy;
   const char* name = nullptr;
