@@ -145,10 +145,10 @@ class StagedRank final : public Communicator {
       const std::span<double> some = values.subspan(at, std::min(most, values.size() - at));
       Copy(some.data(), stage_->out(), some.size_bytes());
       DS_TRY(stage_->Swap(call, 0, some.size_bytes()));
-      std::fill(some.begin(), some.end(), 0.0);
       for (int r = 0; r < size(); ++r) {
         const auto* theirs = reinterpret_cast<const double*>(stage_->in(r));
-        for (size_t i = 0; i < some.size(); ++i) some[i] += theirs[i];
+        // The first as it is: 0.0 and -0.0 make 0.0.
+        for (size_t i = 0; i < some.size(); ++i) some[i] = r == 0 ? theirs[i] : some[i] + theirs[i];
       }
       for (double& value : some) value *= scale;
     }

@@ -75,7 +75,9 @@ class ThreadRank final : public Communicator {
     DS_TRY(place_->Meet(rank_, "all_reduce", what, values.size_bytes(), values.data(), 0, scale));
     for (int r = 0; r < size(); ++r) {
       const double* theirs = static_cast<const double*>(place_->post(r).data);
-      for (size_t i = 0; i < sums_.size(); ++i) sums_[i] += theirs[i];
+      // The first as it is: 0.0 and -0.0 make 0.0.
+      for (size_t i = 0; i < sums_.size(); ++i)
+        sums_[i] = r == 0 ? theirs[i] : sums_[i] + theirs[i];
     }
     for (double& sum : sums_) sum *= scale;
     DS_TRY(place_->Part(rank_));

@@ -2,6 +2,7 @@
 // on threads and (as CTest runs it a second time, under mpirun) on processes.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
@@ -120,6 +121,15 @@ TEST(Collectives, SumsOfDoublesAreInRankOrder) {
       DS_TRY(comm.AllReduce("x", sums));
       EXPECT_EQ(sums, want) << n;
     }
+    return {};
+  });
+}
+
+TEST(Collectives, ASumOfNegativeZerosIsOne) {
+  ForWorlds([](Communicator& comm) -> Status {
+    std::vector<double> sums(3, -0.0);
+    DS_TRY(comm.AllReduce("x", sums));
+    for (const double sum : sums) EXPECT_TRUE(sum == 0 && std::signbit(sum)) << sum;
     return {};
   });
 }
