@@ -41,6 +41,7 @@ struct ds_param : ds::capi::HandleHead {
   ~ds_param() { kind = nullptr; }
   ds_engine* engine;
   ds::ParamId id;
+  const ds::ParamSpec* spec = nullptr;  // of the store's, which stays where it is
 };
 
 struct ds_engine : ds::capi::HandleHead {

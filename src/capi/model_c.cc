@@ -155,6 +155,9 @@ Status Register(ds_model& model, ds::FunctionRef<Status()> body) {
   } catch (...) {
     status = ds::capi::StatusOfException();
   }
+  for (ds::ParamId id = before; id < store.param_count(); ++id) {
+    (*engine->params)[id].spec = &store.spec(id);
+  }
   if (status.ok() || store.param_count() == before) return status;
   if (ds_status_get_scope(static_cast<ds_status>(status.code())) <= DS_SCOPE_CALL) {
     status = Error(Code::kEnginePoisoned, "{}, amid the parameters of a model", status.message());

@@ -21,12 +21,8 @@ Status CheckParam(const ds_param* param) {
   return RefuseInHook(param->engine);
 }
 
-const ds::ParamSpec& SpecOf(const ds_param* param) {
-  return param->engine->store().spec(param->id);
-}
-
 ds_tensor View(const ds_param* param, void* data) {
-  const ds::ParamSpec& spec = SpecOf(param);
+  const ds::ParamSpec& spec = *param->spec;
   return {data, spec.shape.empty() ? nullptr : spec.shape.data(), spec.numel(),
           static_cast<ds_dtype>(param->engine->store().dtype()),
           static_cast<int32_t>(spec.shape.size())};
@@ -73,7 +69,9 @@ Status Register(ds_engine* engine, const ds_param_desc* desc, ds_param** out_par
     engine->params->emplace_back(engine, next);  // kept for the next one should this one fail
   }
   DS_TRY(engine->store().Register(std::move(spec), std::move(init)).status());
-  *out_param = &(*engine->params)[next];
+  ds_param& param = (*engine->params)[next];
+  param.spec = &engine->store().spec(next);
+  *out_param = &param;
   return {};
 }
 
@@ -106,7 +104,7 @@ ds_status ds_param_get_name(const ds_param* param, const char** out_name) {
   return Guard([&]() -> Status {
     DS_REQUIRE(param);
     DS_REQUIRE(out_name);
-    *out_name = SpecOf(param).name.c_str();
+    *out_name = param->spec->name.c_str();
     return {};
   });
 }
@@ -115,7 +113,7 @@ ds_status ds_param_get_numel(const ds_param* param, int64_t* out_numel) {
   return Guard([&]() -> Status {
     DS_REQUIRE(param);
     DS_REQUIRE(out_numel);
-    *out_numel = SpecOf(param).numel();
+    *out_numel = param->spec->numel();
     return {};
   });
 }
@@ -141,7 +139,7 @@ ds_status ds_param_release(ds_param* param) {
 ds_status ds_param_add_grad(ds_param* param, ds_dtype dtype, const void* grad, int64_t numel) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
-    const ds::ParamSpec& spec = SpecOf(param);
+    const ds::ParamSpec& spec = *param->spec;
     if (spec.numel() > 0) DS_REQUIRE(grad);
     if (numel != spec.numel()) {
       return ds::InvalidArgument("{}: gradient has {} elements, registered with {}", spec.name,
@@ -181,7 +179,7 @@ ds_status ds_param_read(ds_param* param, float* out_values, int64_t numel) {
   return Guard([&]() -> Status {
     DS_TRY(CheckParam(param));
     if (numel != 0) DS_REQUIRE(out_values);
-    const ds::ParamSpec& spec = SpecOf(param);
+    const ds::ParamSpec& spec = *param->spec;
     if (numel != spec.numel()) {
       return ds::InvalidArgument("{}: {} values asked for, registered with {}", spec.name, numel,
                                  spec.numel());
