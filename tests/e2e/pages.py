@@ -50,30 +50,52 @@ class Pages(e2e.DspeedTest):
                                   capture_output=True)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
 
-    def complete(self, *words):
+    def complete(self, *words, program=e2e.DSPEED):
         """What bash would offer for the last word."""
         script = self.folder / "completion"
         script.write_text(self.dspeed("completion").stdout)
-        listed = " ".join(f"'{word}'" for word in (e2e.DSPEED, *words))
+        listed = " ".join(f"'{word}'" for word in (program, *words))
         done = subprocess.run(
             ["bash", "-c", f". {script}; COMP_WORDS=({listed}); COMP_CWORD={len(words)}; _dspeed; "
                            'printf "%s\\n" "${COMPREPLY[@]}"'],
-            capture_output=True, text=True, cwd=self.folder, timeout=60)
+            capture_output=True, text=True, cwd=self.folder, timeout=60,
+            env={**os.environ, "HOME": str(self.folder)})
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        return done.stdout.split()
+        return done.stdout.splitlines()
 
     def test_completion(self):
         self.assertEqual(self.complete("ev"), ["eval"])
         self.assertEqual(set(self.complete("")), {*COMMANDS, "--help", "--version"})
         for command in COMMANDS:
-            below = ["train"] if command == "tokenizer" else []
-            self.assertEqual(sorted(self.complete(command, "--")), self.flags(command, *below))
+            self.assertEqual(sorted(self.complete(command, "--")), self.flags(command))
+        self.assertEqual(sorted(self.complete("tokenizer", "train", "--")), self.flags("tokenizer", "train"))
         self.assertEqual(self.complete("tokenizer", ""), ["train"])
         self.assertEqual(self.complete("train", "--family", "qwen"), ["qwen2", "qwen3"])
         self.assertEqual(self.complete("train", "--dtype", "b"), ["bf16"])
         self.assertEqual(self.complete("train", "--preset", "nano"), ["nanogpt-char-cpu"])
         self.assertEqual(self.complete("tokenizer", "train", "--split", "s"), ["smollm"])
         self.assertEqual(self.complete("eval", "--data", "te"), ["text.txt"])
+
+    def test_completion_of_a_value_behind_its_sign(self):
+        """As bash cuts the line: --dtype = b."""
+        self.assertEqual(self.complete("train", "--dtype", "=", "b"), ["bf16"])
+        self.assertEqual(self.complete("train", "--dtype", "="), ["fp32", "bf16", "fp16"])
+        self.assertEqual(self.complete("train", "--preset", "=", "nano"), ["nanogpt-char-cpu"])
+        self.assertEqual(self.complete("train", "--data", "=", "te"), ["text.txt"])
+
+    def test_completion_of_names_with_spaces(self):
+        (self.folder / "my text.txt").touch()
+        (self.folder / "my preset.json").touch()
+        (self.folder / "my model").mkdir()
+        self.assertEqual(sorted(self.complete("train", "--data", "my")), ["my model", "my preset.json", "my text.txt"])
+        self.assertEqual(self.complete("train", "--tokenizer", "my t"), ["my text.txt"])
+        self.assertEqual(self.complete("train", "--preset", "my"), ["my preset.json"])
+        self.assertEqual(self.complete("train", "--save", "my"), ["my model"])
+
+    def test_completion_asks_the_program_below_home(self):
+        (self.folder / "bin").symlink_to(os.path.dirname(e2e.DSPEED))
+        program = "~/bin/" + os.path.basename(e2e.DSPEED)
+        self.assertEqual(self.complete("train", "--preset", "tin", program=program), ["tiny"])
 
     def test_bench(self):
         done = self.dspeed("bench", "--json", "--seconds", 0.01, "--dir", self.folder)

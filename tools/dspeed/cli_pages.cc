@@ -167,23 +167,27 @@ std::string ManOptions(const CLI::App& app) {
   return page;
 }
 
-// What may stand behind the command: its own commands with their flags, and its flags.
-std::string Words(const CLI::App& app) {
-  std::string words;
-  const auto add = [&words](const std::string& word) {
-    words += (words.empty() ? "" : " ") + word;
-  };
-  const auto add_flags = [&add](const CLI::App& of, const CLI::Option* but) {
-    for (const CLI::Option* option : of.get_options()) {
-      if (!option->get_positional() && option != but) add(option->get_name(false, false));
-    }
-  };
-  for (const CLI::App* command : CommandsOf(app)) {
-    add(command->get_name());
-    add_flags(*command, command->get_help_ptr());
+// The flags that may stand behind the command.
+std::string FlagsOf(const CLI::App& app) {
+  std::string flags;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_positional()) continue;
+    flags += (flags.empty() ? "" : " ") + option->get_name(false, false);
   }
-  add_flags(app, nullptr);
-  return words;
+  return flags;
+}
+
+// For `case`: a command of two words comes before the one that is its first.
+std::string FlagCases(const CLI::App& app) {
+  std::string cases;
+  for (const CLI::App* command : CommandsOf(app)) {
+    for (const CLI::App* below : CommandsOf(*command)) {
+      cases += fmt::format("    '{} {}') words='{}' ;;\n", command->get_name(), below->get_name(),
+                           FlagsOf(*below));
+    }
+    cases += fmt::format("    '{} '*) words='{}' ;;\n", command->get_name(), FlagsOf(*command));
+  }
+  return cases;
 }
 
 }  // namespace
@@ -219,21 +223,29 @@ std::string ManPage(const CLI::App& app, const std::string& version) {
 }
 
 std::string BashCompletion(const CLI::App& app) {
-  std::string commands, cases;
+  std::string commands, families;
   for (const CLI::App* command : CommandsOf(app)) {
     commands += (commands.empty() ? "" : " ") + command->get_name();
-    cases += fmt::format("    {}) words='{}' ;;\n", command->get_name(), Words(*command));
   }
-  std::string families;
   for (const model::Family* family : model::Families())
     families += " " + std::string(family->model_type);
   return R"bash(# Completion of dspeed for bash; made by: dspeed completion
+# A name may have spaces: what compgen prints is split at its lines alone.
+_dspeed_offer() { mapfile -t COMPREPLY < <("$@"); }
 _dspeed() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=''
+  local program=${COMP_WORDS[0]}
+  [ "${program:0:2}" = '~/' ] && program=$HOME${program:1}
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W ')bash" +
-         commands + R"bash( --help --version' -- "$word"))
+    _dspeed_offer compgen -W ')bash" +
+         commands + R"bash( --help --version' -- "$word"
     return
+  fi
+  # Of --flag=value the = is a word of its own.
+  if [ "$word" = = ]; then
+    word=''
+  elif [ "$before" = = ]; then
+    before=${COMP_WORDS[COMP_CWORD-2]}
   fi
   case $before in
     --dtype) words='fp32 bf16 fp16' ;;
@@ -243,26 +255,26 @@ _dspeed() {
     --split) words='gpt2 llama3 qwen2 smollm' ;;
     tokenizer) [ "${word:0:1}" = - ] || words='train' ;;
     --tokenizer)
-      COMPREPLY=($(compgen -W 'bytes chars' -- "$word") $(compgen -f -- "$word"))
+      _dspeed_offer eval 'compgen -W "bytes chars" -- "$word"; compgen -f -- "$word"'
       return ;;
     --preset)
-      words=$("${COMP_WORDS[0]}" train --list-presets 2>/dev/null | sed -n 's/^\([^ ]*\) .*/\1/p')
-      COMPREPLY=($(compgen -W "$words" -- "$word") $(compgen -f -X '!*.json' -- "$word"))
+      words=$("$program" train --list-presets 2>/dev/null | sed -n 's/^\([^ ]*\) .*/\1/p')
+      _dspeed_offer eval 'compgen -W "$words" -- "$word"; compgen -f -X "!*.json" -- "$word"'
       return ;;
-    --model|--base|--save|--log|--dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
+    --model|--base|--save|--log|--dir) _dspeed_offer compgen -d -- "$word"; return ;;
   esac
   if [ -n "$words" ]; then
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    _dspeed_offer compgen -W "$words" -- "$word"
     return
   fi
   if [ "${word:0:1}" != - ]; then
-    COMPREPLY=($(compgen -f -- "$word"))
+    _dspeed_offer compgen -f -- "$word"
     return
   fi
-  case ${COMP_WORDS[1]} in
-)bash" + cases +
+  case "${COMP_WORDS[1]} ${COMP_WORDS[2]}" in
+)bash" + FlagCases(app) +
          R"bash(  esac
-  COMPREPLY=($(compgen -W "$words" -- "$word"))
+  _dspeed_offer compgen -W "$words" -- "$word"
 }
 complete -o filenames -F _dspeed dspeed
 )bash";
