@@ -43,6 +43,11 @@ class Pages(e2e.DspeedTest):
             for flag in self.flags(command):
                 if flag != "--help":
                     self.assertIn(flag.replace("-", "\\-"), page)
+        self.assertIn(".SS dspeed tokenizer train", page)
+        for flag in self.flags("tokenizer", "train"):
+            if flag != "--help":
+                self.assertIn("\n.B " + flag.replace("-", "\\-"), page)
+        self.assertRegex(page, r"129.*\n?.*SIGHUP")
         with open(os.environ["BUILD_DIR"] + "/share/man/man1/dspeed.1", encoding="utf-8") as file:
             self.assertEqual(file.read(), page)
         if shutil.which("groff"):

@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "model/family.h"
@@ -167,6 +169,19 @@ std::string ManOptions(const CLI::App& app) {
   return page;
 }
 
+// All that can be run: commands, and instead of one that has its own, these; `name` is in front.
+std::vector<std::pair<std::string, const CLI::App*>> RunnableOf(const CLI::App& app,
+                                                                const std::string& name) {
+  std::vector<std::pair<std::string, const CLI::App*>> runnable;
+  for (const CLI::App* command : CommandsOf(app)) {
+    const std::string full = fmt::format("{} {}", name, command->get_name());
+    auto below = RunnableOf(*command, full);
+    if (below.empty()) below.emplace_back(full, command);
+    std::move(below.begin(), below.end(), std::back_inserter(runnable));
+  }
+  return runnable;
+}
+
 // The flags that may stand behind the command.
 std::string FlagsOf(const CLI::App& app) {
   std::string flags;
@@ -199,23 +214,23 @@ std::string ManPage(const CLI::App& app, const std::string& version) {
       ".TH DSPEED 1 \"\" \"libdeepspeed {}\" \"User Commands\"\n.SH NAME\ndspeed \\- {}\n"
       ".SH SYNOPSIS\n",
       version, Roff(app.get_description()));
-  for (const CLI::App* command : CommandsOf(app)) {
-    page += ".B " + Roff(Usage(*command, "dspeed " + command->get_name())) + "\n.br\n";
+  const auto commands = RunnableOf(app, "dspeed");
+  for (const auto& [name, command] : commands) {
+    page += ".B " + Roff(Usage(*command, name)) + "\n.br\n";
   }
   page += ".SH COMMANDS\n";
-  for (const CLI::App* command : CommandsOf(app)) {
-    page += ".SS dspeed " + Roff(command->get_name()) + "\n" + Roff(command->get_description()) +
-            ".\n" + ManOptions(*command);
+  for (const auto& [name, command] : commands) {
+    page += ".SS " + Roff(name) + "\n" + Roff(command->get_description()) + ".\n" +
+            ManOptions(*command);
     if (!command->get_footer().empty()) {
       page += ".PP\n.nf\n" + Roff(command->get_footer()) + "\n.fi\n";
     }
   }
   return page +
          ".SH EXIT STATUS\n0, or 1 after one line on standard error that says what went wrong, or "
-         "2 "
-         "where the\ncommand line could not be read, or 130 or 143 where SIGINT or SIGTERM ended "
-         "the "
-         "work\nbefore it was done: train has saved then.\n"
+         "2 where the\ncommand line could not be read, or 129, 130, 141 or 143 where SIGHUP, "
+         "SIGINT, "
+         "SIGPIPE or\nSIGTERM ended the work before it was done: train has saved then.\n"
          ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nSet and not empty: no colours on a terminal.\n"
          ".TP\n.B DS_GEMM\nonednn or simd: where matrix products come from.\n"
          ".TP\n.B DS_CPU_ISA\nref, sse4, avx2 or avx512: the widest instruction set to use.\n"
