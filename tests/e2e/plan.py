@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import struct
 import sys
 
 sys.path.insert(0, os.environ["SOURCE_DIR"] + "/tests/support")
@@ -75,6 +76,36 @@ class Plan(e2e.DspeedTest):
                                    ("fp32", [*lora, "--ranks", 2, "--lora-embeddings", "--lora-dropout", 0.1], 3)):
             # Of a file that ranks map each, not all pages need to be there at one time.
             self.compare(name, *base, *flags, config={"zero_optimization": {"stage": stage}}, over=0.1)
+
+    def test_counts_what_a_text_takes(self):
+        """Of a file that is mapped its bytes, of one that is encoded its ids, and what encoding takes."""
+        text = e2e.text(200_000) * 60
+        (self.folder / "long.txt").write_text(text)
+        parts = self.folder / "parts"
+        parts.mkdir()
+        for i in range(12):
+            (parts / f"{i}.txt").write_text(text[i * 10**6:(i + 1) * 10**6])
+        lines = [text[i:i + 1000] for i in range(0, len(text), 1000)]
+        (self.folder / "lines.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+        (self.folder / "chat.jsonl").write_text("".join(json.dumps({"messages": [
+            {"role": "user", "content": "say"}, {"role": "assistant", "content": line}]}) + "\n" for line in lines))
+        self.ok("tokenizer", "train", "--data", self.data, "--vocab", 400, "--out", self.folder / "bpe",
+                "--special", "<|im_start|>", "--special", "<|im_end|>")
+        count = 6_000_000  # ids of Megatron, of which the name of both files is given
+        (self.folder / "ids.bin").write_bytes(b"\1\0" * count)
+        (self.folder / "ids.idx").write_bytes(b"MMIDIDX\0\0" +
+                                              struct.pack("<QBQQiqqq", 1, 8, 1, 2, count, 0, 0, 1))
+        bpe = ["--tokenizer", self.folder / "bpe"]
+        for flags in (["--data", "long.txt"], ["--data", "long.txt", *bpe], ["--data", "parts"],
+                      ["--data", "lines.jsonl"], ["--data", "chat.jsonl", "--format", "chat", *bpe],
+                      ["--data", "ids", "--format", "tokens", "--vocab", 256],
+                      ["--data", "long.txt", "--data", "lines.jsonl"]):
+            flags = [*flags, "--preset", "tiny", "--batch", 4, "--context", 64]
+            planned = json.loads(self.ok("plan", "--json", *flags))["peak_bytes"]
+            done = self.ok("train", *flags, "--steps", 1)
+            peak = float(re.search(r"process peak +([\d.]+) MiB", done)[1]) * 2**20
+            self.assertGreater(planned / peak, 0.95, (flags, planned, peak))
+            self.assertLess(planned / peak, 1.2, (flags, planned, peak))
 
     def test_says_what_does_not_fit(self):
         """A model that no machine of ours holds, planned in a moment."""

@@ -16,6 +16,7 @@
 #include "model/decoder.h"
 #include "optim/rules.h"
 #include "progress.h"
+#include "text_memory.h"
 #include "zero/memory_plan.h"
 
 namespace ds::tool {
@@ -141,19 +142,20 @@ Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm)
   return forecast;
 }
 
-Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
-                                      std::span<const data::WeightedSource> texts) {
+Result<MemoryForecast> ForecastMemory(const TrainPlan& plan, const TrainText& text) {
+  TextMemory texts;
+  {  // before there is what a run has of products, as there
+    TaskPool pool(TaskPool::SizeFor(CpuThreads(plan.flags.threads), plan.flags.ranks));
+    DS_ASSIGN(texts, MeasureTexts(text.sources, text.tokenizer.get(), plan.context, pool));
+  }
   const auto gemm = CreateGemm();
   const int64_t process = ProcessBytes(plan, *gemm);
   DS_ASSIGN(MemoryForecast forecast, ForecastRanks(plan, *gemm));
-  forecast.process_bytes = process;
-  for (const data::WeightedSource& text : texts) {
-    std::error_code error;
-    const auto bytes = std::filesystem::file_size(text.source.path, error);
-    if (!error) forecast.process_bytes += static_cast<int64_t>(bytes);
-  }
+  forecast.process_bytes = process + texts.held;
+  forecast.reading_bytes = texts.reading;
   forecast.peak_bytes =
-      std::max(forecast.peak_bytes, forecast.placing_bytes) + forecast.process_bytes;
+      std::max(std::max(forecast.peak_bytes, forecast.placing_bytes) + forecast.process_bytes,
+               forecast.reading_bytes);
   return forecast;
 }
 

@@ -1,9 +1,8 @@
-// The memory that a run will need, by kind, from its plan alone: what `dspeed plan` prints. Nothing
-// of the model is allocated.
+// The memory that a run will need, by kind, from its plan and its text: what `dspeed plan`
+// prints. Nothing of the model is allocated.
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -22,15 +21,16 @@ struct MemoryForecast {
   int64_t rank_bytes = 0;   // their sum
   // What is there once a process: the program and its libraries, the text, threads.
   int64_t process_bytes = 0;
+  // While texts are encoded, before there is a model: the process, all of a file, ids.
+  int64_t reading_bytes = 0;
   // While weights are placed, all ranks: the files that they are read from are in memory as well.
   int64_t placing_bytes = 0;
   // The most that the process with all its ranks holds in memory at once.
   int64_t peak_bytes = 0;
 };
 
-// `texts`: what --data names.
-Result<MemoryForecast> ForecastMemory(const TrainPlan& plan,
-                                      std::span<const data::WeightedSource> texts);
+// Encodes what the run would encode.
+Result<MemoryForecast> ForecastMemory(const TrainPlan& plan, const TrainText& text);
 
 // The same without what is there once a process, which has to be measured.
 Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm);

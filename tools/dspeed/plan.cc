@@ -155,7 +155,8 @@ Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
     TrainPlan run = plan;
     for (const Remedy& remedy : some) remedy.apply(run);
     DS_ASSIGN(const MemoryForecast ranks, ForecastRanks(run, *gemm));
-    return forecast.process_bytes + ranks.peak_bytes;  // the process is the same one
+    // The process is the same one, and what it reads.
+    return std::max(forecast.process_bytes + ranks.peak_bytes, forecast.reading_bytes);
   };
   for (Remedy& remedy : remedies) {
     DS_ASSIGN(remedy.peak_bytes, peak_with({&remedy, 1}));
@@ -197,7 +198,7 @@ Status Plan(TrainFlags flags, bool as_json) {
     return Error(Code::kNotFound, "{}: cannot open: No such file or directory", path);
   }
   DS_ASSIGN(const TrainPlan plan, PlanTraining(flags));  // the flags know the vocabulary now
-  DS_ASSIGN(const MemoryForecast forecast, ForecastMemory(plan, text.sources));
+  DS_ASSIGN(const MemoryForecast forecast, ForecastMemory(plan, text));
   if (as_json) {
     PrintJson(plan, forecast);
     return {};
@@ -223,7 +224,11 @@ void AddPlan(CLI::App& app, Chosen& chosen) {
       "               are not summed over the ranks yet\n"
       "  activations  what forward keeps for backward\n"
       "  scratch      of norms, and of update rules that work on whole matrices\n"
-      "  the process  the program, its libraries and the data, once for all ranks\n"
+      "  the process  the program, its libraries and the text, once for all ranks\n"
+      "  peak         the most at once: in training, or while weights or the text are read\n"
+      "\n"
+      "A text whose ids train keeps in memory (of a tokenizer, a folder or JSON lines) is encoded\n"
+      "here too, to count them, which takes as long as there.\n"
       "\n"
       "Example\n"
       "  dspeed plan --preset gpt2 --ranks 8 --config zero3.json");
