@@ -130,6 +130,15 @@ class Plan(e2e.DspeedTest):
                               "--ranks", 8)
         self.assert_refused(refused, "MiB of memory, this machine has", "dspeed plan")
 
+    def test_is_of_one_process(self):
+        """What each process of a job holds is not counted as if it were there once."""
+        self.assertNotIn("--mpi", self.ok("plan", "--help"))
+        self.assert_refused(self.dspeed("plan", "--preset", "tiny", "--ranks", 2, "--mpi"), "--mpi", "--ranks N")
+        job = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
+        self.assert_refused(self.dspeed("plan", "--preset", "tiny", env=job), "OMPI_COMM_WORLD_SIZE", "--ranks N")
+        other = self.dspeed("plan", "--preset", "tiny", env={**job, "OMPI_COMM_WORLD_RANK": "1"})
+        self.assertEqual((other.returncode, other.stdout, other.stderr), (1, "", ""))
+
     def test_counts_no_further_than_it_can(self):
         """Bytes that no 64-bit number holds are not said to fit."""
         done = self.dspeed("plan", "--batch", 2**24, "--ranks", 1024, "--layers", 4096, "--width", 65536,

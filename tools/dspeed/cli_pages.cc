@@ -186,7 +186,7 @@ std::vector<std::pair<std::string, const CLI::App*>> RunnableOf(const CLI::App& 
 std::string FlagsOf(const CLI::App& app) {
   std::string flags;
   for (const CLI::Option* option : app.get_options()) {
-    if (option->get_positional()) continue;
+    if (option->get_positional() || option->get_group().empty()) continue;  // "": not shown
     flags += (flags.empty() ? "" : " ") + option->get_name(false, false);
   }
   return flags;

@@ -10,6 +10,7 @@
 
 #include "base/host.h"
 #include "base/json.h"
+#include "comm/launcher.h"
 #include "command.h"
 #include "engine/assembly.h"
 #include "mebibytes.h"
@@ -186,7 +187,20 @@ Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
   return {};
 }
 
+// Processes of a job have the program and the text each, on machines that this one does not know.
+Status CheckOneProcess(const TrainFlags& flags) {
+  const char* instead =
+      "a plan is of ranks in one process: of a job plan --ranks N by itself, and each process "
+      "takes a rank's memory and that of the process";
+  if (flags.mpi) return InvalidArgument("--mpi: {}", instead);
+  const auto launch = comm::FindLaunch();
+  if (!launch) return {};
+  const Status refused = InvalidArgument("a launcher set {}: {}", launch->variable, instead);
+  return launch->rank == 0 ? refused : Status(refused.code(), "");
+}
+
 Status Plan(TrainFlags flags, bool as_json) {
+  DS_TRY(CheckOneProcess(flags));
   flags.plans = true;
   flags.ranks = flags.asked_ranks.value_or(1);
   DS_ASSIGN(const TrainText text, OpenTrainText(flags));
@@ -217,6 +231,7 @@ void AddPlan(CLI::App& app, Chosen& chosen) {
       "Tell how much memory a dspeed train with the same flags will need, without running it");
   plan.add_flag("--json", *json, "As JSON");
   AddTrainFlags(plan, flags);
+  plan.get_option("--mpi")->group("");  // known, to say why not
   plan.footer(
       "The lines\n"
       "  weights, gradients, master, moments  a rank's share of the state of the training\n"
@@ -229,6 +244,9 @@ void AddPlan(CLI::App& app, Chosen& chosen) {
       "\n"
       "A text whose ids train keeps in memory (of a tokenizer, a folder or JSON lines) is encoded\n"
       "here too, to count them, which takes as long as there.\n"
+      "\n"
+      "Ranks are threads of one process. Of a job (mpirun, srun), where each is a process, plan\n"
+      "--ranks N by itself: each process takes what is together a rank's, and the process.\n"
       "\n"
       "Example\n"
       "  dspeed plan --preset gpt2 --ranks 8 --config zero3.json");
