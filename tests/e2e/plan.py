@@ -130,6 +130,15 @@ class Plan(e2e.DspeedTest):
                               "--ranks", 8)
         self.assert_refused(refused, "MiB of memory, this machine has", "dspeed plan")
 
+    def test_says_that_the_text_does_not_fit(self):
+        """Then no smaller model helps."""
+        with open(self.folder / "sparse.txt", "wb") as file:
+            file.truncate(2**42)
+        told = self.ok("plan", "--preset", "tiny", "--data", "sparse.txt")
+        self.assertIn("does not fit", told)
+        self.assertRegex(told, r"The text alone is too large: with the program it takes 41943\d\d\.\d MiB")
+        self.assertNotIn("smaller model", told)
+
     def test_is_of_one_process(self):
         """What each process of a job holds is not counted as if it were there once."""
         self.assertNotIn("--mpi", self.ok("plan", "--help"))

@@ -150,6 +150,13 @@ Result<std::vector<Remedy>> LeastOf(std::vector<Remedy> remedies, const PeakWith
 
 // What each remedy saves by itself, the best first, and which of them make the run fit.
 Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
+  if (const int64_t text = std::max(forecast.process_bytes, forecast.reading_bytes);
+      text > UsableMemory()) {
+    Say("\nThe text alone is too large: with the program it takes {:.1f} MiB, whatever the "
+        "model.\n",
+        MiB(text));
+    return {};
+  }
   DS_ASSIGN(std::vector<Remedy> remedies, RemediesOf(plan));
   const auto gemm = CreateGemm();
   const PeakWith peak_with = [&](std::span<const Remedy> some) -> Result<int64_t> {
