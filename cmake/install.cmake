@@ -1,5 +1,6 @@
 # Installed: the library, its modules, the headers, the program, and the two ways to find them.
 include(CMakePackageConfigHelpers)
+include(${PROJECT_SOURCE_DIR}/cmake/path_between.cmake)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/DeepSpeed)
 
 if(TARGET deepspeed)
@@ -33,10 +34,18 @@ write_basic_package_version_file(${made}/DeepSpeedConfigVersion.cmake
 install(FILES ${made}/DeepSpeedConfig.cmake
               ${made}/DeepSpeedConfigVersion.cmake DESTINATION ${package_dir})
 
-# The prefix is found from where the .pc file lies, so an installed tree may be moved.
-set(pc_dir /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-cmake_path(RELATIVE_PATH pc_dir BASE_DIRECTORY /p OUTPUT_VARIABLE pc_relative)
-string(REGEX REPLACE "[^/]+" ".." pc_to_prefix ${pc_relative})
+# The prefix is found from where the .pc file lies, so an installed tree may be moved; a folder that
+# was given as an absolute path is where that says.
+ds_path_between(${CMAKE_INSTALL_LIBDIR}/pkgconfig . pc_prefix)
+foreach(dir LIBDIR INCLUDEDIR)
+  set(pc_${dir} ${CMAKE_INSTALL_${dir}})
+  if(NOT IS_ABSOLUTE ${pc_${dir}})
+    string(PREPEND pc_${dir} "\${prefix}/")
+  endif()
+endforeach()
+if(NOT IS_ABSOLUTE ${pc_prefix})
+  string(PREPEND pc_prefix "\${pcfiledir}/")
+endif()
 configure_file(${PROJECT_SOURCE_DIR}/pkgconfig/deepspeed.pc.in ${PROJECT_BINARY_DIR}/deepspeed.pc
                @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/deepspeed.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -78,4 +78,14 @@ grep -q 'Gather the weights, |compute' out || { cat out >&2; fail "finetune lear
 "$prefix/bin/dspeed" train --list-presets >out
 grep -q "$(realpath "$prefix")/share/deepspeed/presets/small.json" out ||
   fail "the installed dspeed does not find its presets"
+
+# Folders that were given as absolute paths are named so, wherever the prefix is.
+far=$work/far
+cmake -G Ninja -S "$source_dir" -B far-build -DDS_BUILD_TESTS=OFF -DCMAKE_INSTALL_PREFIX="$work/near" \
+  -DCMAKE_INSTALL_LIBDIR="$far/lib" -DCMAKE_INSTALL_INCLUDEDIR="$far/include" \
+  -DCMAKE_INSTALL_DATADIR="$far/share" >log 2>&1 || { cat log >&2; fail "absolute folders do not configure"; }
+flags=$(PKG_CONFIG_PATH=far-build pkg-config --cflags --libs deepspeed)
+[ "${flags% }" = "-I$far/include -L$far/lib -ldeepspeed" ] || fail "deepspeed.pc of absolute folders says $flags"
+grep -q "RPATH \"$far/lib\"" far-build/cmake_install.cmake || fail "dspeed does not look into $far/lib"
+grep -q "DS_DATA_FROM_BIN=.*$far/share/deepspeed" far-build/build.ninja || fail "dspeed does not look into $far/share"
 echo "installed, moved, built against and run"
