@@ -173,6 +173,19 @@ class Logs(e2e.DspeedTest):
             self.assertNotIn("nan", text)
             self.assertNotIn("inf", text.replace("information", ""))
 
+    def test_pictures_of_a_text_of_any_name(self):
+        """A name of a file is bytes; what XML has no characters for is replaced."""
+        for number, name in enumerate((b"a\1b&\x1f.txt", b"a\xff\xc3.txt", "größer<\uffff.txt".encode())):
+            path = os.fsencode(self.folder) + b"/" + name
+            with open(path, "wb") as file:
+                file.write(self.data.read_bytes())
+            done = subprocess.run([e2e.DSPEED, "train", "--data", path, *e2e.MODEL, "--steps", "2", "--log",
+                                   self.folder / f"log{number}"], capture_output=True, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            for picture in ("loss.svg", "run.svg"):
+                svg = xml.etree.ElementTree.parse(self.folder / f"log{number}" / picture)
+                self.assertIn("\ufffd", "".join(svg.getroot().itertext()))
+
     def assert_apart(self, svg):
         """No two words of a row lie on one another, a mark between them included."""
         rows = {}

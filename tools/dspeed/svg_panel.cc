@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "token/utf8.h"
+
 namespace ds::tool {
 namespace {
 
@@ -131,15 +133,22 @@ std::string Panel::Heading(const std::string& title, std::span<const Key> keys) 
 
 std::string EscapeXml(const std::string& text) {
   std::string out;
-  for (const char c : text) {
-    if (c == '&')
+  for (size_t at = 0; at < text.size();) {
+    const auto [value, bytes] = token::ReadUtf8(text, at);
+    // XML has no way to say the others, not by their number either.
+    const bool known = value != token::kNotUtf8 && value != 0xFFFE && value != 0xFFFF &&
+                       (value >= 0x20 || value == '\t' || value == '\n' || value == '\r');
+    if (!known)
+      token::AppendUtf8(0xFFFD, out);
+    else if (value == '&')
       out += "&amp;";
-    else if (c == '<')
+    else if (value == '<')
       out += "&lt;";
-    else if (c == '>')
+    else if (value == '>')
       out += "&gt;";
     else
-      out += c;
+      out.append(text, at, bytes);
+    at += bytes;
   }
   return out;
 }
