@@ -318,6 +318,10 @@ class ProgressLine(e2e.DspeedTest):
         self.assertIn("\033[36m", text)
         self.assertIn("step 15  validation loss", text)
 
+    def test_a_dumb_terminal_is_none(self):
+        """It shows what would move its cursor as letters."""
+        self.assertEqual(self.watch(TERM="dumb"), "")
+
     def test_no_colour_and_narrow(self):
         text = self.watch(columns=48, TERM="xterm", NO_COLOR="1")
         self.assertNotRegex(text, r"\033\[\d+m")

@@ -17,9 +17,8 @@ namespace {
 
 // https://no-color.org: set and not empty.
 bool WantsColour() {
-  const char *no_colour = std::getenv("NO_COLOR"), *terminal = std::getenv("TERM");
-  return (no_colour == nullptr || *no_colour == '\0') &&
-         (terminal == nullptr || std::strcmp(terminal, "dumb") != 0);
+  const char* no_colour = std::getenv("NO_COLOR");
+  return no_colour == nullptr || *no_colour == '\0';
 }
 
 }  // namespace
@@ -71,7 +70,11 @@ std::string Progress::Join(std::vector<Field> fields, size_t columns) {
   }
 }
 
-bool Progress::Wanted() { return ::isatty(STDERR_FILENO) == 1; }
+bool Progress::Wanted() {
+  const char* terminal = std::getenv("TERM");
+  const bool dumb = terminal != nullptr && std::strcmp(terminal, "dumb") == 0;
+  return ::isatty(STDERR_FILENO) == 1 && !dumb;
+}
 
 Progress::Progress(const Work& work)
     : terminal_(Wanted()),

@@ -1,6 +1,5 @@
 // dspeed tokenize, dspeed tokenizer train
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -48,7 +47,7 @@ class TextProgress {
 
  private:
   using Clock = std::chrono::steady_clock;
-  const bool terminal_ = ::isatty(STDERR_FILENO) == 1;
+  const bool terminal_ = Progress::Wanted();
   const Clock::time_point start_ = Clock::now();
   Clock::time_point shown_ = {};
   bool open_ = false;
