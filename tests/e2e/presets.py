@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import struct
 import sys
@@ -57,6 +58,11 @@ class Presets(e2e.DspeedTest):
             self.assertIn(str(folder / "ours.json"), listed)
             self.assertEqual(len(self.run_of("run", "--preset", "tiny")), 7)
             self.assertEqual(len(self.run_of("run", "--preset", "ours")), 7)
+            # One that is broken does not hide the others.
+            (folder / "broken.json").write_text("{")
+            told = self.dspeed("train", "--list-presets")
+            self.assert_refused(told, folder / "broken.json")
+            self.assertEqual(re.findall(r"(?m)^(\S+) +\d+ layers", told.stdout), [*NAMES, "ours"])
         finally:
             e2e.DSPEED = program
 
@@ -131,7 +137,11 @@ class Presets(e2e.DspeedTest):
             self.assert_refused(self.dspeed("train", "--data", self.data, "--preset", path),
                                 "mine.json", *parts)
         refuse("layer", "layers", model={**SMALL["model"], "layer": 2})
-        refuse("heads", "missing", model={"layers": 2})
+        refuse("model.heads", "missing", model={"layers": 2})
+        refuse("model.layers is -2", model={**SMALL["model"], "layers": -2})
+        refuse("model.width", "string", model={**SMALL["model"], "width": "16"})
+        refuse("model.width 16", "model.heads 3", model={**SMALL["model"], "heads": 3})
+        refuse("steps", 2**63 - 1, 2**53, steps=2**63 - 1)
         refuse("step", "unknown", step=3)
         refuse("steps", 0, steps=0)
         refuse("ds_config", "array", ds_config=[])
@@ -140,7 +150,11 @@ class Presets(e2e.DspeedTest):
         ask = ["train", "--data", self.data, "--preset"]
         self.assert_refused(self.dspeed(*ask, "no/such.json"), "no/such.json")
         self.assert_refused(self.dspeed(*ask, "huge"), "huge", "tiny", "nanogpt-char-cpu")
-        self.assert_refused(self.dspeed(*ask, self.preset(ds_config={"no_such_key": 1})), "no_such_key")
+        self.assert_refused(self.dspeed(*ask, self.preset(ds_config={"no_such_key": 1})), "mine.json", "no_such_key")
+        config = self.folder / "config.json"
+        config.write_text("{}")
+        self.assert_refused(self.dspeed(*ask, self.preset(ds_config={"no_such_key": 1}), "--config", config),
+                            "config.json, ", "mine.json", "no_such_key")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "command.h"
+#include "train_flags.h"
 
 namespace ds::tool {
 namespace {
@@ -55,15 +56,26 @@ Status ReadInto(const Json& json, Preset& preset) {
        {std::pair("steps", &preset.steps), std::pair("eval_every", &preset.eval_every)}) {
     if (!json.contains(key)) continue;
     DS_TRY(ReadKey(json, key, value->emplace()));
-    if (**value < 1) return Error(Code::kConfig, "{} is {}, expected 1 or more", key, **value);
+    if (**value < 1 || **value > kMostSteps) {
+      return Error(Code::kConfig, "{} is {}, expected 1 to {}", key, **value, kMostSteps);
+    }
   }
   DS_ASSIGN(const Json model, SectionOf(json, "model"));
   DS_TRY(CheckKeys(model, "model.", {"layers", "heads", "width", "context", "bias"}));
-  DS_TRY(RequireKey(model, "layers", preset.layers));
-  DS_TRY(RequireKey(model, "heads", preset.heads));
-  DS_TRY(RequireKey(model, "width", preset.width));
-  DS_TRY(RequireKey(model, "context", preset.context));
-  DS_TRY(ReadKey(model, "bias", preset.bias));
+  const auto in_model = [](const Status& status) -> Status {
+    return status.ok() ? status : Error(status.code(), "model.{}", status.message());
+  };
+  for (const auto& [key, size] :
+       {std::pair("layers", &preset.layers), std::pair("heads", &preset.heads),
+        std::pair("width", &preset.width), std::pair("context", &preset.context)}) {
+    DS_TRY(in_model(RequireKey(model, key, *size)));
+    if (*size < 1) return Error(Code::kConfig, "model.{} is {}, expected 1 or more", key, *size);
+  }
+  if (preset.width % preset.heads != 0) {
+    return Error(Code::kConfig, "model.width {} is not a multiple of model.heads {}", preset.width,
+                 preset.heads);
+  }
+  DS_TRY(in_model(ReadKey(model, "bias", preset.bias)));
   DS_ASSIGN(preset.ds_config, SectionOf(json, "ds_config"));
   return {};
 }
@@ -72,7 +84,7 @@ Result<Preset> Parse(const std::string& name, const std::string& path, std::stri
   Preset preset;
   preset.name = name;
   preset.path = path;
-  const std::string what = path.empty() ? "preset " + name : path;
+  const std::string what = preset.source();
   DS_ASSIGN(const Json json, ParseJson(text, what));
   const Status status = ReadInto(json, preset);
   if (!status.ok()) return Error(status.code(), "{}: {}", what, status.message());
@@ -115,15 +127,6 @@ Result<Preset> FindPreset(const std::string& name) {
   return InvalidArgument("--preset is {}, expected one of {}, or a file", name, PresetNames());
 }
 
-Result<std::vector<Preset>> AllPresets() {
-  std::vector<Preset> presets;
-  for (const std::string& name : Names()) {
-    DS_ASSIGN(Preset preset, FindPreset(name));
-    presets.push_back(std::move(preset));
-  }
-  return presets;
-}
-
 std::string PresetNames() {
   std::string text;
   for (const std::string& name : Names()) text += (text.empty() ? "" : ", ") + name;
@@ -131,13 +134,19 @@ std::string PresetNames() {
 }
 
 Status ListPresets() {
-  DS_ASSIGN(const std::vector<Preset> presets, AllPresets());
-  for (const Preset& preset : presets) {
+  Status wrong;  // of the first that cannot be read: the others are listed
+  for (const std::string& name : Names()) {
+    auto found = FindPreset(name);
+    if (!found.ok()) {
+      if (wrong.ok()) wrong = found.status();
+      continue;
+    }
+    const Preset& preset = *found;
     Say("{:<17} {} layers, {} heads, width {}, context {}: {}\n{:<17} {}\n", preset.name,
         preset.layers, preset.heads, preset.width, preset.context, preset.about, "",
         preset.path.empty() ? "(in the program)" : preset.path);
   }
-  return {};
+  return wrong;
 }
 
 }  // namespace ds::tool

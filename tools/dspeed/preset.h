@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/json.h"
 #include "base/status.h"
@@ -16,6 +15,8 @@ namespace ds::tool {
 struct Preset {
   std::string name, about;
   std::string path;  // of its file; empty: the copy in the program
+  // For messages.
+  std::string source() const { return path.empty() ? "preset " + name : path; }
   int64_t layers = 0, heads = 0, width = 0, context = 0;
   bool bias = true;  // false: biases stay 0 and are not trained
   std::string tokenizer = "bytes";
@@ -26,9 +27,8 @@ struct Preset {
 // `name`: of one beside the program, or the path of a file: with a slash in it, or .json at its
 // end.
 Result<Preset> FindPreset(const std::string& name);
-// All that FindPreset knows by name.
-Result<std::vector<Preset>> AllPresets();
-// Shows them: what --list-presets asks for.
+// Shows all that FindPreset knows by name: what --list-presets asks for. Fails after that where one
+// of them cannot be read.
 Status ListPresets();
 // "tiny, small, ..."
 std::string PresetNames();

@@ -430,7 +430,12 @@ Result<TrainPlan> PlanTraining(const TrainFlags& asked) {
   DS_TRY(CheckCut(plan, users_batch, json));
   plan.config_json = DumpJson(json);
   auto engine = ParseConfig(plan.config_json, flags.ranks);
-  const std::string from = flags.config.empty() ? "" : flags.config + ": ";
+  // The user's, and a preset that was asked for, of which it has what the user's does not say.
+  std::string from = flags.config;
+  if (flags.asked_preset.has_value() && !preset.ds_config.empty()) {
+    from += (from.empty() ? "" : ", ") + preset.source();
+  }
+  if (!from.empty()) from += ": ";
   if (!engine.ok()) {
     return Error(engine.status().code(), "{}{}", from, engine.status().message());
   }
