@@ -75,6 +75,12 @@ class Config(e2e.DspeedTest):
         self.assertEqual(told["config"]["train_micro_batch_size_per_gpu"], 12)
         self.assertEqual(self.config({**batch, "train_micro_batch_size_per_gpu": 3}).returncode, 0)
 
+    def test_what_train_would_not_take(self):
+        batch = {"train_batch_size": "auto"}
+        self.assert_refused(self.config(batch, "--batch", 99999999999), "--batch is 99999999999", 2**24)
+        self.assert_refused(self.config(batch, "--batch", 0), "--batch is 0")
+        self.assert_refused(self.config(batch, "--steps", 2**53 + 1), "--steps is", 2**53)
+
     def test_all_refusals(self):
         done = self.config({"train_batch_size": 3, "zero_optimization": {
             "stage": 3, "offload_optimizer": {"device": "nvme"}, "prefetch_bucket_sise": 1},

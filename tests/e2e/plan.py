@@ -186,6 +186,7 @@ class Plan(e2e.DspeedTest):
                             "preset small", 16, "3 ranks", "--batch 15", "--batch 18")
 
     def test_refusals(self):
+        self.assert_refused(self.dspeed("plan", "--list-presets", "--json"), "--list-presets", "--json")
         self.assert_refused(self.dspeed("plan", "--data", self.data, "--ranks", 3, "--batch", 4), 3, 4)
         self.assert_refused(self.dspeed("plan", "--data", self.data, "--width", 7, "--heads", 2), 7, 2)
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import struct
+import subprocess
 import sys
 import unittest
 
@@ -62,6 +63,22 @@ class Files(e2e.DspeedTest):
         names = [b["name"] for b in told["backends"]]
         self.assertEqual(names, ["onednn", "simd", "mpi", "threads", "self"])
         self.assertIn("instruction set", self.dspeed("report").stdout)
+
+    def test_report_of_a_processor_of_any_name(self):
+        """As a machine says that has no UTF-8 there, or no colon; in a namespace of its own."""
+        info = self.folder / "cpuinfo"
+        for line, name in ((b"model name\t: Odd \xff CPU\n", "Odd \ufffd CPU"), (b"model name\n", "unknown"),
+                           (b"model name:\n", "unknown"), (b"model name:X\n", "X")):
+            info.write_bytes(line)
+            script = f"mount --bind {info} /proc/cpuinfo || exit 77; exec {e2e.DSPEED} report --json"
+            try:
+                done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, timeout=60)
+            except FileNotFoundError:
+                self.skipTest("no unshare")
+            if done.returncode == 77 or b"unshare" in done.stderr:
+                self.skipTest(done.stderr.decode())
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(json.loads(done.stdout)["processor"], name)
 
     def test_without_onednn(self):
         """A copy of the program with no module near it: slower, and it says why."""

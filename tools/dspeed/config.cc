@@ -149,7 +149,13 @@ Status Config(const ConfigFlags& flags) {
   }
   if (flags.file.empty()) return InvalidArgument("a FILE is needed: a ds_config.json");
   if (flags.world < 1) return InvalidArgument("--world is {}, expected 1 or more", flags.world);
-  if (flags.steps() < 1) return InvalidArgument("--steps is {}, expected 1 or more", flags.steps());
+  // As train takes them.
+  if (flags.steps() < 1 || flags.steps() > kMostSteps) {
+    return InvalidArgument("--steps is {}, expected 1 to {}", flags.steps(), kMostSteps);
+  }
+  if (flags.batch < 1 || flags.batch > kMostBatch) {
+    return InvalidArgument("--batch is {}, expected 1 to {}", flags.batch, kMostBatch);
+  }
   return Show(flags);
 }
 

@@ -258,7 +258,11 @@ void AddPlan(CLI::App& app, Chosen& chosen) {
       "Example\n"
       "  dspeed plan --preset gpt2 --ranks 8 --config zero3.json");
   plan.callback([&chosen, flags, json] {
-    chosen = [flags, json] { return flags->list_presets ? ListPresets() : Plan(*flags, *json); };
+    chosen = [flags, json] {
+      if (!flags->list_presets) return Plan(*flags, *json);
+      if (!*json) return ListPresets();
+      return InvalidArgument("--list-presets and --json: the list is for people alone");
+    };
   });
 }
 
