@@ -238,36 +238,44 @@ TEST(Inject, PeersHearOfARegistrationThatRanOutOfMemory) {
       << ds_error_peek_message();
 }
 
-// The same where memory runs out before the peers are met: in a collective call, and in the making
-// of an engine.
+// The same where memory runs out before the peers are met, in a collective call and in the making
+// of an engine; and where it does as that one meets them.
+enum class Call { kReduce, kCreate, kCreateAmid };
+struct Meeting {
+  Call call;
+  std::atomic<int> failed = 0;
+};
 ds_status MeetOnThree(ds_comm* comm, void* user_data) {
-  std::atomic<int>& failed = static_cast<std::atomic<int>*>(user_data)[0];
-  const bool makes_engine = static_cast<std::atomic<int>*>(user_data)[1] != 0;
+  auto& [call, failed] = *static_cast<Meeting*>(user_data);
   int32_t rank = -1;
   EXPECT_EQ(ds_comm_get_rank(comm, &rank), DS_OK);
   float value = 1;
   ds_engine* engine = nullptr;
   ds_engine_options options = DS_ENGINE_OPTIONS_INIT;
   options.comm = comm;
-  if (rank == 1) test::FailNew(1);
-  const ds_status met = makes_engine
-                            ? ds_engine_create(&options, &engine)
-                            : ds_comm_all_reduce_typed(comm, DS_DTYPE_F32, 1, &value, 1, nullptr);
+  if (rank == 1 && call != Call::kCreateAmid) test::FailNew(1);
+  const ds_status met = call == Call::kReduce
+                            ? ds_comm_all_reduce_typed(comm, DS_DTYPE_F32, 1, &value, 1, nullptr)
+                            : ds_engine_create(&options, &engine);
   test::StopFailingNew();
   EXPECT_EQ(met, rank == 1 ? DS_ERR_OUT_OF_MEMORY : DS_ERR_RANK_LOST) << ds_error_peek_message();
+  EXPECT_NE(std::string(ds_error_peek_message()).find("out of memory"), std::string::npos)
+      << "rank " << rank << ": " << ds_error_peek_message();
   ++failed;
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (failed < 3 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
   EXPECT_EQ(failed, 3) << "rank " << rank;
   return DS_OK;
 }
-TEST(Inject, PeersHearOfACallThatRanOutOfMemoryBeforeTheyMet) {
-  for (const int makes_engine : {0, 1}) {
-    std::atomic<int> plan[2] = {0, makes_engine};
+TEST(Inject, PeersHearOfACallThatRanOutOfMemory) {
+  for (const Call call : {Call::kReduce, Call::kCreate, Call::kCreateAmid}) {
+    Meeting meeting{call};
     ds_comm_options options = DS_COMM_OPTIONS_INIT;
     options.timeout_seconds = 60;
-    EXPECT_EQ(ds_comm_run_threads(3, &options, MeetOnThree, plan), DS_OK)
+    if (call == Call::kCreateAmid) inject("comm.all_gather@1=1:oom");
+    EXPECT_EQ(ds_comm_run_threads(3, &options, MeetOnThree, &meeting), DS_OK)
         << ds_error_peek_message();
+    inject("");
   }
 }
 
