@@ -212,7 +212,6 @@ int32_t Hook(const ds_grad_event* event, void* user_data) {
 }
 void Destroyed(void* user_data) { ++static_cast<HookLog*>(user_data)->destroyed; }
 
-// Names are lent until the engine ends: registering more must not move them.
 // Units without a name, and the frozen part of one with a name, are named here.
 TEST(EngineC, AUnitMayBeNamedAsOthersAreNamedHere) {
   Toy toy;
@@ -236,6 +235,7 @@ TEST(EngineC, AUnitMayBeNamedAsOthersAreNamedHere) {
   EXPECT_EQ(ds_engine_seal(toy.engine), DS_OK) << ds_error_peek_message();
 }
 
+// Names are lent until the engine ends: registering more must not move them.
 TEST(EngineC, ALentNameStaysWhereItIs) {
   Toy toy;
   const char* name = nullptr;

@@ -153,10 +153,12 @@ Result<MemoryForecast> ForecastMemory(const TrainPlan& plan, const TrainText& te
   DS_ASSIGN(MemoryForecast forecast, ForecastRanks(plan, *gemm));
   forecast.process_bytes = process + texts.held;
   forecast.reading_bytes = texts.reading;
-  forecast.peak_bytes =
-      std::max(std::max(forecast.peak_bytes, forecast.placing_bytes) + forecast.process_bytes,
-               forecast.reading_bytes);
+  forecast.peak_bytes = PeakInProcess(forecast, forecast.process_bytes, forecast.reading_bytes);
   return forecast;
+}
+
+int64_t PeakInProcess(const MemoryForecast& ranks, int64_t process_bytes, int64_t reading_bytes) {
+  return std::max(std::max(ranks.peak_bytes, ranks.placing_bytes) + process_bytes, reading_bytes);
 }
 
 std::string UsableMemoryText() {

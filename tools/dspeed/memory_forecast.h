@@ -34,6 +34,8 @@ Result<MemoryForecast> ForecastMemory(const TrainPlan& plan, const TrainText& te
 
 // The same without what is there once a process, which has to be measured.
 Result<MemoryForecast> ForecastRanks(const TrainPlan& plan, kernels::Gemm& gemm);
+// The peak of such ranks in a process that has, and reads, what another forecast says.
+int64_t PeakInProcess(const MemoryForecast& ranks, int64_t process_bytes, int64_t reading_bytes);
 
 // How much memory there is for a run, for people: "this machine has 24576 MiB".
 std::string UsableMemoryText();

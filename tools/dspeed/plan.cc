@@ -164,7 +164,7 @@ Status PrintRemedies(const TrainPlan& plan, const MemoryForecast& forecast) {
     for (const Remedy& remedy : some) remedy.apply(run);
     DS_ASSIGN(const MemoryForecast ranks, ForecastRanks(run, *gemm));
     // The process is the same one, and what it reads.
-    return std::max(forecast.process_bytes + ranks.peak_bytes, forecast.reading_bytes);
+    return PeakInProcess(ranks, forecast.process_bytes, forecast.reading_bytes);
   };
   for (Remedy& remedy : remedies) {
     DS_ASSIGN(remedy.peak_bytes, peak_with({&remedy, 1}));
