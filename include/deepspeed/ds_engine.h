@@ -22,7 +22,8 @@ typedef struct ds_engine_options {
 #define DS_ENGINE_OPTIONS_INIT \
   { sizeof(ds_engine_options), NULL, NULL }
 
-/** An engine without parameters. Compares the configuration over the ranks.
+/** An engine without parameters. Compares the configuration over the ranks. The defaults are those
+ *  of ds_config_defaults(); one of them clips gradients at norm 1.
  *  thread: any; collective: yes; blocking: yes; null: options; keeps: options.comm;
  *  owns: out_engine -> ds_engine_destroy.
  *  @return DS_ERR_CONFIG: a key that is unknown, contradictory or not supported, by name. */

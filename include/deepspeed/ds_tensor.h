@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /** Weights and gradients are F32, BF16 or F16. The others are of views alone: what computes refuses
- *  them by name. */
+ *  them. */
 typedef enum ds_dtype {
   DS_DTYPE_F32 = 1,
   DS_DTYPE_BF16 = 2, /**< the upper 16 bits of an IEEE-754 binary32 */

@@ -17,7 +17,8 @@
 namespace ds::checkpoint {
 namespace {
 
-constexpr int64_t kFormat = 2;
+constexpr int64_t kFormat = 3;
+constexpr int64_t kWithoutSums = 2;  // states of before; they are read
 
 std::string ManifestPath(const std::string& folder) { return folder + "/run.json"; }
 
@@ -34,6 +35,16 @@ int SliceOf(const StatePiece& piece, int world) {
 
 std::string Checksum(std::span<const std::byte> bytes) {
   return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
+}
+std::string Checksum(std::string_view text) { return Checksum(std::as_bytes(std::span(text))); }
+
+// Of all arrays of a slice, by their checksums.
+std::string Digest(const std::map<std::string, std::string>& checksums) {
+  std::string all;
+  for (const auto& [name, checksum] : checksums) {
+    all += fmt::format("{}:{} {}\n", name.size(), name, checksum);
+  }
+  return Checksum(all);
 }
 
 // A file of an earlier state, or what a killed writer left of one.
@@ -80,6 +91,13 @@ class SliceFile {
   static Result<SliceFile> Open(const std::string& folder, const RunManifest& manifest, int slice) {
     const std::string path = folder + "/" + SliceName(manifest, slice);
     DS_ASSIGN(SafetensorsReader reader, SafetensorsReader::Open(path));
+    const std::string digest = Digest(reader.metadata());
+    if (!manifest.slices.empty() && digest != manifest.slices[static_cast<size_t>(slice)]) {
+      return Error(Code::kCorruptData,
+                   "{}: is not the slice that run.json names: the digest of its checksums is {}, "
+                   "expected {}",
+                   path, digest, manifest.slices[static_cast<size_t>(slice)]);
+    }
     return SliceFile(path, slice, manifest.world, std::move(reader));
   }
 
@@ -157,23 +175,25 @@ Status WriteRunSlices(const std::string& folder, const RunManifest& manifest, in
   return writer.Finish();
 }
 
-Status CheckRunSlices(const std::string& folder, const RunManifest& manifest) {
+Status CheckRunSlices(const std::string& folder, RunManifest& manifest) {
+  manifest.slices.clear();
   for (int slice = 0; slice < manifest.world; ++slice) {
     const std::string path = fmt::format("{}/{}", folder, SliceName(manifest, slice));
     std::error_code error;
-    if (std::filesystem::exists(path, error)) continue;
-    return Error(Code::kIo, "{}: not there, where all {} ranks have saved: is it one folder?", path,
-                 manifest.world);
+    if (!std::filesystem::exists(path, error)) {
+      return Error(Code::kIo, "{}: not there, where all {} ranks have saved: is it one folder?",
+                   path, manifest.world);
+    }
+    DS_ASSIGN(const SafetensorsReader reader, SafetensorsReader::Open(path));
+    manifest.slices.push_back(Digest(reader.metadata()));
   }
   return {};
 }
 
 Status CommitRun(const std::string& folder, const RunManifest& manifest) {
-  const Json json = {{"format", kFormat},
-                     {"step", manifest.step},
-                     {"save", manifest.save},
-                     {"world", manifest.world},
-                     {"facts", manifest.facts}};
+  Json json = {{"format", kFormat},       {"step", manifest.step},     {"save", manifest.save},
+               {"world", manifest.world}, {"slices", manifest.slices}, {"facts", manifest.facts}};
+  json["checksum"] = Checksum(DumpJson(json, -1));
   DS_TRY(WriteFileAtomic(ManifestPath(folder), DumpJson(json) + "\n"));
   return RemoveOthers(folder, manifest);
 }
@@ -202,8 +222,19 @@ Result<std::optional<RunManifest>> ReadRunManifest(const std::string& folder) {
     }
     int64_t format = 0, world = 0;
     DS_TRY(RequireKey(json, "format", format));
-    if (format != kFormat) {
-      return Error(Code::kConfig, "format is {}, this version reads {}", format, kFormat);
+    if (format != kFormat && format != kWithoutSums) {
+      return Error(Code::kConfig, "format is {}, this version reads {} and {}", format,
+                   kWithoutSums, kFormat);
+    }
+    // One bit makes a 2 of a 3: what has a checksum is compared with it.
+    std::string checksum;
+    if (format == kFormat || json.contains("checksum")) {
+      DS_TRY(RequireKey(json, "checksum", checksum));
+      json.erase("checksum");
+      const std::string found = Checksum(DumpJson(json, -1));
+      if (checksum != found) {
+        return Error(Code::kConfig, "has checksum {}, was written with {}", found, checksum);
+      }
     }
     DS_TRY(RequireKey(json, "step", manifest.step));
     DS_TRY(RequireKey(json, "save", manifest.save));
@@ -213,6 +244,19 @@ Result<std::optional<RunManifest>> ReadRunManifest(const std::string& folder) {
                    world);
     }
     manifest.world = static_cast<int>(world);
+    if (format == kFormat) {
+      const Json slices = json.value("slices", Json());
+      if (!slices.is_array() || slices.size() != static_cast<size_t>(world)) {
+        return Error(Code::kConfig, "slices: {} of {}, expected {}", JsonTypeName(slices),
+                     slices.size(), world);
+      }
+      for (const Json& slice : slices) {
+        if (!slice.is_string()) {
+          return Error(Code::kConfig, "slices: {} in it, expected strings", JsonTypeName(slice));
+        }
+        manifest.slices.push_back(slice.get<std::string>());
+      }
+    }
     if (!json.contains("facts") || !json["facts"].is_object()) {
       return Error(Code::kConfig, "facts: missing, or no object");
     }

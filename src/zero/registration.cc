@@ -21,8 +21,11 @@ constexpr size_t kLongestName = 255;
 Status ShardedStore::CheckSpec(const ParamSpec& spec, const ParamValues& values) const {
   if (!failure_.ok()) return failure_;
   if (sealed_) {
-    return InvalidState("{}: registered after the engine was sealed with {} parameters", spec.name,
-                        param_count());
+    return InvalidState(
+        "{}: registered after the engine was sealed with {} parameters (by a call, or the first "
+        "use "
+        "of one)",
+        spec.name, param_count());
   }
   if (spec.name.empty() || spec.name.size() > kLongestName) {
     return InvalidArgument("parameter name has {} bytes, not 1 to {}", spec.name.size(),

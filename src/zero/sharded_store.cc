@@ -145,8 +145,10 @@ Status ShardedStore::CloseGrad(Param& param) {
 Status ShardedStore::AddGrad(ParamId id, DType dtype, const void* grad) {
   DS_ASSIGN(Param * param, CheckTrainable(id));
   if (dtype != DType::kF32 && dtype != options_.dtype) {
-    return InvalidArgument("{}: gradient is {}, neither f32 nor the engine's {}", param->spec.name,
-                           DTypeName(dtype), DTypeName(options_.dtype));
+    const bool half = options_.dtype != DType::kF32;
+    return InvalidArgument("{}: gradient is {}, the engine takes f32{}{}", param->spec.name,
+                           DTypeName(dtype), half ? " or " : "",
+                           half ? DTypeName(options_.dtype) : "");
   }
   if (param->open) return InvalidState("{}: between begin_grad and end_grad", param->spec.name);
   DS_TRY(OpenGrad(*param));

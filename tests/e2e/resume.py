@@ -138,6 +138,25 @@ class Resume(e2e.DspeedTest):
         slices = [path.name for path in manifest.parent.glob("*.safetensors")]
         self.assertEqual(len(slices), 2, slices)
 
+    def test_a_manifest_that_is_gone(self):
+        """A copy of a folder may lack it: the trained model is not replaced by a slip."""
+        self.train("run", *RUN, "--save-every", 4)
+        whole = self.weights("run")
+        manifest = self.folder / "run/model/resume/run.json"
+        kept = manifest.read_text()
+        manifest.unlink()
+        for flags in ([], ["--resume"]):
+            done = self.dspeed(*self.train_arguments("run", *RUN, *flags))
+            self.assert_refused(done, "config.json", "resume/run.json is not there", "--overwrite")
+        self.assertEqual(self.weights("run"), whole)
+        manifest.write_text(kept.replace('"seed": 0', '"seed": 1'))
+        done = self.dspeed(*self.train_arguments("run", *RUN, "--resume", "--seed", 1))
+        self.assert_refused(done, manifest, "has checksum")
+        manifest.write_text(kept)
+        self.train("run", *RUN, "--resume", "--steps", STEPS + 1)
+        manifest.unlink()
+        self.train("run", *RUN)  # with --overwrite
+
     def test_another_stage_and_world_may_go_on(self):
         self.train("a", *RUN, config={"zero_optimization": {"stage": 1}, "bf16": {"enabled": True}})
         self.train("b", *RUN, "--steps", 6, "--save-every", 6, config={

@@ -248,7 +248,7 @@ Status RankTrainer::Save(const std::string& folder, int64_t step) {
     save = static_cast<double>(next);
   }
   DS_TRY(comm_.AllReduce("number of the save", {&save, 1}));
-  checkpoint::RunManifest manifest{step, static_cast<int64_t>(save), comm_.size(), {}};
+  checkpoint::RunManifest manifest{step, static_cast<int64_t>(save), comm_.size(), {}, {}};
   DS_TRY(checkpoint::WriteRunSlices(state, manifest, comm_.rank(), engine_->store()));
   DS_TRY(comm_.Barrier("save"));
   if (writes) DS_TRY(checkpoint::CheckRunSlices(state, manifest));  // before the model goes

@@ -129,6 +129,25 @@ Result<std::optional<checkpoint::RunManifest>> ReadRun(const TrainFlags& flags) 
                run.status().message());
 }
 
+// Where there is a model and no manifest: a first save that was killed between the two may be begun
+// anew by who resumes; all else is somebody's model.
+Status CheckModelWithoutRun(const std::string& save, const std::string& model, bool resume) {
+  auto mark = ReadFile(MarkIn(save));
+  if (mark.status().code() == Code::kNotFound) {
+    return InvalidArgument(
+        "--save is {}, which has {} and was not written by a run: give another folder, or "
+        "--overwrite to replace it",
+        save, model);
+  }
+  DS_TRY(mark.status());
+  if (resume && *mark == MarkText(1)) return {};
+  return InvalidArgument(
+      "--save is {}, which has the {} of a run whose resume/run.json is not there: bring that "
+      "back, "
+      "give another folder, or --overwrite to begin anew in its place",
+      save, model);
+}
+
 Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
   const std::string& save = plan.flags.save;
   if (save.empty()) return {};
@@ -151,13 +170,9 @@ Status CheckSave(const TrainPlan& plan, const token::Tokenizer* tokenizer) {
     DS_TRY(infer::ReadGenerationConfig(place->generation, plan.model).status());
   }
   DS_ASSIGN(const auto before, ReadRun(plan.flags));
-  const bool of_a_run = before.has_value() || std::filesystem::exists(MarkIn(save), none);
   if (const std::string name = ModelFileIn(save);
-      !name.empty() && !of_a_run && !plan.flags.overwrite) {
-    return InvalidArgument(
-        "--save is {}, which has {} and was not written by a run: give another folder, or "
-        "--overwrite to replace it",
-        save, name);
+      !name.empty() && !before.has_value() && !plan.flags.overwrite) {
+    DS_TRY(CheckModelWithoutRun(save, name, plan.flags.resume));
   }
   const std::vector<std::string> files = OtherTokenizer(save, tokenizer);
   if (files.empty() || before.has_value()) return {};  // that of an earlier run goes with its model

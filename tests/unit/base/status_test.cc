@@ -52,6 +52,19 @@ TEST(Status, ResultMovesItsValueOut) {
   EXPECT_EQ(*taken, 5);
 }
 
+TEST(Status, AMessageIsOneLineOfUtf8) {
+  EXPECT_EQ(OneLine("a\nb\tc\x1b[1m\x7f"), "a\\nb\\tc\\x1b[1m\\x7f");
+  // Of one to four bytes, and the last ones of each.
+  const std::string text = "\u00e9\u07ff\u0800\ud7ff\uffff\U00010000\U0010ffff";
+  EXPECT_EQ(OneLine(text), text);
+  // Alone, cut, overlong, a surrogate, beyond the last.
+  EXPECT_EQ(OneLine("\x80 \xee \xc3"), "\\x80 \\xee \\xc3");
+  EXPECT_EQ(OneLine("\xe2\x82"), "\\xe2\\x82");
+  EXPECT_EQ(OneLine("\xc0\xaf \xe0\x9f\xbf"), "\\xc0\\xaf \\xe0\\x9f\\xbf");
+  EXPECT_EQ(OneLine("\xed\xa0\x80"), "\\xed\\xa0\\x80");
+  EXPECT_EQ(OneLine("\xf4\x90\x80\x80\xff"), "\\xf4\\x90\\x80\\x80\\xff");
+}
+
 TEST(Status, EveryCodeHasItsOwnName) {
   std::string names;
   for (int code = 0; code < 500; ++code) {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "base/file.h"
 #include "support/temp_dir.h"
 #include "tensor/shard_layout.h"
 
@@ -49,11 +50,12 @@ class Slices final : public StateSource {
 
 Status Write(const std::string& folder, int64_t step, int world) {
   DS_ASSIGN(const int64_t save, NextSave(folder));
-  const RunManifest manifest{step, save, world, {{"note", step}}};
+  RunManifest manifest{step, save, world, {}, {{"note", step}}};
   for (int r = 0; r < world; ++r) {
     Slices source(r, world, /*numbered=*/true);
     DS_TRY(WriteRunSlices(folder, manifest, r, source));
   }
+  DS_TRY(CheckRunSlices(folder, manifest));
   return CommitRun(folder, manifest);
 }
 
@@ -67,7 +69,7 @@ RunManifest Manifest(const std::string& folder) {
 TEST(RunState, ASliceThatIsNotThereIsTold) {
   const test::TempDir dir;
   ASSERT_TRUE(Write(dir.path(), 4, 2).ok());
-  const RunManifest manifest{9, *NextSave(dir.path()), 2, Json::object()};
+  RunManifest manifest{9, *NextSave(dir.path()), 2, {}, Json::object()};
   Slices source(0, 2, /*numbered=*/true);
   ASSERT_TRUE(WriteRunSlices(dir.path(), manifest, 0, source).ok());
   EXPECT_EQ(CheckRunSlices(dir.path(), manifest).message(),
@@ -81,7 +83,7 @@ TEST(RunState, ASliceThatIsNotThereIsTold) {
 // The weights below adapters come from where they lie, and states no longer have them.
 TEST(RunState, OfWhatIsNotTrainedNothingIsRead) {
   const test::TempDir dir;
-  const RunManifest manifest{3, 1, 1, Json::object()};
+  const RunManifest manifest{3, 1, 1, {}, Json::object()};
   Slices older(0, 1, /*numbered=*/true);
   older.frozen = 2;
   ASSERT_TRUE(WriteRunSlices(dir.path(), manifest, 0, older).ok());
@@ -134,7 +136,7 @@ TEST(RunState, SlicesWithoutAManifestLeaveTheOldState) {
   ASSERT_TRUE(Write(dir.path(), 1, 2).ok());
   Slices source(0, 2, /*numbered=*/true);
   // Killed before rank 1 wrote.
-  ASSERT_TRUE(WriteRunSlices(dir.path(), {2, *NextSave(dir.path()), 2, {}}, 0, source).ok());
+  ASSERT_TRUE(WriteRunSlices(dir.path(), {2, *NextSave(dir.path()), 2, {}, {}}, 0, source).ok());
   const RunManifest manifest = Manifest(dir.path());
   EXPECT_EQ(manifest.step, 1);
   Slices got(1, 2, /*numbered=*/false);
@@ -146,7 +148,7 @@ TEST(RunState, AKilledSaveOfTheSameStepDoesNotMixWithTheOldState) {
   const test::TempDir dir;
   ASSERT_TRUE(Write(dir.path(), 5, 2).ok());
   Slices blank(0, 2, /*numbered=*/false);  // what the second run's rank 0 had
-  const RunManifest second{5, *NextSave(dir.path()), 2, {}};
+  const RunManifest second{5, *NextSave(dir.path()), 2, {}, {}};
   ASSERT_TRUE(WriteRunSlices(dir.path(), second, 0, blank).ok());  // killed before rank 1 wrote
   for (int r = 0; r < 2; ++r) {
     Slices want(r, 2, /*numbered=*/true), got(r, 2, /*numbered=*/false);
@@ -190,6 +192,80 @@ TEST(RunState, DamageIsFound) {
   ExpectRefused(ReadRunSlices(dir.path(), manifest, got), Code::kNotFound, path);
 }
 
+// Whole files with checksums of their own, none of which is the state that was committed.
+TEST(RunState, SlicesThatAreNotThoseOfTheSaveAreRefused) {
+  const auto name = [](int step, int save, int slice) {
+    return fmt::format("step-{}.save-{}.slice-{}-of-2.safetensors", step, save, slice);
+  };
+  constexpr int64_t kEven[] = {64, 128};  // slices of one length
+  const auto write = [&](const std::string& folder, const char* prefix) {
+    RunManifest manifest{3, 1, 2, {}, Json::object()};
+    for (int r = 0; r < 2; ++r) {
+      Slices source(r, 2, /*numbered=*/true, kEven);
+      if (*prefix != 0) source.prefix = prefix;
+      ASSERT_TRUE(WriteRunSlices(folder, manifest, r, source).ok());
+    }
+    ASSERT_TRUE(CheckRunSlices(folder, manifest).ok());
+    ASSERT_TRUE(CommitRun(folder, manifest).ok());
+  };
+  const auto refused = [&](const test::TempDir& dir, int slice) {
+    Slices got(0, 2, /*numbered=*/false, kEven);
+    const Status status = ReadRunSlices(dir.path(), Manifest(dir.path()), got);
+    ExpectRefused(status, Code::kCorruptData, name(3, 1, slice));
+    ExpectRefused(status, Code::kCorruptData, "digest");
+  };
+  const auto copy = [](const std::string& from, const std::string& to) {
+    std::filesystem::copy_file(from, to, std::filesystem::copy_options::overwrite_existing);
+  };
+  const test::TempDir twice, swapped, mixed, other;
+  for (const test::TempDir* dir : {&twice, &swapped, &mixed}) write(dir->path(), "");
+  write(other.path(), "block/");
+  copy(twice.file(name(3, 1, 0)), twice.file(name(3, 1, 1)));
+  refused(twice, 1);
+  std::filesystem::rename(swapped.file(name(3, 1, 0)), swapped.file("spare"));
+  std::filesystem::rename(swapped.file(name(3, 1, 1)), swapped.file(name(3, 1, 0)));
+  std::filesystem::rename(swapped.file("spare"), swapped.file(name(3, 1, 1)));
+  refused(swapped, 0);
+  copy(other.file(name(3, 1, 1)), mixed.file(name(3, 1, 1)));
+  refused(mixed, 1);
+}
+
+// Whatever bit of it: a manifest is refused, or (in its white space) is the same one.
+TEST(RunState, AFlippedBitOfTheManifestIsFound) {
+  const test::TempDir dir;
+  ASSERT_TRUE(Write(dir.path(), 3, 2).ok());
+  const std::string text = *ReadFile(dir.file("run.json"));
+  const RunManifest want = Manifest(dir.path());
+  int refused = 0;
+  for (size_t bit = 0; bit < 8 * text.size(); ++bit) {
+    std::string flipped = text;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
+    dir.Write("run.json", flipped);
+    auto read = ReadRunManifest(dir.path());
+    if (!read.ok()) {
+      EXPECT_EQ(read.status().code(), Code::kCorruptData) << read.status().message();
+      ++refused;
+      continue;
+    }
+    ASSERT_TRUE(read->has_value());
+    const RunManifest& found = **read;
+    EXPECT_TRUE(found.slices == want.slices && found.facts == want.facts &&
+                found.step == want.step && found.save == want.save && found.world == want.world)
+        << flipped;
+  }
+  EXPECT_GT(refused, static_cast<int>(6 * text.size()));
+}
+
+// States of before the manifest had sums.
+TEST(RunState, AStateOfFormat2IsRead) {
+  const test::TempDir dir;
+  ASSERT_TRUE(Write(dir.path(), 3, 2).ok());
+  dir.Write("run.json", R"({"format": 2, "step": 3, "save": 1, "world": 2, "facts": {}})");
+  Slices want(0, 1, /*numbered=*/true), got(0, 1, /*numbered=*/false);
+  ASSERT_TRUE(ReadRunSlices(dir.path(), Manifest(dir.path()), got).ok());
+  EXPECT_EQ(got.arrays(), want.arrays());
+}
+
 TEST(RunState, OtherArraysAreNamed) {
   const test::TempDir dir;
   ASSERT_TRUE(Write(dir.path(), 3, 2).ok());
@@ -213,6 +289,8 @@ TEST(RunState, AnotherLengthIsFoundByEveryRank) {
 TEST(RunState, ABrokenManifestIsNoEmptyFolder) {
   for (const char* text :
        {"", "{", "[]", R"({"format": 1, "step": 1, "save": 1, "world": 1, "facts": {}})",
+        R"({"format": 3, "step": 1, "save": 1, "world": 1, "slices": ["0"], "facts": {}})",
+        R"({"format": 3, "step": 1, "save": 1, "world": 1, "facts": {}, "checksum": "0"})",
         R"({"format": 2, "step": -1, "save": 1, "world": 1, "facts": {}})",
         R"({"format": 2, "step": 1, "save": 0, "world": 1, "facts": {}})",
         R"({"format": 2, "step": 1, "save": 1, "world": 0, "facts": {}})",
