@@ -72,6 +72,27 @@ Result<std::optional<Difference>> Compare(comm::Communicator& comm, const char* 
   return FindDifference(comm, what, declarations, longest);
 }
 
+Declaration Setting(std::string text) {
+  const uint64_t digest = XXH3_64bits(text.data(), text.size());
+  return {digest, std::move(text)};
+}
+
+struct Leaf {
+  int depth;
+  std::string path, value;
+};
+
+void AddLeaves(const Json& json, const std::string& path, int depth, std::vector<Leaf>& leaves) {
+  for (const auto& [key, value] : json.items()) {
+    const std::string here = path.empty() ? key : fmt::format("{}.{}", path, key);
+    if (value.is_object()) {
+      AddLeaves(value, here, depth + 1, leaves);
+    } else {
+      leaves.push_back({depth, here, DumpJson(value, -1)});
+    }
+  }
+}
+
 }  // namespace
 
 Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarations) {
@@ -101,9 +122,22 @@ std::vector<Declaration> SettingsOf(std::string_view lines) {
     lines.remove_prefix(std::min(lines.size(), line.size() + 1));
     line.remove_prefix(std::min(line.size(), line.find_first_not_of(' ')));
     if (line.ends_with(',')) line.remove_suffix(1);
-    settings.push_back({XXH3_64bits(line.data(), line.size()), std::string(line)});
+    settings.push_back(Setting(std::string(line)));
   }
   return settings;
+}
+
+Status AgreeOnConfig(comm::Communicator& comm, const Json& config) {
+  std::vector<Leaf> leaves;
+  AddLeaves(config, "", 0, leaves);
+  // What decides which others there are (optimizer.type) is named before them.
+  std::stable_sort(leaves.begin(), leaves.end(),
+                   [](const Leaf& a, const Leaf& b) { return a.depth < b.depth; });
+  std::vector<Declaration> settings;
+  for (const Leaf& leaf : leaves) {
+    settings.push_back(Setting(fmt::format("{} {}", leaf.path, leaf.value)));
+  }
+  return AgreeOn(comm, "config", settings);
 }
 
 Status AgreeOn(comm::Communicator& comm, const char* what,

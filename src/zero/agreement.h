@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "comm/communicator.h"
 
 namespace ds::zero {
@@ -22,10 +23,8 @@ Status Agree(comm::Communicator& comm, const std::vector<Declaration>& declarati
 Status AgreeOn(comm::Communicator& comm, const char* what,
                const std::vector<Declaration>& declarations);
 Status AgreeOnGroups(comm::Communicator& comm, const std::vector<Declaration>& groups);
-// Of JSON, or text, with one setting a line.
+Status AgreeOnConfig(comm::Communicator& comm, const Json& config);
+// Of text with one setting a line.
 std::vector<Declaration> SettingsOf(std::string_view lines);
-inline Status AgreeOnConfig(comm::Communicator& comm, std::string_view json) {
-  return AgreeOn(comm, "config", SettingsOf(json));
-}
 
 }  // namespace ds::zero

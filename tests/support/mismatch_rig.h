@@ -56,8 +56,8 @@ inline const std::vector<Mismatch>& Mismatches() {
        },
        "parameter 3: rank 0 registered nothing more, rank {} registered d [1]"},
       {"config", [](auto& r) { r.config.replace(r.config.find("400"), 3, "401"); },
-       "config: rank 0 has \"stage3_prefetch_bucket_size\": 400, "
-       "rank {} has \"stage3_prefetch_bucket_size\": 401"},
+       "config: rank 0 has zero_optimization.stage3_prefetch_bucket_size 400, "
+       "rank {} has zero_optimization.stage3_prefetch_bucket_size 401"},
   };
   return list;
 }

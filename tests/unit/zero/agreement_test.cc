@@ -42,18 +42,28 @@ TEST(Agreement, TheFirstDifferenceIsNamedAlikeEverywhere) {
             "parameter 0 (a [2]): ranks 0 and 2 gave different initial values");
 }
 
-TEST(Agreement, OfConfigsTheFirstLineThatDiffersIsNamed) {
-  const auto agree = [](std::string_view zero, std::string_view one) {
+TEST(Agreement, OfConfigsTheFirstSettingThatDiffersIsNamed) {
+  const auto agree = [](const Json& zero, const Json& one) {
     return OnRanks(2, [&](comm::Communicator& comm) {
       return AgreeOnConfig(comm, comm.rank() == 1 ? one : zero);
     });
   };
-  const char* config = "{\n  \"lr\": 0.1,\n  \"stage\": 3\n}";
+  const Json config = {{"a", {{"lr", 0.1}, {"stage", 3}}}, {"steps", Json({1, 2})}};
   EXPECT_TRUE(agree(config, config).ok());
-  EXPECT_TRUE(agree("", "").ok());
-  const Status differs = agree(config, "{\n  \"lr\": 0.2,\n  \"stage\": 3\n}");
+  EXPECT_TRUE(agree(Json::object(), Json::object()).ok());
+  Json other = config;
+  other["a"]["lr"] = 0.2;
+  const Status differs = agree(config, other);
   EXPECT_EQ(differs.code(), Code::kRankMismatch);
-  EXPECT_EQ(differs.message(), "config: rank 0 has \"lr\": 0.1, rank 1 has \"lr\": 0.2");
+  EXPECT_EQ(differs.message(), "config: rank 0 has a.lr 0.1, rank 1 has a.lr 0.2");
+  other["steps"][1] = 3;
+  EXPECT_EQ(agree(config, other).message(),
+            "config: rank 0 has steps [1,2], rank 1 has steps [1,3]");
+  // The parameters of two types are others; the type says so.
+  const Json lion = {{"optimizer", {{"params", {{"betas", Json({0.9, 0.99})}}}, {"type", "Lion"}}}};
+  const Json adam = {{"optimizer", {{"params", {{"adam_w_mode", true}}}, {"type", "Adam"}}}};
+  EXPECT_EQ(agree(lion, adam).message(),
+            "config: rank 0 has optimizer.type \"Lion\", rank 1 has optimizer.type \"Adam\"");
 }
 
 }  // namespace
