@@ -54,8 +54,8 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
-// A message may hold names and values of files: what is no text in them, or no UTF-8,
-// is written as C has it.
+// A message may hold names and values of files: what is no text in them, or no UTF-8, is written as
+// C has it.
 std::string OneLine(std::string_view message);
 
 template <typename... Args>

@@ -23,8 +23,7 @@ Status ShardedStore::CheckSpec(const ParamSpec& spec, const ParamValues& values)
   if (sealed_) {
     return InvalidState(
         "{}: registered after the engine was sealed with {} parameters (by a call, or the first "
-        "use "
-        "of one)",
+        "use of one)",
         spec.name, param_count());
   }
   if (spec.name.empty() || spec.name.size() > kLongestName) {
