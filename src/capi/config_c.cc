@@ -1,5 +1,6 @@
 #include <deepspeed/ds_config.h>
 
+#include "base/json.h"
 #include "capi/buffer.h"
 #include "capi/guard.h"
 #include "engine/config_text.h"
@@ -18,7 +19,7 @@ ds_status ds_config_resolve(const char* json, int32_t world_size, ds_buffer* out
     }
     DS_ASSIGN(const ds::EngineConfig config,
               ds::ParseConfig(json == nullptr ? "" : json, world_size));
-    return CopyText(config.ToJson(), out_json);
+    return CopyText(ds::DumpJson(config.ToJson()), out_json);
   });
 }
 

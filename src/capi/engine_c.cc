@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "capi/buffer.h"
 #include "capi/guard.h"
@@ -157,7 +158,7 @@ ds_status ds_engine_get_config(ds_engine* engine, ds_buffer* out_json) {
   return Guard([&]() -> Status {
     DS_REQUIRE(engine);
     DS_REQUIRE(out_json);
-    return ds::capi::CopyText(engine->engine->config().ToJson(), out_json);
+    return ds::capi::CopyText(ds::DumpJson(engine->engine->config().ToJson()), out_json);
   });
 }
 

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/utf8.h"
 #include "data/tokens.h"
 #include "token/unicode.h"
-#include "token/utf8.h"
 
 namespace ds::data {
 namespace {
@@ -48,16 +48,16 @@ Result<Layout> LayoutFor(const token::Tokenizer& tokenizer) {
 
 // As the template's `trim` does, which is Python's strip().
 std::string_view Trimmed(std::string_view text) {
-  const auto blank = [](const token::CodePoint& c) {
+  const auto blank = [](const CodePoint& c) {
     return token::IsSpace(c.value) || (c.value >= 0x1C && c.value <= 0x1F);
   };
   while (!text.empty()) {
-    const token::CodePoint first = token::ReadUtf8(text, 0);
+    const CodePoint first = ReadUtf8(text, 0);
     if (!blank(first)) break;
     text.remove_prefix(first.bytes);
   }
   while (!text.empty()) {
-    const token::CodePoint last = token::ReadUtf8Before(text, text.size());
+    const CodePoint last = ReadUtf8Before(text, text.size());
     if (!blank(last)) break;
     text.remove_suffix(last.bytes);
   }

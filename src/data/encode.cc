@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <exception>
 
+#include "base/utf8.h"
 #include "data/chat.h"
 #include "data/tokens.h"
 #include "token/plain_tokenizers.h"
-#include "token/utf8.h"
 
 namespace ds::data {
 namespace {
@@ -48,7 +48,7 @@ class Encoder {
           ++progress_.unanswered;
           continue;
         }
-        if (tokenizer_.vocab() != 256) DS_TRY(token::CheckUtf8(rest_.text, rest_.what));
+        if (tokenizer_.vocab() != 256) DS_TRY(CheckUtf8(rest_.text, rest_.what));
         fresh_ = true;
         ++progress_.documents;
       }

@@ -242,7 +242,7 @@ Result<EngineConfig> ParseConfig(std::string_view text, int world) {
   return Error(Code::kConfig, "config: {}{}", problems.front().message, more);
 }
 
-std::string EngineConfig::ToJson() const {
+Json EngineConfig::ToJson() const {
   Json json = {
       {kTrain, train_batch},
       {kMicro, micro_batch},
@@ -266,7 +266,7 @@ std::string EngineConfig::ToJson() const {
   if (zero.hpz_group > 0) json["zero_optimization"]["zero_hpz_partition_size"] = zero.hpz_group;
   if (zero.mics_group > 0) json["zero_optimization"]["mics_shard_size"] = zero.mics_group;
   if (steps_per_print == 0) json.erase("steps_per_print");
-  return json.dump(2);
+  return json;
 }
 
 }  // namespace ds

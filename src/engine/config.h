@@ -33,8 +33,8 @@ struct EngineConfig {
   Json scheduler;
   optim::ScheduleOptions schedule;
 
-  // The resolved values as ds_config.json text.
-  std::string ToJson() const;
+  // The resolved values as a ds_config.json has them.
+  Json ToJson() const;
 };
 
 // A config with all that was found on the way. `config` is of use when there are no problems.

@@ -215,7 +215,7 @@ std::string ConfigDefaults() { return SectionDefaults(*FindConfigSection("")).du
 
 std::vector<ConfigEntry> ConfigEntries(const ConfigReading& reading) {
   using From = ConfigEntry::From;
-  const Json resolved = Json::parse(reading.config.ToJson());
+  const Json resolved = reading.config.ToJson();
   std::vector<ConfigEntry> entries;
   Flatten(resolved, "", entries);
   for (ConfigEntry& entry : entries) {

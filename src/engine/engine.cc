@@ -30,8 +30,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config, comm:
   DS_TRY(CheckEnvironment());
   EngineConfig shared = config;
   shared.steps_per_print = 0;  // a rank's own
-  DS_ASSIGN(const Json settings, ParseJson(shared.ToJson(), "config"));
-  DS_TRY(zero::AgreeOnConfig(comm, settings));
+  DS_TRY(zero::AgreeOnConfig(comm, shared.ToJson()));
   std::unique_ptr<Engine> engine(new Engine(config, comm, pool, device));
   if (config.monitor.enabled()) DS_TRY(engine->CreateMonitor());
   DS_ASSIGN(engine->store_,

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/utf8.h"
 #include "token/compose.h"
-#include "token/utf8.h"
 
 namespace ds::token {
 namespace {

@@ -5,9 +5,9 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/utf8.h"
 #include "token/byte_alphabet.h"
 #include "token/tokenizer_json.h"
-#include "token/utf8.h"
 
 namespace ds::token {
 namespace {

@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "token/utf8.h"
+#include "base/utf8.h"
 
 namespace ds::token {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/utf8.h"
 #include "token/unicode.h"
-#include "token/utf8.h"
 
 namespace ds::token {
 namespace {

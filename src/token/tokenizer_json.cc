@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "token/byte_alphabet.h"
-#include "token/utf8.h"
 
 namespace ds::token {
 namespace {

@@ -26,8 +26,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (size % 8 == 0) (void)ds::ConfigEntries(reading);  // all keys: dear, and hardly of the text
   if (!reading.checked.problems.empty()) return 0;
-  const std::string resolved = reading.config.ToJson();
-  auto again = ds::ParseConfig(resolved, world);
+  const ds::Json resolved = reading.config.ToJson();
+  auto again = ds::ParseConfig(ds::DumpJson(resolved), world);
   Require(again.ok(), "the resolved config is refused");
   Require(again->ToJson() == resolved, "the resolved config resolves to another");
   return 0;

@@ -1,9 +1,9 @@
 // Any bytes as a line of JSON lines: never a crash, and a text that is accepted is UTF-8.
 #include <cstdint>
 
+#include "base/utf8.h"
 #include "data/documents.h"
 #include "fuzzing.h"
-#include "token/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view line(reinterpret_cast<const char*>(data), size);
@@ -13,9 +13,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const ds::Status status = ds::data::ParseJsonLine(line, format, "text", document);
     Require(status.ok() || !status.message().empty(), "refused without a word");
     if (!status.ok()) continue;
-    Require(ds::token::CheckUtf8(document.text, "t").ok(), "a text that is not UTF-8");
+    Require(ds::CheckUtf8(document.text, "t").ok(), "a text that is not UTF-8");
     for (const auto& turn : document.turns) {
-      Require(ds::token::CheckUtf8(turn.role + turn.content, "t").ok(), "a turn that is not UTF-8");
+      Require(ds::CheckUtf8(turn.role + turn.content, "t").ok(), "a turn that is not UTF-8");
     }
   }
   return 0;

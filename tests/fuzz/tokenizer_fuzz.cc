@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "base/utf8.h"
 #include "fuzzing.h"
 #include "token/bpe_tokenizer.h"
 #include "token/tokenizer_json.h"
-#include "token/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace ds::token;
@@ -35,7 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto made = BpeTokenizer::Create(*parts);
   if (!made.ok()) return 0;
   const Tokenizer& tokenizer = **made;
-  std::string tail = LossyUtf8(json.substr(size - std::min<size_t>(size, 64)));
+  std::string tail = ds::LossyUtf8(json.substr(size - std::min<size_t>(size, 64)));
   std::string run(200, static_cast<char>(tail.empty() ? 'a' : tail.front() & 0x7F));
   for (const std::string& text :
        {tail, run, std::string("a \n\n b12345 '\u017fs caf\u00e9 e\u0301 \u4e16<|x|> ")}) {

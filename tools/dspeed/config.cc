@@ -84,7 +84,7 @@ void PrintJson(const ConfigReading& reading, const Origins& origins) {
   using Ordered = nlohmann::ordered_json;
   Ordered out = {{"config", nullptr}, {"keys", Ordered::array()}, {"refused", Ordered::array()}};
   if (reading.checked.problems.empty()) {
-    out["config"] = Ordered::parse(reading.config.ToJson());
+    out["config"] = reading.config.ToJson();
     for (const ConfigEntry& entry : ConfigEntries(reading)) {
       out["keys"].push_back(
           {{"key", entry.key}, {"value", entry.value}, {"from", Source(entry, origins)}});

@@ -7,13 +7,13 @@
 #include <optional>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "command.h"
 #include "data/chat.h"
 #include "interrupt.h"
 #include "line_reader.h"
 #include "loaded_model.h"
 #include "stop_text.h"
-#include "token/utf8.h"
 
 namespace ds::tool {
 namespace {
@@ -147,7 +147,7 @@ Status Speaker::Continue(const std::string& asked) {
   }
   writes = writes && show(text.Finish());
   if (flags_.turns) {
-    turns_.push_back({"assistant", token::LossyUtf8(shown)});  // it may end within a character
+    turns_.push_back({"assistant", LossyUtf8(shown)});  // it may end within a character
   } else {
     turns_.resize(before);
   }
@@ -200,7 +200,7 @@ Status Generate(const GenerateFlags& flags) {
   if (flags.tokens < 0 || flags.tokens > INT32_MAX) {
     return InvalidArgument("--tokens is {}, expected 0 to {}", flags.tokens, INT32_MAX);
   }
-  DS_TRY(token::CheckUtf8(flags.system, "--system"));
+  DS_TRY(CheckUtf8(flags.system, "--system"));
   infer::GenerateOptions options{.tokens = flags.tokens, .sampling = {.seed = flags.seed}};
   flags.asked.Apply(options.sampling);
   DS_TRY(options.sampling.Check());  // before the model is read

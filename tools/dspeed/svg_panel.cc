@@ -6,7 +6,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "token/utf8.h"
+#include "base/utf8.h"
 
 namespace ds::tool {
 namespace {
@@ -134,12 +134,12 @@ std::string Panel::Heading(const std::string& title, std::span<const Key> keys) 
 std::string EscapeXml(const std::string& text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
-    const auto [value, bytes] = token::ReadUtf8(text, at);
+    const auto [value, bytes] = ReadUtf8(text, at);
     // XML has no way to say the others, not by their number either.
-    const bool known = value != token::kNotUtf8 && value != 0xFFFE && value != 0xFFFF &&
+    const bool known = value != kNotUtf8 && value != 0xFFFE && value != 0xFFFF &&
                        (value >= 0x20 || value == '\t' || value == '\n' || value == '\r');
     if (!known)
-      token::AppendUtf8(0xFFFD, out);
+      AppendUtf8(0xFFFD, out);
     else if (value == '&')
       out += "&amp;";
     else if (value == '<')

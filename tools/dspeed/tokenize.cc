@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/utf8.h"
 #include "command.h"
 #include "data/chat.h"
 #include "data/encode.h"
@@ -14,7 +15,6 @@
 #include "save_folder.h"
 #include "text.h"
 #include "token/bpe_trainer.h"
-#include "token/utf8.h"
 
 namespace ds::tool {
 namespace {
@@ -203,7 +203,7 @@ Status Learn(const LearnFlags& flags) {
   for (data::Document document;;) {
     DS_ASSIGN(const bool more, documents.Next(document));
     if (!more) break;
-    DS_TRY(token::CheckUtf8(document.text, document.what));
+    DS_TRY(CheckUtf8(document.text, document.what));
     trainer.Add(document.text);
     for (const data::Turn& turn : document.turns) {
       trainer.Add(turn.role + '\n');  // as a conversation is laid out

@@ -64,7 +64,7 @@ const std::map<std::string, const char*> kAttributes = {
     {"scheduler_name", "/scheduler/type"},
 };
 
-std::vector<ConfigProblem> Problems(const Json& row, int world, std::string* resolved) {
+std::vector<ConfigProblem> Problems(const Json& row, int world, Json* resolved) {
   const std::string text =
       row.contains("text") ? row["text"].get<std::string>() : row["config"].dump();
   auto json = ParseConfigText(text);
@@ -82,7 +82,7 @@ struct Tally {
 
 void CompareRow(const Json& row, const std::string& id, const Json& theirs, int world,
                 Tally& tally) {
-  std::string resolved;
+  Json resolved;
   const auto problems = Problems(row, world, &resolved);
   const std::string message = problems.empty() ? "accepted" : problems.front().message;
   bool unsupported = !problems.empty();
@@ -110,7 +110,7 @@ void CompareRow(const Json& row, const std::string& id, const Json& theirs, int 
     if (at == kAttributes.end() || theirs["value"] == "auto") return;
     ++tally.values;
     const Json::json_pointer pointer(at->second);
-    EXPECT_EQ(Json::parse(resolved).value(pointer, Json()), theirs["value"]) << id;
+    EXPECT_EQ(resolved.value(pointer, Json()), theirs["value"]) << id;
   }
 }
 

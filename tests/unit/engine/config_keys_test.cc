@@ -294,7 +294,7 @@ TEST(ConfigKeys, HonouredOnesHaveTheirEffect) {
     const bool groups = key.name.find("size") != std::string_view::npos && other == 3;
     const ConfigReading reading = ReadConfig(document, groups ? 3 : 1);
     EXPECT_EQ(Text(reading.checked.problems), "") << document;
-    const Json resolved = Json::parse(reading.config.ToJson());
+    const Json resolved = reading.config.ToJson();
     std::string pointer = "/";
     for (const char c : ConfigPath(section.path, key.name)) pointer += c == '.' ? '/' : c;
     const Json::json_pointer at(pointer);

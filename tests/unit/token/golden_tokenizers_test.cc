@@ -3,9 +3,9 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "support/golden.h"
 #include "token/tokenizer.h"
-#include "token/utf8.h"
 
 namespace ds::token {
 namespace {

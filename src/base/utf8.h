@@ -9,7 +9,7 @@
 
 #include "base/status.h"
 
-namespace ds::token {
+namespace ds {
 
 // What a byte that does not belong to a well-formed sequence reads as: no code point is this large.
 constexpr uint32_t kNotUtf8 = 0x110000;
@@ -31,4 +31,4 @@ Status CheckUtf8(std::string_view text, std::string_view what);
 // With U+FFFD for every maximal part of a sequence that is not UTF-8, as decoders of text do.
 std::string LossyUtf8(std::string_view bytes);
 
-}  // namespace ds::token
+}  // namespace ds

@@ -1,9 +1,9 @@
-#include "token/utf8.h"
+#include "base/utf8.h"
 
 #include <algorithm>
 #include <cstring>
 
-namespace ds::token {
+namespace ds {
 namespace {
 
 bool IsContinuation(unsigned char byte) { return (byte & 0xC0) == 0x80; }
@@ -119,4 +119,4 @@ std::string LossyUtf8(std::string_view bytes) {
   return out;
 }
 
-}  // namespace ds::token
+}  // namespace ds
