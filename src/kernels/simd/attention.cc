@@ -108,9 +108,8 @@ HWY_INLINE P* Narrow(AttentionScratch& scratch, float* wide) {
 
 // Queries [first, first + rows) of a head: q, k, v are those of its token 0.
 template <typename Products, typename T>
-HWY_INLINE void ForwardBlock(const Head& head, AttentionScratch scratch, int64_t first,
-                             int64_t rows, int64_t out_stride, const T* q, const T* k, const T* v,
-                             T* out, float* lse) {
+void ForwardBlock(const Head& head, AttentionScratch scratch, int64_t first, int64_t rows,
+                  int64_t out_stride, const T* q, const T* k, const T* v, T* out, float* lse) {
   const F32 d;
   const float scale = 1.0f / std::sqrt(static_cast<float>(head.dim));
   const Products products(head, scratch);
@@ -161,37 +160,35 @@ HWY_INLINE Head HeadOf(Gemm& gemm, const AttentionShape& shape, const int32_t* f
           shape.tokens};
 }
 
-// Whether products of T are faster than widening it to fp32.
-template <typename T>
-bool PaysNarrow(const AttentionShape& shape) {
-  return sizeof(T) < sizeof(float) && shape.tokens >= kManyTokens;
+// Calls fn.operator()<Products>() with those that are faster: of 16-bit elements, or widened to
+// fp32.
+template <typename T, typename Fn>
+auto WithProducts(const AttentionShape& shape, const Fn& fn) {
+  if constexpr (sizeof(T) < sizeof(float)) {
+    if (shape.tokens >= kManyTokens) return fn.template operator()<GemmProducts<T>>();
+  }
+  return fn.template operator()<TileProducts<T>>();
 }
 
-template <typename Products, typename T>
-void ForwardBy(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
-               const T* qkv, T* out, float* lse, void* scratch) {
+template <typename T>
+void Forward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
+             const void* qkv, void* out, float* lse, void* scratch) {
+  const auto run_block =
+      WithProducts<T>(shape, []<typename Products>() { return ForwardBlock<Products, T>; });
   const int64_t width = shape.heads * shape.head_dim, blocks = CeilDiv(shape.tokens, kQueries);
   pool.Run(shape.batch * shape.heads * blocks, [&](int64_t task, int lane) HWY_ATTR {
     const int64_t of = task % (shape.batch * shape.heads);
     const int64_t b = of / shape.heads, h = of % shape.heads, t = shape.tokens;
     const int64_t first =
         (blocks - 1 - task / (shape.batch * shape.heads)) * kQueries;  // the longest first
-    const T* row = qkv + b * t * shape.row();
+    const T* row = static_cast<const T*>(qkv) + b * t * shape.row();
     const T* k = row + (shape.heads + h / (shape.heads / shape.kv_heads)) * shape.head_dim;
-    ForwardBlock<Products>(HeadOf<T>(gemm, shape, first_key, b, h),
-                           AttentionScratch(scratch, lane, t, shape.head_dim), first,
-                           std::min(kQueries, t - first), width, row + h * shape.head_dim, k,
-                           k + shape.kv_heads * shape.head_dim,
-                           out + b * t * width + h * shape.head_dim, lse + of * t);
+    run_block(HeadOf<T>(gemm, shape, first_key, b, h),
+              AttentionScratch(scratch, lane, t, shape.head_dim), first,
+              std::min(kQueries, t - first), width, row + h * shape.head_dim, k,
+              k + shape.kv_heads * shape.head_dim,
+              static_cast<T*>(out) + b * t * width + h * shape.head_dim, lse + of * t);
   });
-}
-
-template <typename T>
-void Forward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
-             const void* qkv, void* out, float* lse, void* scratch) {
-  const auto by =
-      PaysNarrow<T>(shape) ? ForwardBy<GemmProducts<T>, T> : ForwardBy<TileProducts<T>, T>;
-  by(pool, gemm, shape, first_key, static_cast<const T*>(qkv), static_cast<T*>(out), lse, scratch);
 }
 
 // p = exp(scale s - lse) for the columns that are seen, else 0; wide and as the products take it.
@@ -285,10 +282,10 @@ struct Ahead {
 enum class For { kAll, kQueries, kKeys };
 
 // A block of queries against its blocks of keys [keys_begin, keys_end) of those that it sees.
-template <typename Products, For kFor, typename T>
-HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_t first,
-                              int64_t rows, const BackwardArrays<T>& x, const Ahead<T>& ahead,
-                              int64_t keys_begin, int64_t keys_end) {
+template <typename Products, typename T>
+void BackwardBlock(For purpose, const Head& head, AttentionScratch scratch, int64_t first,
+                   int64_t rows, const BackwardArrays<T>& x, const Ahead<T>& ahead,
+                   int64_t keys_begin, int64_t keys_end) {
   const int64_t begin = std::max(keys_begin, head.FirstKey(first));
   const int64_t end = std::min(keys_end, first + rows);
   if (begin >= end) return;  // keys of an earlier document
@@ -319,7 +316,7 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
       Probabilities(seen, scale, x.lse[first + r], Keep(head, first + r, key, keys, factors),
                     scratch.scores + r * kKeys, p + r * kKeys);
     }
-    if (kFor != For::kQueries) {
+    if (purpose != For::kQueries) {
       products.Collected(block, p, grads, scratch.dv + key * scratch.row);
     }
     products.Scores(block, grads, products.KeyColumns(1, block, v), scratch.dscores);
@@ -327,24 +324,28 @@ HWY_INLINE void BackwardBlock(const Head& head, AttentionScratch scratch, int64_
       ScoreGrads(products.Width(block, r), scale, delta[r], head.dropout,
                  scratch.scores + r * kKeys, scratch.dscores + r * kKeys, ds + r * kKeys);
     }
-    if (kFor != For::kQueries) {
+    if (purpose != For::kQueries) {
       products.Collected(block, ds, queries, scratch.dk + key * scratch.row);
     }
-    if (kFor != For::kKeys) products.Weighted(block, key > begin, ds, k, scratch.sums);
+    if (purpose != For::kKeys) products.Weighted(block, key > begin, ds, k, scratch.sums);
   }
-  for (int64_t r = 0; kFor != For::kKeys && r < rows; ++r) {
+  for (int64_t r = 0; purpose != For::kKeys && r < rows; ++r) {
     Map(
         head.dim, x.dq + (first + r) * head.stride, [](VF a) HWY_ATTR { return a; },
         scratch.sums + r * scratch.row);
   }
 }
 
-template <typename Products, typename T>
+template <typename T>
 class BackwardPass {
  public:
-  BackwardPass(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
-               const T* qkv, const T* out, const float* lse, const T* dout, T* dqkv, void* base)
-      : pool_(pool),
+  using BlockFn = decltype(&BackwardBlock<TileProducts<T>, T>);
+
+  BackwardPass(BlockFn run_block, TaskPool& pool, Gemm& gemm, const AttentionShape& shape,
+               const int32_t* first_key, const T* qkv, const T* out, const float* lse,
+               const T* dout, T* dqkv, void* base)
+      : run_block_(run_block),
+        pool_(pool),
         gemm_(gemm),
         shape_(shape),
         first_key_(first_key),
@@ -380,8 +381,7 @@ class BackwardPass {
           const int64_t end = std::min(first + kQueries, shape_.tokens);
           const Ahead<T> ahead =
               end < shape_.tokens ? Ahead<T>{&arrays, end} : Ahead<T>{last ? nullptr : &next, 0};
-          BackwardBlock<Products, For::kAll>(head, scratch, first, end - first, arrays, ahead, 0,
-                                             shape_.tokens);
+          run_block_(For::kAll, head, scratch, first, end - first, arrays, ahead, 0, shape_.tokens);
         }
         arrays = next;
       }
@@ -394,9 +394,9 @@ class BackwardPass {
     pool_.Run(heads * blocks, [&](int64_t task, int lane) HWY_ATTR {
       const int64_t first = (blocks - 1 - task / heads) * kQueries;  // the longest first
       const AttentionScratch scratch(base_, lane, shape_.tokens, shape_.head_dim);
-      BackwardBlock<Products, For::kQueries>(
-          HeadAt(task % heads), scratch, first, std::min(kQueries, shape_.tokens - first),
-          ArraysOf(task % heads), Ahead<T>{nullptr, 0}, 0, shape_.tokens);
+      run_block_(For::kQueries, HeadAt(task % heads), scratch, first,
+                 std::min(kQueries, shape_.tokens - first), ArraysOf(task % heads),
+                 Ahead<T>{nullptr, 0}, 0, shape_.tokens);
     });
   }
 
@@ -411,9 +411,8 @@ class BackwardPass {
         const Head head = HeadAt(index);
         const BackwardArrays<T> arrays = ArraysOf(index);
         for (int64_t first = key; first < shape_.tokens; first += kQueries) {
-          BackwardBlock<Products, For::kKeys>(head, scratch, first,
-                                              std::min(kQueries, shape_.tokens - first), arrays,
-                                              Ahead<T>{nullptr, 0}, key, end);
+          run_block_(For::kKeys, head, scratch, first, std::min(kQueries, shape_.tokens - first),
+                     arrays, Ahead<T>{nullptr, 0}, key, end);
         }
       }
       StoreKeys(of, scratch, key, end);
@@ -456,6 +455,7 @@ class BackwardPass {
     }
   }
 
+  const BlockFn run_block_;
   TaskPool& pool_;
   Gemm& gemm_;
   const AttentionShape& shape_;
@@ -471,14 +471,12 @@ template <typename T>
 void Backward(TaskPool& pool, Gemm& gemm, const AttentionShape& shape, const int32_t* first_key,
               const void* qkv, const void* out, const float* lse, const void* dout, void* dqkv,
               void* base) {
-  const auto run = [&]<typename Products>() {
-    BackwardPass<Products, T>(pool, gemm, shape, first_key, static_cast<const T*>(qkv),
-                              static_cast<const T*>(out), lse, static_cast<const T*>(dout),
-                              static_cast<T*>(dqkv), base)
-        .Run();
-  };
-  PaysNarrow<T>(shape) ? run.template operator()<GemmProducts<T>>()
-                       : run.template operator()<TileProducts<T>>();
+  const auto run_block =
+      WithProducts<T>(shape, []<typename Products>() { return BackwardBlock<Products, T>; });
+  BackwardPass<T>(run_block, pool, gemm, shape, first_key, static_cast<const T*>(qkv),
+                  static_cast<const T*>(out), lse, static_cast<const T*>(dout),
+                  static_cast<T*>(dqkv), base)
+      .Run();
 }
 
 template <typename T>

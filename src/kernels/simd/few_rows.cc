@@ -65,8 +65,9 @@ HWY_BEFORE_NAMESPACE();
 namespace ds::kernels::simd::HWY_NAMESPACE {
 namespace {
 
+// What does not depend on the rows of A, or costs little, is compiled once for all numbers of them.
 template <typename In>
-HWY_INLINE void Widen(const GemmShape& s, const In* a, float* out) {
+HWY_NOINLINE void Widen(const GemmShape& s, const In* a, float* out) {
   for (int64_t i = 0; i < s.m; ++i, out += s.k) {
     if (!s.trans_a) {
       Map(
@@ -77,15 +78,15 @@ HWY_INLINE void Widen(const GemmShape& s, const In* a, float* out) {
   }
 }
 
-// A [M, k] widened, a vector of each row after the other: out[k / kLanes, i, k % kLanes], zeros
+// A [m, k] widened, a vector of each row after the other: out[k / kLanes, i, k % kLanes], zeros
 // behind the end. The rows themselves may lie so that they meet in few sets of the cache.
-template <int M, typename In>
-HWY_INLINE void Interleave(const GemmShape& s, const In* a, float* out) {
+template <typename In>
+HWY_NOINLINE void Interleave(const GemmShape& s, const In* a, float* out) {
   const int64_t along = s.trans_a ? s.lda : 1, down = s.trans_a ? 1 : s.lda;
   const F32 d;
   for (int64_t k = 0; k < s.k; k += kLanes) {
     const int64_t left = std::min(kLanes, s.k - k);
-    for (int i = 0; i < M; ++i, out += kLanes) {
+    for (int64_t i = 0; i < s.m; ++i, out += kLanes) {
       const In* const from = a + i * down + k * along;
       if (!s.trans_a) {
         StoreV(left == kLanes ? LoadV(from) : LoadPart(from, left), out);
@@ -149,8 +150,8 @@ HWY_INLINE void Dots(int64_t depth, const float* HWY_RESTRICT a, const In* HWY_R
 }
 
 // C[i, begin...] = sums, of the type of C.
-HWY_INLINE void StoreOf(const GemmShape& s, int64_t i, int64_t begin, int64_t columns,
-                        const float* sums, void* c) {
+HWY_NOINLINE void StoreOf(const GemmShape& s, int64_t i, int64_t begin, int64_t columns,
+                          const float* sums, void* c) {
   WithType(s.out, [&](auto type) HWY_ATTR {
     using Out = decltype(type);
     StoreSums(columns, s.accumulate, sums, static_cast<Out*>(c) + i * s.ldc + begin);
@@ -180,9 +181,30 @@ void ByColumns(TaskPool& pool, const GemmShape& s, const float* a, const In* b, 
   });
 }
 
-// sums[i, :] (+)= a[i, k] b[k, :] over R rows of B, n elements each; the first rows begin the sums.
-// Rows are short for the processor to see by itself what comes next: `next` are the rows after
-// them, which lie behind each other but for gaps.
+// sums[i, column...] (+)= a[i, k] b[k, column...] over some rows of B, n elements each; the first
+// rows begin the sums. What is left over of the work of AddRows, which does the same.
+template <typename In>
+HWY_NOINLINE void AddRest(const GemmShape& s, bool first, int64_t rows, const float* a, const In* b,
+                          int64_t column, float* sums) {
+  const F32 d;
+  for (int64_t j = column; j < s.n; j += kLanes) {
+    const int64_t left = std::min(kLanes, s.n - j);
+    const bool whole = left == kLanes;
+    for (int64_t i = 0; i < s.m; ++i) {
+      float* const at = sums + i * s.n + j;
+      VF sum = first ? hn::Zero(d) : whole ? LoadV(at) : LoadPart(at, left);
+      for (int64_t r = 0; r < rows; ++r) {
+        const In* const row = b + r * s.ldb + j;
+        sum = hn::MulAdd(hn::Set(d, a[i * s.k + r]), whole ? LoadV(row) : LoadPart(row, left), sum);
+      }
+      whole ? StoreV(sum, at) : StorePart(sum, at, left);
+    }
+  }
+}
+
+// The same over R rows of B for M of A, a vector that is loaded serving all of these. Rows are
+// short for the processor to see by itself what comes next: `next` are the rows after them, which
+// lie behind each other but for gaps.
 template <int M, int R, typename In>
 HWY_INLINE void AddRows(const GemmShape& s, bool first, const float* a, const In* b, const In* next,
                         float* sums) {
@@ -192,34 +214,20 @@ HWY_INLINE void AddRows(const GemmShape& s, bool first, const float* a, const In
   for (int i = 0; i < M; ++i) {
     for (int r = 0; r < R; ++r) factors[i * R + r] = hn::Set(d, a[i * s.k + r]);
   }
-  const auto add = [&](int64_t j, const auto& load, const auto& load_sum, const auto& store)
-                       HWY_ATTR {
-                         VF rows[R];
-                         for (int r = 0; r < R; ++r) rows[r] = load(b + r * s.ldb + j);
-                         for (int i = 0; i < M; ++i) {
-                           float* const at = sums + i * s.n + j;
-                           VF sum = first ? hn::Zero(d) : load_sum(at);
-                           for (int r = 0; r < R; ++r)
-                             sum = hn::MulAdd(factors[i * R + r], rows[r], sum);
-                           store(sum, at);
-                         }
-                       };
-  ForVectors(
-      s.n,
-      [&](int64_t j) HWY_ATTR {
-        for (int64_t at = j * R; at < (j + kLanes) * R; at += kLine)
-          __builtin_prefetch(next + at, 0, /*into the second level*/ 2);
-        add(
-            j, [](const In* p) HWY_ATTR { return LoadV(p); },
-            [](const float* p) HWY_ATTR { return LoadV(p); },
-            [](VF v, float* p) HWY_ATTR { StoreV(v, p); });
-      },
-      [&](int64_t j, int64_t n) HWY_ATTR {
-        add(
-            j, [n](const In* p) HWY_ATTR { return LoadPart(p, n); },
-            [n](const float* p) HWY_ATTR { return LoadPart(p, n); },
-            [n](VF v, float* p) HWY_ATTR { StorePart(v, p, n); });
-      });
+  int64_t j = 0;
+  for (; j + kLanes <= s.n; j += kLanes) {
+    for (int64_t at = j * R; at < (j + kLanes) * R; at += kLine)
+      __builtin_prefetch(next + at, 0, /*into the second level*/ 2);
+    VF rows[R];
+    for (int r = 0; r < R; ++r) rows[r] = LoadV(b + r * s.ldb + j);
+    for (int i = 0; i < M; ++i) {
+      float* const at = sums + i * s.n + j;
+      VF sum = first ? hn::Zero(d) : LoadV(at);
+      for (int r = 0; r < R; ++r) sum = hn::MulAdd(factors[i * R + r], rows[r], sum);
+      StoreV(sum, at);
+    }
+  }
+  if (j < s.n) AddRest(s, first, R, a, b, j, sums);
 }
 
 // C = A B: a tile is whole rows of B [k, n], so that it too is read as it lies.
@@ -242,9 +250,7 @@ void ByDepth(TaskPool& pool, const GemmShape& s, const float* a, const In* b, vo
       const int64_t next = k + 2 * kAtOnce < end ? k + 2 * kAtOnce : k;
       AddRows<M, kAtOnce>(s, k == begin, a + k, b + k * s.ldb, b + next * s.ldb, own);
     }
-    for (; k < end; ++k) {
-      AddRows<M, 1>(s, k == begin, a + k, b + k * s.ldb, b + k * s.ldb, own);
-    }
+    if (k < end) AddRest(s, k == begin, end - k, a + k, b + k * s.ldb, 0, own);
     const bool last =
         JoinParts(part, parts, scratch.waits.data(), [&](int64_t left, int64_t right) HWY_ATTR {
           float* const to = sums + left * stride;
@@ -261,7 +267,7 @@ void ProductOf(TaskPool& pool, const GemmShape& s, const In* a, const In* b, voi
   FewRowsScratch& scratch = ScratchOfThread();  // of this one, in the tiles too
   scratch.a.resize(std::max<size_t>(scratch.a.size(), M * RoundUp(s.k, kLanes)));
   if (s.trans_b) {
-    Interleave<M>(s, a, scratch.a.data());
+    Interleave(s, a, scratch.a.data());
     ByColumns<M>(pool, s, scratch.a.data(), b, c);
   } else {
     Widen(s, a, scratch.a.data());

@@ -159,15 +159,19 @@ HWY_INLINE void RegisterTile(int64_t depth, const float* HWY_RESTRICT a,
   hn::Store(c50, d, c + 5 * ldc), hn::Store(c51, d, c + 5 * ldc + lanes);
 }
 
-template <typename T>
-HWY_INLINE void StoreBlock(const GemmShape& s, int64_t rows, const float* sums, int64_t stride,
-                           T* c) {
-  for (int64_t r = 0; r < rows; ++r) StoreSums(s.n, s.accumulate, sums + r * stride, c + r * s.ldc);
+// Rows of C, of any type, from `row` on. A function, for the sums are the same whatever it is.
+HWY_NOINLINE void StoreBlock(const GemmShape& s, int64_t row, int64_t rows, const float* sums,
+                             int64_t stride, void* c) {
+  WithType(s.out, [&](auto type) HWY_ATTR {
+    auto* const to = static_cast<decltype(type)*>(c) + row * s.ldc;
+    for (int64_t r = 0; r < rows; ++r)
+      StoreSums(s.n, s.accumulate, sums + r * stride, to + r * s.ldc);
+  });
 }
 
-template <typename In, typename Out>
+template <typename In>
 HWY_INLINE void TileOf(const GemmShape& s, const GemmScratch& scratch, const In* a, const In* b,
-                       Out* c) {
+                       void* c) {
   constexpr int64_t width = 2 * kLanes;
   const int64_t stride = CeilDiv(s.n, width) * width;
   for (int64_t row = 0; row < s.m; row += kSumRows) {
@@ -187,21 +191,7 @@ HWY_INLINE void TileOf(const GemmShape& s, const GemmScratch& scratch, const In*
         }
       }
     }
-    StoreBlock(s, rows, scratch.c, stride, c + row * s.ldc);
-  }
-}
-
-// C of any type.
-template <typename In>
-void TileInto(const GemmShape& s, const GemmScratch& scratch, const void* a, const void* b,
-              void* c) {
-  const In *x = static_cast<const In*>(a), *y = static_cast<const In*>(b);
-  if (s.out == DType::kF32) {
-    TileOf(s, scratch, x, y, static_cast<float*>(c));
-  } else if (s.out == DType::kBF16) {
-    TileOf(s, scratch, x, y, static_cast<BF16*>(c));
-  } else {
-    TileOf(s, scratch, x, y, static_cast<F16*>(c));
+    StoreBlock(s, row, rows, scratch.c, stride, c);
   }
 }
 
@@ -210,13 +200,10 @@ void TileInto(const GemmShape& s, const GemmScratch& scratch, const void* a, con
 void Tile(const GemmShape& s, const void* a, const void* b, void* c) {
   thread_local GemmScratch scratch;
   scratch.Reserve(s.n);
-  if (s.in == DType::kF32) {
-    TileInto<float>(s, scratch, a, b, c);
-  } else if (s.in == DType::kBF16) {
-    TileInto<BF16>(s, scratch, a, b, c);
-  } else {
-    TileInto<F16>(s, scratch, a, b, c);
-  }
+  WithType(s.in, [&](auto type) HWY_ATTR {
+    using In = decltype(type);
+    TileOf(s, scratch, static_cast<const In*>(a), static_cast<const In*>(b), c);
+  });
 }
 
 }  // namespace ds::kernels::simd::HWY_NAMESPACE
