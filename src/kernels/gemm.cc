@@ -54,7 +54,8 @@ void RunTiles(TaskPool& pool, Gemm& gemm, const GemmShape& shape, int64_t parts,
   const auto [rows, columns] = TileOf(shape, gemm.BestCut(shape), CeilDiv(kEnoughTiles, parts));
   const int64_t across = CeilDiv(shape.n, columns), each = across * CeilDiv(shape.m, rows);
   const int64_t in_bytes = DTypeBytes(shape.in), out_bytes = DTypeBytes(shape.out);
-  pool.Run(each * parts, [&](int64_t index, int) {
+  // Named once more: a binding by itself is nothing that Clang 14 captures.
+  pool.Run(each * parts, [&, rows = rows, columns = columns](int64_t index, int) {
     const int64_t part = index / each, tile = index % each;
     const int64_t row = tile / across * rows, column = tile % across * columns;
     const int64_t from = std::min(part * depth, shape.k);

@@ -168,10 +168,45 @@ class Logs(e2e.DspeedTest):
                                          "moments", "update", "compute"])):
             text = (self.folder / "run/log" / name).read_text()
             self.assert_apart(xml.etree.ElementTree.fromstring(text))
+            self.assert_grid(text)
             for word in words:
                 self.assertIn(word, text)
             self.assertNotIn("nan", text)
             self.assertNotIn("inf", text.replace("information", ""))
+
+    def test_pictures_of_one_step(self):
+        """A line of one point is a dot, an area a bar."""
+        self.train("run", "--steps", 1)
+        text = (self.folder / "run/log/run.svg").read_text()
+        self.assert_grid(text)
+        for css in ("train", "lr"):
+            self.assertRegex(text, f"<circle [^>]*class='{css}'/>")
+        for points in re.findall("<polygon [^>]*points='([^']+)'", text):
+            across = [float(point.split(",")[0]) for point in points.split()]
+            self.assertGreater(max(across) - min(across), 5)
+
+    def test_pictures_of_a_run_that_fails(self):
+        done = self.dspeed("train", "--data", self.data, *e2e.MODEL, "--steps", 200, "--lr", 1e4, "--log",
+                           self.folder / "log")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertRegex(done.stderr, "the loss is -?(nan|inf)")
+        steps = (self.folder / "log/log.jsonl").read_text().count("\n")
+        self.assertGreater(steps, 0)
+        for picture in ("loss.svg", "run.svg"):
+            self.assert_grid((self.folder / "log" / picture).read_text())
+
+    def assert_grid(self, text):
+        """The lines of each panel begin at its top and end at its bottom, on ticks one apart."""
+        heights = {60: 300, 444: 150, 708: 150} if "learning rate" in text else {48: 360}
+        panels = {}
+        for x, y in re.findall("<line x1='([0-9.]+)' y1='([0-9.]+)' [^>]*class='grid'/>", text):
+            top = max(top for top in heights if top <= float(y))
+            panels.setdefault((x, top), []).append(float(y))
+        self.assertEqual(len(panels), 5 if "learning rate" in text else 1, panels)
+        for (_, top), lines in panels.items():
+            self.assertEqual((min(lines), max(lines)), (top, top + heights[top]), lines)
+            apart = [below - above for below, above in zip(lines, lines[1:])]
+            self.assertLess(max(apart) - min(apart), 0.21)
 
     def test_pictures_of_a_text_of_any_name(self):
         """A name of a file is bytes; what XML has no characters for is replaced."""

@@ -42,7 +42,7 @@ TYPED_TEST(DropoutTest, LikeTheReference) {
        {std::pair<int64_t, int64_t>(0, 8), {1, 1}, {3, 127}, {5, 128}, {70, 300}, {2, 20000}}) {
     const Dropout dropout(0.3, 7, uint64_t{1} << 40, (int64_t{1} << 33) + 5);
     const auto x = Random<T>(rows * width, 1), bias = Random<T>(width, 2);
-    const auto run = [&](const Ops& ops, TaskPool& pool, int kind) {
+    const auto run = [&, rows = rows, width = width](const Ops& ops, TaskPool& pool, int kind) {
       auto y = Random<T>(rows * width, 3);
       if (kind == 0) ops.dropout(pool, rows, width, dropout, x.data(), y.data());
       if (kind == 1) ops.dropout(pool, rows, width, dropout, y.data(), y.data());

@@ -120,7 +120,7 @@ TYPED_TEST(OpsTest, BiasGradSumsColumns) {
       for (bool accumulate : {false, true}) {
         const int64_t stride = width + (accumulate ? 3 : 0);
         const auto dy = Random<T>(rows * stride, 1), start = Random<T>(width, 2);
-        const auto run = [&](const Ops& by, TaskPool& pool) {
+        const auto run = [&, rows = rows, width = width](const Ops& by, TaskPool& pool) {
           std::vector<T> dbias = start;
           std::vector<float> sums(RowParts(rows) * width, NAN);
           by.bias_grad(pool, rows, width, stride, accumulate, dy.data(), dbias.data(), sums.data());
@@ -253,7 +253,7 @@ TYPED_TEST(OpsTest, LayerNormBackward) {
         std::vector<float> mean(rows), rstd(rows);
         this->ref_.layer_norm_forward(this->one_, rows, width, 1e-2f, x.data(), gamma.data(),
                                       gamma.data(), y.data(), mean.data(), rstd.data());
-        const auto run = [&](const Ops& by, TaskPool& pool) {
+        const auto run = [&, rows = rows, width = width](const Ops& by, TaskPool& pool) {
           std::vector<T> out[3] = {dx, start, start};
           std::vector<float> sums(2 * RowParts(rows) * width, NAN);
           by.layer_norm_backward(pool, rows, width, accumulate, x.data(), gamma.data(), mean.data(),

@@ -58,7 +58,7 @@ TEST_P(Loading, ARankReadsItsOwnSlices) {
   TaskPool pool(1);
   const auto gemm = CreateGemm();
   std::atomic<int64_t> asked = 0, elements = 0;
-  const auto body = [&](comm::Communicator& comm) -> Status {
+  const auto body = [&, stage = stage, dtype = dtype](comm::Communicator& comm) -> Status {
     DS_ASSIGN(const EngineConfig config, ParseConfig(text, comm.size()));
     DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
     DS_ASSIGN(const model::HfConfig hf, infer::ReadModelConfig(folder));

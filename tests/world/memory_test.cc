@@ -48,42 +48,42 @@ TEST_P(Memory, IsWhatThePlacementSays) {
           "stage3_max_live_parameters": {}, "stage3_prefetch_bucket_size": {}}}}})",
       dtype == DType::kBF16, stage, live, live / 2);
   TaskPool pool(1);
-  const Status status =
-      comm::RunThreads(world, {.timeout_seconds = 60}, [&](comm::Communicator& comm) -> Status {
-        DS_ASSIGN(const EngineConfig config, ParseConfig(text, world));
-        DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
-        DS_TRY(RegisterUnits(*engine));
-        const std::vector<float> grad(kUnitElements, 0.25f);
-        for (int i = 0; i < 3; ++i) DS_TRY(Step(*engine, grad));
+  const auto body = [&, stage = stage, world = world,
+                     dtype = dtype](comm::Communicator& comm) -> Status {
+    DS_ASSIGN(const EngineConfig config, ParseConfig(text, world));
+    DS_ASSIGN(const auto engine, Engine::Create(config, comm, pool));
+    DS_TRY(RegisterUnits(*engine));
+    const std::vector<float> grad(kUnitElements, 0.25f);
+    for (int i = 0; i < 3; ++i) DS_TRY(Step(*engine, grad));
 
-        const ShardLayout layout{kUnitElements, world};
-        const int64_t full = kUnits * layout.padded(), shard = kUnits * layout.shard();
-        const int64_t width = DTypeBytes(dtype);
-        const auto extent = [&](bool sharded) { return sharded ? shard : full; };
-        const auto& memory = engine->memory();
-        EXPECT_EQ(memory.bytes(MemoryKind::kWeights), width * extent(stage >= 3));
-        EXPECT_EQ(memory.bytes(MemoryKind::kGradients), width * extent(stage >= 2));
-        EXPECT_EQ(memory.bytes(MemoryKind::kMaster),
-                  dtype == DType::kF32 ? 0 : 4 * extent(stage >= 1));
-        EXPECT_EQ(memory.bytes(MemoryKind::kMoments), 8 * extent(stage >= 1));
-        // Padding is below one alignment a rank and unit; the rest are the published formulas.
-        const double p = static_cast<double>(kUnits) * kUnitElements, n = world;
-        const double formula[] = {16 * p, 4 * p + 12 * p / n, 2 * p + 14 * p / n, 16 * p / n};
-        const double padding = 16.0 * kUnits * world * kShardAlignment;
-        const double state = static_cast<double>(
-            memory.bytes(MemoryKind::kWeights) + memory.bytes(MemoryKind::kGradients) +
-            memory.bytes(MemoryKind::kMaster) + memory.bytes(MemoryKind::kMoments));
-        if (dtype == DType::kBF16) {
-          EXPECT_GE(state, formula[stage]);
-          EXPECT_LE(state, formula[stage] + padding);
-        }
-        // Windows: what may be live, and at most three units of gradients on their way.
-        const int64_t windows = memory.bytes(MemoryKind::kWindows);
-        const int64_t unit = layout.padded() * width;
-        EXPECT_LE(windows, (stage >= 3 ? live * width : 0) + (stage >= 2 ? 3 * unit : 0));
-        EXPECT_GE(windows, stage >= 2 ? unit : 0);
-        return {};
-      });
+    const ShardLayout layout{kUnitElements, world};
+    const int64_t full = kUnits * layout.padded(), shard = kUnits * layout.shard();
+    const int64_t width = DTypeBytes(dtype);
+    const auto extent = [&](bool sharded) { return sharded ? shard : full; };
+    const auto& memory = engine->memory();
+    EXPECT_EQ(memory.bytes(MemoryKind::kWeights), width * extent(stage >= 3));
+    EXPECT_EQ(memory.bytes(MemoryKind::kGradients), width * extent(stage >= 2));
+    EXPECT_EQ(memory.bytes(MemoryKind::kMaster), dtype == DType::kF32 ? 0 : 4 * extent(stage >= 1));
+    EXPECT_EQ(memory.bytes(MemoryKind::kMoments), 8 * extent(stage >= 1));
+    // Padding is below one alignment a rank and unit; the rest are the published formulas.
+    const double p = static_cast<double>(kUnits) * kUnitElements, n = world;
+    const double formula[] = {16 * p, 4 * p + 12 * p / n, 2 * p + 14 * p / n, 16 * p / n};
+    const double padding = 16.0 * kUnits * world * kShardAlignment;
+    const double state = static_cast<double>(
+        memory.bytes(MemoryKind::kWeights) + memory.bytes(MemoryKind::kGradients) +
+        memory.bytes(MemoryKind::kMaster) + memory.bytes(MemoryKind::kMoments));
+    if (dtype == DType::kBF16) {
+      EXPECT_GE(state, formula[stage]);
+      EXPECT_LE(state, formula[stage] + padding);
+    }
+    // Windows: what may be live, and at most three units of gradients on their way.
+    const int64_t windows = memory.bytes(MemoryKind::kWindows);
+    const int64_t unit = layout.padded() * width;
+    EXPECT_LE(windows, (stage >= 3 ? live * width : 0) + (stage >= 2 ? 3 * unit : 0));
+    EXPECT_GE(windows, stage >= 2 ? unit : 0);
+    return {};
+  };
+  const Status status = comm::RunThreads(world, {.timeout_seconds = 60}, body);
   EXPECT_TRUE(status.ok()) << status.message();
 }
 

@@ -69,7 +69,7 @@ std::string LossPanel(std::span<const LogEntry> entries, const PlotOptions& opti
   svg += panel.Line(Thin(Smooth(train)), "train");
   svg += panel.Line(validation, "val") + panel.Dots(validation, "dot");
   if (entropy > 0) svg += panel.Line({{0, entropy}, {x1, entropy}}, "unigram");
-  std::vector<Panel::Key> keys = {{"train", "training"}};
+  std::vector<Panel::Key> keys = {{"raw", "training"}, {"train", "its running mean"}};
   if (!validation.empty()) {
     keys.push_back({"val", fmt::format("validation {:.3f}", validation.back().second)});
   }
@@ -132,7 +132,8 @@ std::string LossPlot(std::span<const LogEntry> entries, const PlotOptions& optio
 
 std::string RunPlot(std::span<const LogEntry> entries, const PlotOptions& options) {
   constexpr double kLeft = 64, kRight = 584, kWide = 936, kHalf = 416;
-  std::string svg = Begin(1024, 900, kLeft, options.title);
+  // The lower panels leave room for three rows of names.
+  std::string svg = Begin(1024, 924, kLeft, options.title);
   // The first step warms up, and takes many times the others.
   const auto warm = entries.size() > 3 ? entries.subspan(1) : entries;
   svg += LossPanel(entries, options, {kLeft, 60, kWide, 300});
@@ -148,13 +149,13 @@ std::string RunPlot(std::span<const LogEntry> entries, const PlotOptions& option
       {"reduce", [](const LogEntry& e) { return e.phases.reduce; }},
       {"norm", [](const LogEntry& e) { return e.phases.norm; }},
       {"update", [](const LogEntry& e) { return e.phases.update; }}};
-  svg += StackedPanel(warm, {kLeft, 684, kHalf, 150}, "step, ms", phases);
+  svg += StackedPanel(warm, {kLeft, 708, kHalf, 150}, "step, ms", phases);
   using enum device::MemoryKind;
   const Layer kinds[] = {
       {"weights", MemoryMiB<kWeights>}, {"gradients", MemoryMiB<kGradients>},
       {"master", MemoryMiB<kMaster>},   {"moments", MemoryMiB<kMoments>},
       {"windows", MemoryMiB<kWindows>}, {"activations, scratch", MemoryMiB<kScratch>}};
-  svg += StackedPanel(entries, {kRight, 684, kHalf, 150}, "memory, MiB", kinds);
+  svg += StackedPanel(entries, {kRight, 708, kHalf, 150}, "memory, MiB", kinds);
   return svg + "</svg>\n";
 }
 

@@ -24,6 +24,16 @@ double TickStep(double range, double count) {
 double YTicks(const Box& box) { return std::max(3.0, box.height / 60); }
 double XTicks(const Box& box) { return std::max(4.0, box.width / 90); }
 
+// With a suffix where the axis goes to many digits: of 2,000,000 this is 2M, of half of it 1M.
+std::string TickText(double value, double most) {
+  constexpr std::pair<double, const char*> kUnits[] = {{1e9, "G"}, {1e6, "M"}, {1e4, "k"}};
+  for (const auto& [from, suffix] : kUnits) {
+    if (most < from || most >= 1e12) continue;
+    return value == 0 ? "0" : fmt::format("{:.6g}{}", value / (from == 1e4 ? 1e3 : from), suffix);
+  }
+  return fmt::format("{:.6g}", value);
+}
+
 // Of a letter, in the widest fonts that stand for sans-serif.
 constexpr double kLetterWidth = 7.2, kBoldWidth = 8.2, kRow = 17;
 
@@ -63,27 +73,30 @@ std::string At(const Panel& panel, const Points& points) {
 Panel::Panel(const Box& box, double x1, double y0, double y1)
     : box_(box), x1_(std::max(1.0, x1)), y0_(y0), y1_(y1) {
   if (!(y1_ > y0_)) y1_ = y0_ + (y0_ != 0 ? std::abs(y0_) : 1);
-  const double step = TickStep(y1_ - y0_, YTicks(box_));
-  y0_ = std::floor(y0_ / step) * step;
-  y1_ = std::ceil(y1_ / step) * step;
+  y_step_ = TickStep(y1_ - y0_, YTicks(box_));
+  // What is a tick but for its last bits needs no further one.
+  first_tick_ = static_cast<int64_t>(std::floor(y0_ / y_step_ + 1e-6));
+  last_tick_ = static_cast<int64_t>(std::ceil(y1_ / y_step_ - 1e-6));
+  last_tick_ = std::max(last_tick_, first_tick_ + 1);
+  y0_ = static_cast<double>(first_tick_) * y_step_;
+  y1_ = static_cast<double>(last_tick_) * y_step_;
 }
 
 std::string Panel::Frame(const std::string& x_label) const {
   std::string svg;
   const double right = box_.left + box_.width, bottom = box_.top + box_.height;
-  const double y_step = TickStep(y1_ - y0_, YTicks(box_));
-  for (double y = y0_; y <= y1_ + y_step / 2; y += y_step) {
-    const double shown = std::abs(y) < y_step / 1e6 ? 0 : y;
+  const double most = std::max(std::abs(y0_), std::abs(y1_));
+  for (int64_t tick = first_tick_; tick <= last_tick_; ++tick) {
+    const double y = static_cast<double>(tick) * y_step_;
     svg += fmt::format(
         "<line x1='{:.1f}' y1='{:.1f}' x2='{:.1f}' y2='{:.1f}' class='grid'/>"
-        "<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='end'>{:.6g}</text>\n",
-        box_.left, Y(y), right, Y(y), box_.left - 8, Y(y) + 4, shown);
+        "<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='end'>{}</text>\n",
+        box_.left, Y(y), right, Y(y), box_.left - 8, Y(y) + 4, TickText(y, most));
   }
   const double x_step = std::max(1.0, TickStep(x1_, XTicks(box_)));
   for (double x = 0; x <= x1_; x += x_step) {
-    svg +=
-        fmt::format("<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='middle'>{:.6g}</text>\n",
-                    X(x), bottom + 18, x);
+    svg += fmt::format("<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='middle'>{}</text>\n",
+                       X(x), bottom + 18, TickText(x, x1_));
   }
   svg += fmt::format("<text x='{:.1f}' y='{:.1f}' class='tick' text-anchor='middle'>{}</text>\n",
                      box_.left + box_.width / 2, bottom + 36, EscapeXml(x_label));
@@ -92,6 +105,10 @@ std::string Panel::Frame(const std::string& x_label) const {
 
 std::string Panel::Line(const Points& points, const std::string& css) const {
   if (points.empty()) return "";
+  if (points.size() == 1) {  // a line of one point is nothing to see
+    return fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='1.5' fill='none' class='{}'/>\n",
+                       X(points[0].first), Y(points[0].second), css);
+  }
   return fmt::format("<polyline class='{}' points='{}'/>\n", css, At(*this, points));
 }
 
@@ -107,6 +124,11 @@ std::string Panel::Area(const Points& lower, const Points& upper, const std::str
   if (upper.empty()) return "";
   Points outline = upper;
   outline.insert(outline.end(), lower.rbegin(), lower.rend());
+  if (upper.size() == 1) {  // a bar
+    const double wide = 12 * x1_ / box_.width;
+    outline.insert(outline.begin(), {upper[0].first - wide, upper[0].second});
+    outline.emplace_back(lower[0].first - wide, lower[0].second);
+  }
   return fmt::format("<polygon class='{}' points='{}'/>\n", css, At(*this, outline));
 }
 

@@ -2,6 +2,7 @@
 // What is drawn and in which colours is the figure's business.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <utility>
@@ -25,6 +26,7 @@ class Panel {
 
   // Grid, ticks, and what the x axis is.
   std::string Frame(const std::string& x_label) const;
+  // One point is a dot; an area over one is a bar.
   std::string Line(const Points& points, const std::string& css) const;
   std::string Dots(const Points& points, const std::string& css) const;
   // Between two curves over the same x.
@@ -41,6 +43,8 @@ class Panel {
  private:
   const Box box_;
   double x1_, y0_, y1_;
+  double y_step_;
+  int64_t first_tick_, last_tick_;  // y0_ and y1_, in steps
 };
 
 std::string EscapeXml(const std::string& text);

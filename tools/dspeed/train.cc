@@ -237,7 +237,13 @@ class RankLoop {
     LogEntry entry;
     entry.step = saved_ = first;
     const auto start = std::chrono::steady_clock::now();
-    while (entry.step < flags_.steps && !stop_) DS_TRY(Step(entry));
+    Status status;
+    while (status.ok() && entry.step < flags_.steps && !stop_) status = Step(entry);
+    if (!status.ok()) {
+      // What led there is what one wants to look at; the failure is the message all the same.
+      if (speaks_ && run_.log.has_value()) (void)WritePlot(run_);
+      return status;
+    }
     if (first >= flags_.steps) DS_TRY(CheckDone(entry));
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     const bool saves = !flags_.save.empty() && saved_ < entry.step;

@@ -1,5 +1,7 @@
 #include "kernels/simd/level.h"
 
+#include <cpuid.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <string_view>
@@ -15,6 +17,12 @@ constexpr struct {
               {Level::kAvx2, "avx2"},
               {Level::kAvx512, "avx512"}};
 
+// Clang 14 knows no such name of a feature.
+bool HasF16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 // Everything that the compiler may use in functions of that target.
 Level OfProcessor() {
   __builtin_cpu_init();
@@ -23,8 +31,7 @@ Level OfProcessor() {
     return Level::kRef;
   }
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-                    __builtin_cpu_supports("f16c");
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && HasF16c();
   if (!avx2) return Level::kSse4;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
