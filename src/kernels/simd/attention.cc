@@ -357,9 +357,9 @@ class BackwardPass {
         base_(base) {}
 
   void Run() const {
+    if (shape_.tokens == 0) return;
     // Two passes take up to 1.7 times as long as one (bench/attention): seven products for five,
     // and the probabilities twice.
-    if (shape_.tokens == 0) return;
     const int64_t heads = shape_.batch * shape_.kv_heads;
     const bool split = shape_.tokens > kKeys && 2 * heads <= pool_.threads();
     if (!split) return Heads();
